@@ -1,0 +1,1 @@
+"""The shard format: the one thing that the pipeline and the trainer share."""
