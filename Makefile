@@ -1,0 +1,55 @@
+# Two commands for newcomers: `make repro` (from nothing to painted pictures) and `make test`.
+# Both build their own .venv, and do only what is left to do.
+PYTHON ?= python3
+BIN := .venv/bin
+UV := $(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt
+# One torch thread a test process: two processes share the cores, and results do not depend on their number.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
+MANIFESTS := setup.cfg pyproject.toml constraints.txt
+
+.PHONY: repro test test-slow lint evidence clean lock
+
+repro: .venv/ready
+	@PATH="$(CURDIR)/$(BIN):$$PATH" dvc repro
+	@echo
+	@PATH="$(CURDIR)/$(BIN):$$PATH" dvc metrics show || true
+	@echo
+	@echo "Painted pictures:  runs/stage2/grids/  and  runs/evaluate/gallery.html"
+	@echo "Paint your own:    $(BIN)/chatpainter-paint \"a red circle at the top left and one other shape\" -o mine.png"
+	@echo "The figures again: $(BIN)/dvc metrics show,  $(BIN)/dvc plots show,  $(BIN)/dvc dag"
+
+test: .venv/ready-dev lint
+	$(PYTEST) -m "not slow"
+
+test-slow: .venv/ready-dev
+	$(PYTEST) -m slow
+
+lint: .venv/ready-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+evidence: .venv/ready
+	PATH="$(CURDIR)/$(BIN):$$PATH" dvc repro evidence/dvc.yaml
+
+# uv installs torch and its CUDA libraries in half a minute where pip takes several.
+$(BIN)/uv:
+	@$(PYTHON) -c 'import sys; sys.exit("ChatPainter needs Python 3.11 or newer; name one with: make PYTHON=python3.11 ..." if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "uv>=0.5"
+
+.venv/ready: $(BIN)/uv $(MANIFESTS)
+	$(UV) --editable '.[pipeline,trainer,metrics,painter,dvc]'
+	@touch $@
+
+.venv/ready-dev: $(BIN)/uv $(MANIFESTS)
+	$(UV) --editable '.[dev]'
+	@touch $@ .venv/ready
+
+# What was tested: every version, for Python 3.11.
+lock: $(BIN)/uv
+	$(BIN)/uv pip compile --quiet --no-header --no-annotate --upgrade --python-version 3.11 --all-extras setup.cfg -o constraints.txt
+
+clean:
+	rm -rf data/raw/sample data/corpus data/untrained data/embeddings data/images runs
