@@ -98,7 +98,7 @@ def _value(hint: Any, value: Any, where: str) -> Any:
                 continue
         return _value(rest[-1], value, where)
     if origin is typing.Literal:
-        if value not in options or isinstance(value, bool) and not any(o is value for o in options):
+        if value not in options or (isinstance(value, bool) and not any(o is value for o in options)):
             raise ParamsError(f"{where}: {value!r} is not one of {', '.join(map(str, options))}")
         return value
     if origin in (list, tuple):
@@ -121,6 +121,8 @@ def _value(hint: Any, value: Any, where: str) -> Any:
             return float(value)
         except ValueError:
             pass
-    if hint in (int, float, str, bool) and (not isinstance(value, hint) or isinstance(value, bool) and hint is not bool):
+    if hint in (int, float, str, bool) and (
+        not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool)
+    ):
         raise ParamsError(f"{where}: expected {hint.__name__}, found {value!r}")
     return value
