@@ -1,0 +1,72 @@
+"""Files that are either whole or absent, and file-system errors in words for people."""
+
+import contextlib
+import errno
+import hashlib
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+from store.errors import StoreError
+
+TEMPORARY = ".tmp"
+_BLOCK = 1 << 22
+
+
+def sha256_file(path: Path) -> str:
+    """The checksum that `sha256sum` prints for the file."""
+    digest = hashlib.sha256()
+    buffer = bytearray(_BLOCK)
+    with open(path, "rb", buffering=0) as file:
+        while count := file.readinto(buffer):
+            digest.update(memoryview(buffer)[:count])
+    return digest.hexdigest()
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary name beside `path`, moved over it once the block ended well; left nowhere when it did not."""
+    temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex[:12]}{TEMPORARY}")
+    try:
+        yield temporary
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        sync_folder(path.parent)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def sync_folder(path: Path) -> None:
+    """Make the names in a folder survive a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError:
+        pass  # Some network file systems cannot sync a folder; they order renames themselves.
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def in_words(path: Path) -> Iterator[None]:
+    """Turn an OSError inside the block into a StoreError that names `path` and the remedy."""
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(f"{path}: {words(error)}") from error
+
+
+def words(error: OSError) -> str:
+    """One clause that says what the operating system refused, and what to do about it."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return "the disk is full; free some space and run the same command again (finished shards are kept)"
+    if error.errno == errno.EROFS:
+        return "the folder is on a read-only file system; choose another output folder"
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return "no permission to write here; change the folder's permissions or choose another output folder"
+    if error.errno == errno.ENOENT:
+        return "no such file or folder"
+    return f"{error.strerror or error} (errno {error.errno})"

@@ -1,0 +1,74 @@
+"""One run at a time in a folder, held by a lock that dies with its process."""
+
+import fcntl
+import os
+import socket
+import uuid
+from pathlib import Path
+from types import TracebackType
+
+from store.errors import StoreError
+from store.files import in_words
+
+LOCK = ".lock"
+
+
+class FolderLock:
+    """Holds `folder/.lock` exclusively; the file's text is a token by which workers elsewhere know this run.
+
+    The kernel lets go when the process dies, however it dies. DVC's own lock does not help here: a killed `dvc`
+    leaves its stage running.
+
+    Raises:
+        StoreError: another run holds the folder, or the folder cannot be written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / LOCK
+        self.token = f"{socket.gethostname()} {os.getpid()} {uuid.uuid4().hex}"
+        self._descriptor: int | None = None
+
+    def __enter__(self) -> "FolderLock":
+        with in_words(self.path.parent):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            while self._descriptor is None:
+                self._descriptor = self._try()
+            os.ftruncate(self._descriptor, 0)
+            os.pwrite(self._descriptor, self.token.encode(), 0)
+            os.fsync(self._descriptor)
+        return self
+
+    def _try(self) -> int | None:
+        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            host, pid, *_ = (os.pread(descriptor, 200, 0).decode(errors="replace").split() or ["?"]) + ["?"]
+            os.close(descriptor)
+            raise StoreError(
+                f"{self.path.parent}: another run is writing here (process {pid} on {host}); wait for it or stop it"
+            ) from None
+        # The holder before us may have removed the file between our open and our lock.
+        try:
+            if os.stat(self.path).st_ino == os.fstat(descriptor).st_ino:
+                return descriptor
+        except FileNotFoundError:
+            pass
+        os.close(descriptor)
+        return None
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._descriptor is not None
+        self.path.unlink(missing_ok=True)
+        os.close(self._descriptor)
+        self._descriptor = None
+
+
+def read_token(folder: Path) -> str | None:
+    """The token of the run that holds `folder`, or None where there is none (or where another disk is mounted)."""
+    try:
+        return (folder / LOCK).read_text(errors="replace")
+    except OSError:
+        return None

@@ -1,0 +1,216 @@
+"""Store: the rows of all shards behind one object, read by position from mapped files."""
+
+import ctypes
+import math
+import mmap
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow
+
+from store.errors import StoreError
+from store.files import sha256_file
+from store.manifest import Manifest
+from store.shards import REMEDY, ShardHeader, read_header
+
+
+class Store:
+    """A store on disk, opened lazily: making one reads the manifest, the first row read maps the shards.
+
+    Nothing but maps is held open, so a Store may be shared by threads, survive a fork, and be pickled (only its path
+    travels). Files are only ever read: a read-only mount will do.
+
+    Args:
+        path: the folder with manifest.json.
+        verify: also compare every checksum, which reads the whole store once (and so warms the page cache).
+
+    Raises:
+        StoreError: no store, another format version, a shard that is missing, truncated or not the manifest's.
+    """
+
+    def __init__(self, path: str | Path, verify: bool = False) -> None:
+        self.path = Path(path)
+        self.manifest = Manifest.read(self.path)
+        self.kind = self.manifest.kind
+        self.shape = self.manifest.shape
+        self.dtype = np.dtype(self.manifest.dtype)
+        self._maps: tuple[np.ndarray, np.ndarray] | None = None
+        self._columns: dict[str, np.ndarray] = {}
+        self._check_sizes()
+        if verify:
+            from store.verify import verify_store
+
+            for problem in verify_store(self.path):
+                raise StoreError(problem)
+
+    def __len__(self) -> int:
+        return self.manifest.rows
+
+    def __repr__(self) -> str:
+        return f"Store({str(self.path)!r}: {len(self):,} {self.kind} of {self.shape} {self.dtype})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_maps": None, "_columns": {}}
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Encoder and text switches: two stores that differ here must not be mixed."""
+        return {name: value for name, value in self.manifest.made_from.items() if name in ("encoder", "text")}
+
+    @property
+    def index(self) -> pyarrow.Table:
+        """The whole index, read anew at each call."""
+        return self._read_index(None)
+
+    def column(self, name: str) -> np.ndarray:
+        """One numeric column of the index, (rows of the index,)."""
+        if name not in self._columns:
+            self._columns[name] = self._read_index([name])[name].to_numpy()
+        return self._columns[name]
+
+    def take(self, rows: Sequence[int] | np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+        """Rows at any positions: (n,) → (n, *shape).
+
+        Args:
+            out: (n, *shape), C-contiguous and of the store's dtype; filled and returned, which spares an allocation.
+
+        Raises:
+            IndexError: a position outside the store.
+        """
+        data, where = self._mapped()
+        # The positions are checked here; "clip" below spares numpy a second buffer.
+        return np.take(data, np.take(where, rows), axis=0, out=out, mode="clip")
+
+    def slice(self, start: int, stop: int) -> np.ndarray:
+        """Rows start to stop: a read-only view of the file where they lie in one shard, else a copy."""
+        data, where = self._mapped()
+        start, stop, _ = slice(start, stop).indices(len(self))
+        if stop <= start:
+            return np.empty((0, *self.shape), self.dtype)
+        first, last = int(where[start]), int(where[stop - 1])
+        return data[first : last + 1] if last - first == stop - 1 - start else self.take(np.arange(start, stop))
+
+    def runs(
+        self, first: Sequence[int] | np.ndarray, lengths: Sequence[int] | np.ndarray, out: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Runs of neighbouring rows, such as the turns of dialogues: (n,), (n,) → (n, max(lengths), *shape).
+
+        Run i is rows first[i] … first[i] + lengths[i] − 1, followed by zeros. Each row is copied once.
+
+        Args:
+            out: at least (n, max(lengths), *shape); zeros fill what a run does not.
+
+        Raises:
+            IndexError: a run that leaves the store.
+        """
+        data, where = self._mapped()
+        first, lengths = np.asarray(first), np.asarray(lengths)
+        longest = int(lengths.max(initial=0))
+        if out is None:
+            out = np.empty((len(first), longest, *self.shape), self.dtype)
+        elif len(out) < len(first) or out.shape[1] < longest or out.shape[2:] != self.shape:
+            raise ValueError(f"out is {out.shape}, but {len(first)} runs of up to {longest} rows were asked for")
+        # A run of no rows has no first row to look up.
+        starts = np.take(where, np.where(lengths > 0, first, 0))
+        ends = np.take(where, np.where(lengths > 0, first + lengths - 1, 0))
+        whole = (ends - starts == lengths - 1) | (lengths == 0)
+        width = out.shape[1]
+        for run, (start, length) in enumerate(zip(starts.tolist(), lengths.tolist())):
+            if not whole[run]:  # over a shard's end: never a dialogue's turns, but allowed
+                source = self.take(np.arange(first[run], first[run] + length))
+            else:
+                source = data[start : start + length]
+            if length == width:
+                out[run] = source
+            else:
+                out[run, :length] = source
+                out[run, length:] = 0
+        return out[: len(first)]
+
+    def _read_index(self, columns: list[str] | None) -> pyarrow.Table:
+        import pyarrow.parquet
+
+        path = self.path / self.manifest.index.file
+        if not path.is_file():
+            raise StoreError(f"{path}: missing; {REMEDY}")
+        if sha256_file(path) != self.manifest.index.sha256:
+            raise StoreError(f"{path}: not the index that the manifest names (checksum differs); {REMEDY}")
+        # Arrow's threads do not live on in a forked process.
+        return pyarrow.parquet.read_table(path, columns=columns, use_threads=False)
+
+    def _check_sizes(self) -> None:
+        for shard in self.manifest.shards:
+            path = self.path / shard.file
+            try:
+                size = path.stat().st_size
+            except OSError:
+                raise StoreError(f"{path}: missing; {REMEDY}") from None
+            if size != shard.bytes:
+                what = "truncated" if size < shard.bytes else "not the file that the manifest names"
+                raise StoreError(f"{path}: {what} ({size:,} of {shard.bytes:,} bytes); {REMEDY}")
+
+    def _mapped(self) -> tuple[np.ndarray, np.ndarray]:
+        # No lock: two threads that come first at once both map, and either result serves.
+        maps = self._maps
+        if maps is None:
+            maps = self._maps = self._map()
+        return maps
+
+    def _map(self) -> tuple[np.ndarray, np.ndarray]:
+        """All shards in one range of addresses, as one array with gaps, and where in it each row lies.
+
+        With it a batch over many shards is one `numpy.take`, as fast as from a single file. (virtual rows, *shape)
+        of the store's dtype, and (rows,) int64.
+        """
+        row_bytes = math.prod(self.shape) * self.dtype.itemsize
+        # Every shard starts at whole pages and at whole rows from the first.
+        unit = math.lcm(row_bytes, mmap.PAGESIZE)
+        headers = [self._header(number) for number in range(len(self.manifest.shards))]
+        starts: list[int] = []
+        position = 0
+        for header in headers:
+            starts.append(position)
+            position += math.ceil(header.rows * row_bytes / unit) * unit
+        addresses = _reserve(max(position, mmap.PAGESIZE))
+        for shard, header, start in zip(self.manifest.shards, headers, starts):
+            _map_file(self.path / shard.file, header.offset, addresses, start, header.rows * row_bytes)
+        data = addresses[:position].view(self.dtype).reshape(-1, *self.shape)
+        where = [np.arange(header.rows) + start // row_bytes for header, start in zip(headers, starts)]
+        return data, np.concatenate([np.empty(0, np.int64), *where])
+
+    def _header(self, number: int) -> ShardHeader:
+        shard = self.manifest.shards[number]
+        path = self.path / shard.file
+        header = read_header(path, self.manifest.dataset)
+        said = (header.key, header.first_row, header.rows, header.shape, header.dtype)
+        if said != (shard.key, shard.first_row, shard.rows, self.shape, self.dtype):
+            raise StoreError(f"{path}: not the shard that the manifest names; {REMEDY}")
+        return header
+
+
+def _reserve(size: int) -> np.ndarray:
+    """(size,) uint8: a range of addresses that costs no memory and frees itself with everything mapped into it."""
+    return np.frombuffer(mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, mmap.PROT_READ), np.uint8)
+
+
+def _map_file(path: Path, offset: int, addresses: np.ndarray, start: int, length: int) -> None:
+    """Lay `length` bytes of a file, from `offset`, over addresses[start:]; Python's mmap cannot choose the place."""
+    if not length:
+        return
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        place = addresses.ctypes.data + start
+        if _libc.mmap(place, length, mmap.PROT_READ, mmap.MAP_SHARED | _MAP_FIXED, descriptor, offset) != place:
+            reason = os.strerror(ctypes.get_errno())
+            raise StoreError(f"{path}: cannot be mapped ({reason}); copy the store to a local disk")
+    finally:
+        os.close(descriptor)
+
+
+_MAP_FIXED = 0x10  # the same on Linux and macOS
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.mmap.restype = ctypes.c_size_t
+_libc.mmap.argtypes = [ctypes.c_size_t, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_int64]

@@ -1,0 +1,190 @@
+"""One shard: an HDF5 file with one contiguous, unchunked, uncompressed dataset, committed by rename."""
+
+import hashlib
+import json
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from store.errors import StoreError
+from store.files import in_words, replacing, sha256_file
+from store.lock import read_token
+from store.manifest import FORMAT, VERSION, Shard
+
+# Rows start at a multiple of this, so that they can be mapped whatever the machine's page size.
+ALIGNMENT = 65536
+# A network file system may show a file written elsewhere only after a moment.
+PATIENCE_SECONDS = 5.0
+
+
+class OtherMount(StoreError):
+    """A worker and the run that sent it the work do not see the same folder."""
+
+
+def shard_name(dataset: str, number: int) -> str:
+    return f"{dataset}-{number:05d}.h5"
+
+
+@dataclass(frozen=True)
+class ShardTask:
+    """Everything needed to write one shard, here or in another process; small enough to travel."""
+
+    folder: str
+    dataset: str
+    number: int
+    first_row: int
+    rows: int
+    shape: tuple[int, ...]
+    dtype: str
+    key: str
+    origin: dict[str, Any]
+    token: str
+
+    @property
+    def path(self) -> Path:
+        return Path(self.folder) / shard_name(self.dataset, self.number)
+
+    def check_folder(self) -> None:
+        """Refuse to work for a run whose folder is not the one seen here, or that has ended.
+
+        Raises:
+            OtherMount: names this host and the folder.
+        """
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while (token := read_token(Path(self.folder))) != self.token:
+            if token is not None or time.monotonic() > deadline:
+                raise OtherMount(
+                    f"{self.folder}: worker {os.uname().nodename} (process {os.getpid()}) does not see the folder of "
+                    "the run that sent it this shard; mount the same disk at the same path on every worker, "
+                    "and name the output folder by its full path"
+                )
+            time.sleep(0.2)
+
+    def write(self, rows: np.ndarray, attributes: dict[str, int] | None = None) -> Shard:
+        """Write the shard under a temporary name, then move it into place.
+
+        Args:
+            rows: (rows, *shape) of the shard's dtype.
+            attributes: whole numbers kept beside the rows, summed up in the manifest's `counts`.
+
+        Raises:
+            StoreError: full disk, read-only folder, or the run has ended meanwhile.
+        """
+        if rows.shape != (self.rows, *self.shape) or rows.dtype != np.dtype(self.dtype):
+            raise ValueError(
+                f"shard {self.number} takes {(self.rows, *self.shape)} {self.dtype}, not {rows.shape} {rows.dtype}"
+            )
+        rows = np.ascontiguousarray(rows)
+        with in_words(self.path), replacing(self.path) as temporary:
+            offset = self._write_header(temporary, _checksum(rows), attributes or {})
+            with open(temporary, "r+b", buffering=0) as file:
+                file.seek(offset)
+                data = _bytes(rows)
+                while data:
+                    data = data[file.write(data) :]
+                os.fsync(file.fileno())
+            size, checksum = temporary.stat().st_size, sha256_file(temporary)
+            # A worker may outlive its run: what it made must not land in the folder of the next one.
+            self.check_folder()
+        return Shard(self.path.name, self.first_row, self.rows, size, checksum, self.key)
+
+    def _write_header(self, path: Path, checksum: str, attributes: dict[str, int]) -> int:
+        """Everything of the file but the rows; returns where they belong. h5py says too little when a disk is full."""
+        import h5py
+
+        shape = (self.rows, *self.shape)
+        size = int(np.prod(shape)) * np.dtype(self.dtype).itemsize
+        threshold = max(1, min(size, ALIGNMENT))
+        with h5py.File(path, "w", alignment_threshold=threshold, alignment_interval=ALIGNMENT) as file:
+            file.attrs["format"], file.attrs["version"] = FORMAT, VERSION
+            plist = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+            plist.set_obj_track_times(False)
+            plist.set_layout(h5py.h5d.CONTIGUOUS)
+            plist.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+            plist.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+            kind = h5py.h5t.py_create(np.dtype(self.dtype), logical=True)
+            space = h5py.h5s.create_simple(shape)
+            dataset = h5py.Dataset(h5py.h5d.create(file.id, self.dataset.encode(), kind, space, plist))
+            dataset.attrs["first_row"], dataset.attrs["rows"] = self.first_row, self.rows
+            dataset.attrs["key"], dataset.attrs["sha256"] = self.key, checksum
+            dataset.attrs["made_from"] = json.dumps(self.origin, sort_keys=True)
+            dataset.attrs["counts"] = json.dumps(attributes, sort_keys=True)
+            offset = dataset.id.get_offset()
+        assert offset is not None or size == 0
+        return offset or 0
+
+
+@dataclass(frozen=True)
+class ShardHeader:
+    """What a shard says of itself. `offset` is where its rows start in the file, in bytes."""
+
+    first_row: int
+    rows: int
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    key: str
+    sha256: str
+    origin: dict[str, Any]
+    counts: dict[str, int]
+    offset: int
+    bytes: int
+
+
+def read_header(path: Path, dataset: str) -> ShardHeader:
+    """The header of the shard at `path`.
+
+    Raises:
+        StoreError: missing, truncated, not HDF5, not contiguous or without our attributes.
+    """
+    import h5py
+
+    try:
+        with h5py.File(path, "r", locking=False) as file:
+            data = file[dataset]
+            offset = data.id.get_offset()
+            attributes = data.attrs
+            header = ShardHeader(
+                int(attributes["first_row"]), int(attributes["rows"]), tuple(data.shape[1:]), data.dtype,
+                str(attributes["key"]), str(attributes["sha256"]), json.loads(attributes["made_from"]),
+                json.loads(attributes["counts"]), offset or 0, path.stat().st_size,
+            )  # fmt: skip
+            version = (str(file.attrs["format"]), int(file.attrs["version"]))
+            length = data.size * data.dtype.itemsize
+            contiguous = data.chunks is None and (offset is not None or not data.size)
+            found_rows = data.shape[0]
+    except FileNotFoundError:
+        raise StoreError(f"{path}: missing; run the command that makes the store again") from None
+    except PermissionError:
+        raise StoreError(f"{path}: no permission to read it") from None
+    except (OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
+        raise StoreError(f"{path}: damaged ({' '.join(str(error).split())[:160]}); {REMEDY}") from None
+    if version != (FORMAT, VERSION):
+        raise StoreError(f"{path}: {version[0]} version {version[1]}, but this program reads {FORMAT} {VERSION}")
+    if not contiguous or header.offset % ALIGNMENT or found_rows != header.rows:
+        raise StoreError(f"{path}: {dataset} is not one contiguous run of {header.rows} rows; {REMEDY}")
+    if header.bytes < header.offset + length:
+        raise StoreError(f"{path}: truncated ({header.bytes:,} of {header.offset + length:,} bytes); {REMEDY}")
+    return header
+
+
+REMEDY = "run the command that makes the store again (undamaged shards are kept)"
+
+
+def rows_checksum(path: Path, header: ShardHeader) -> str:
+    """sha256 of the rows as they lie in the file, to compare with the header's own."""
+    count = header.rows * int(np.prod(header.shape))
+    if not count:
+        return hashlib.sha256().hexdigest()
+    return _checksum(np.memmap(path, dtype=header.dtype, mode="r", offset=header.offset, shape=(count,)))
+
+
+def _checksum(rows: np.ndarray) -> str:
+    return hashlib.sha256(_bytes(rows)).hexdigest()
+
+
+def _bytes(rows: np.ndarray) -> memoryview:
+    return memoryview(rows.reshape(-1).view(np.uint8).data)

@@ -1,0 +1,255 @@
+"""Making a store: what is missing, shard by shard, and the manifest last."""
+
+import collections
+import json
+import re
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import pyarrow
+
+from store.errors import StoreError
+from store.files import TEMPORARY, in_words, replacing, sha256_file
+from store.lock import FolderLock
+from store.manifest import INDEX, MANIFEST, Index, Manifest, Shard, shard_origin
+from store.shards import PATIENCE_SECONDS, ShardHeader, ShardTask, read_header, rows_checksum, shard_name
+
+# Only what a store itself writes is ever deleted: a wrong output folder must not cost anyone a file.
+_OURS = re.compile(rf"(\w+-\d{{5,}}\.h5|{re.escape(INDEX)}|{re.escape(MANIFEST)}|.*{re.escape(TEMPORARY)})")
+
+
+class StoreWriter:
+    """Writes one store into the folder `path`, and continues one that a killed run left behind.
+
+        with StoreWriter(path, kind="captions", split="train", shape=(1024,), dtype="float16", made_from=...) as writer:
+            for number in writer.plan([(first_row, rows, key), ...]):
+                writer.write_shard(number, vectors)
+            writer.commit(index)
+
+    Args:
+        shape, dtype: one row's.
+        dataset: the name inside the HDF5 files, and how the files' names begin.
+        made_from: what the manifest says of the origin; every entry but `corpus` is also kept in each shard.
+
+    Raises:
+        StoreError: another run writes here; the disk is full or read-only.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        kind: str,
+        split: str,
+        shape: Sequence[int],
+        dtype: str,
+        made_from: Mapping[str, Any],
+        dataset: str = "vectors",
+    ) -> None:
+        self.path = Path(path).absolute()
+        self.kind, self.split, self.dataset = kind, split, dataset
+        self.shape, self.dtype = tuple(int(size) for size in shape), np.dtype(dtype).name
+        self.made_from: dict[str, Any] = json.loads(json.dumps(made_from))
+        self.tasks: list[ShardTask] = []
+        self.kept: list[int] = []
+        self.reasons: collections.Counter[str] = collections.Counter()
+        self._shards: dict[int, Shard] = {}
+        self._lock = FolderLock(self.path)
+
+    def __enter__(self) -> "StoreWriter":
+        self._lock.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._lock.__exit__(kind, error, trace)
+
+    def plan(self, shards: Sequence[tuple[int, int, str]]) -> list[int]:
+        """Say what the store will hold: (first_row, rows, key) of every shard in order.
+
+        Keeps the shards on disk whose key and checksum match, deletes every other one and whatever killed runs left,
+        and returns the numbers of those still to write. `kept` lists the others; `reasons` counts why shards on
+        disk could not be kept.
+        """
+        expected = 0
+        for first_row, rows, _ in shards:
+            if first_row != expected or rows < 1:
+                raise ValueError(f"shards must follow each other from row 0: {first_row=}, {rows=}, {expected=}")
+            expected += rows
+        origin = shard_origin(self.made_from)
+        self.tasks = [
+            ShardTask(
+                folder=str(self.path),
+                dataset=self.dataset,
+                number=number,
+                first_row=int(first_row),
+                rows=int(rows),
+                shape=self.shape,
+                dtype=self.dtype,
+                key=key,
+                origin=origin,
+                token=self._lock.token,
+            )
+            for number, (first_row, rows, key) in enumerate(shards)
+        ]
+        with in_words(self.path):
+            with ThreadPoolExecutor(4) as pool:  # hashing lets go of the GIL
+                self._shards = {n: shard for n, shard in enumerate(pool.map(self._kept, self.tasks)) if shard}
+            self.kept = sorted(self._shards)
+            if len(self.kept) < len(self.tasks) or self._strays():
+                # The store stops existing before any of its files changes.
+                (self.path / MANIFEST).unlink(missing_ok=True)
+            for path in self._strays():
+                path.unlink(missing_ok=True)
+        return self.missing()
+
+    def missing(self) -> list[int]:
+        """The numbers of the shards that are still to be written."""
+        return [task.number for task in self.tasks if task.number not in self._shards]
+
+    def write_shard(
+        self, number: int, array: np.ndarray, key: str | None = None, attributes: dict[str, int] | None = None
+    ) -> None:
+        """Write shard `number`: (rows, *shape). `key`, where given, must be the planned one."""
+        if key not in (None, self.tasks[number].key):
+            raise ValueError(f"shard {number} was planned with another key")
+        self.accept(number, self.tasks[number].write(array, attributes))
+
+    def accept(self, number: int, shard: Shard) -> None:
+        """Note a shard that a `ShardTask` wrote, perhaps on another machine, once it can be seen here.
+
+        Raises:
+            StoreError: it is not here, or not of the size that was written.
+        """
+        task = self.tasks[number]
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not task.path.is_file() or task.path.stat().st_size != shard.bytes:
+            if time.monotonic() > deadline:
+                raise StoreError(
+                    f"{task.path}: a worker has written it but it cannot be seen here; mount the same disk at the "
+                    "same path on every worker and on this machine"
+                )
+            time.sleep(0.1)
+        self._shards[number] = shard
+
+    def reconcile(self) -> list[int]:
+        """Note shards on disk that nobody reported (their worker died after writing); returns what is missing."""
+        for number in self.missing():
+            if shard := self._kept(self.tasks[number]):
+                self._shards[number] = shard
+        return self.missing()
+
+    def totals(self) -> dict[str, int]:
+        """The shards' attributes, summed up."""
+        totals: collections.Counter[str] = collections.Counter()
+        for task in self.tasks:
+            totals.update(read_header(task.path, self.dataset).counts)
+        return dict(sorted(totals.items()))
+
+    def commit(self, index: pyarrow.Table, counts: Mapping[str, int] | None = None) -> Manifest:
+        """Write the index and, last of all, the manifest.
+
+        Args:
+            index: column `row` (ascending) and whatever identifies the rows.
+            counts: for the manifest; the sum of the shards' attributes where not given.
+
+        Raises:
+            StoreError: names the shards that are missing.
+        """
+        if missing := self.missing():
+            names = ", ".join(shard_name(self.dataset, number) for number in missing[:8])
+            more = f" and {len(missing) - 8} more" if len(missing) > 8 else ""
+            raise StoreError(f"{self.path}: {len(missing)} shards missing ({names}{more}); run the same command again")
+        with in_words(self.path):
+            manifest = Manifest(
+                kind=self.kind,
+                split=self.split,
+                rows=sum(task.rows for task in self.tasks),
+                shape=self.shape,
+                dtype=self.dtype,
+                dataset=self.dataset,
+                shards=tuple(self._shards[task.number] for task in self.tasks),
+                index=self._write_index(index),
+                made_from=self.made_from,
+                counts=dict(self.totals() if counts is None else counts),
+            )
+            manifest.write(self.path)
+        return manifest
+
+    def _write_index(self, index: pyarrow.Table) -> Index:
+        import pyarrow.parquet
+
+        path = self.path / INDEX
+        with replacing(path) as temporary:
+            pyarrow.parquet.write_table(index, temporary, compression="zstd")
+            checksum = sha256_file(temporary)
+            if not path.is_file() or sha256_file(path) != checksum:
+                (self.path / MANIFEST).unlink(missing_ok=True)
+        return Index(INDEX, index.num_rows, checksum)
+
+    def _kept(self, task: ShardTask) -> Shard | None:
+        """The shard on disk where it is the one planned and whole; else None, with the reason noted."""
+        if not task.path.exists():
+            return None
+        try:
+            header = read_header(task.path, self.dataset)
+        except StoreError:
+            self.reasons["damaged"] += 1
+            return None
+        if reason := _difference(task, header):
+            self.reasons[reason] += 1
+            return None
+        if rows_checksum(task.path, header) != header.sha256:
+            self.reasons["damaged"] += 1
+            return None
+        return Shard(task.path.name, task.first_row, task.rows, header.bytes, sha256_file(task.path), task.key)
+
+    def _strays(self) -> list[Path]:
+        current = {self.tasks[number].path.name for number in self._shards} | {INDEX, MANIFEST}
+        return [path for path in self.path.iterdir() if path.name not in current and _OURS.fullmatch(path.name)]
+
+
+def _difference(task: ShardTask, header: ShardHeader) -> str | None:
+    """Why the shard on disk is not the one planned, in words; None where it is."""
+    if header.dtype != np.dtype(task.dtype) or header.shape != task.shape:
+        return "shape or dtype changed"
+    if header.origin != task.origin:
+        return f"made from another {', '.join(_changed(header.origin, task.origin))}"
+    if (header.key, header.first_row, header.rows) != (task.key, task.first_row, task.rows):
+        return "contents changed"
+    return None
+
+
+def _changed(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Dotted names of the entries in which two nested mappings differ."""
+    names = []
+    for name in sorted(old.keys() | new.keys()):
+        before, after = old.get(name), new.get(name)
+        if before == after:
+            continue
+        if isinstance(before, dict) and isinstance(after, dict):
+            names += _changed(before, after, f"{prefix}{name}.")
+        else:
+            names.append(f"{prefix}{name}")
+    return names
+
+
+def remove_store(path: str | Path) -> None:
+    """Delete what a store consists of, and its folder where nothing else lies in it."""
+    folder = Path(path)
+    if not folder.is_dir():
+        return
+    with in_words(folder):
+        with FolderLock(folder):
+            (folder / MANIFEST).unlink(missing_ok=True)
+            for entry in folder.iterdir():
+                if _OURS.fullmatch(entry.name):
+                    entry.unlink()
+        if not any(folder.iterdir()):
+            folder.rmdir()
