@@ -1,0 +1,188 @@
+"""The weight files as they were published: names, sizes, hashes, places; and which of them lie here."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.weights import WeightsError
+from pipeline.weights.hashing import sha256
+
+COMMAND = "chatpainter-prepare weights-status"
+MARKER = "UNTRAINED.json"  # lies beside untrained weights and is never published
+
+
+@dataclass(frozen=True)
+class Published:
+    """One file of the original release. Sizes and hashes as nlg-eval's README publishes them; None where nobody did."""
+
+    name: str
+    size: int | None
+    sha256: str | None
+    holds: str
+
+
+SKIP_THOUGHT = {
+    file.name: file
+    for file in (
+        Published(
+            "uni_skip.npz",
+            663_989_216,
+            "7f40ff16ff5c54ce9b02bd1a3eb24db3e6adaf7712a7a714f160af3a158899c8",
+            "forward GRU, 2400",
+        ),
+        Published(
+            "bi_skip.npz",
+            289_340_074,
+            "8ab7965d2db5d146a907956d103badfa723b57e0acffb75e10198ba9f124edb0",
+            "forward and reverse GRU, 1200 each",
+        ),
+        Published(
+            "utable.npy",
+            2_342_138_474,
+            "790951d4b08e843e3bca0563570f4134ffd17b6bd4ab8d237d2e5ae15e4febb3",
+            "word vectors of uni_skip",
+        ),
+        Published(
+            "btable.npy",
+            2_342_138_474,
+            "4a4ed9d7560bb87f91f241739a8f80d8f2ba787a871da96e1119e913ccd61c53",
+            "word vectors of bi_skip",
+        ),
+        Published(
+            "dictionary.txt",
+            7_996_547,
+            "4dc5622978a30cddea8c975c871ea8b6382423efb107d27248ed7b6cfa490c7c",
+            "the words, one a line",
+        ),
+    )
+}
+COCO_CHAR_CNN_RNN = Published(
+    "coco_gru18_bs64_cls0.5_ngf128_ndf128_a10_c512_80_net_T.t7", None, None, "char-CNN-RNN trained on COCO"
+)
+KNOWN_T7 = {
+    file.name: file
+    for file in (
+        COCO_CHAR_CNN_RNN,
+        Published(
+            "lm_sje_nc4_cub_hybrid_gru18_a1_c512_0.00070_1_10_trainvalids.txt_iter30000.t7",
+            None,
+            None,
+            "char-CNN-RNN trained on birds",
+        ),
+        Published(
+            "lm_sje_flowers_c10_hybrid_0.00070_1_10_trainvalids.txt_iter16400.t7",
+            None,
+            None,
+            "char-CNN-RNN trained on flowers",
+        ),
+    )
+}
+
+
+def skip_thought_names(variant: str) -> tuple[str, ...]:
+    """The files that a Skip-Thought variant reads."""
+    uni, bi = ("uni_skip.npz", "utable.npy"), ("bi_skip.npz", "btable.npy")
+    return {"combined": uni + bi, "uni": uni, "bi": bi}[variant] + ("dictionary.txt",)
+
+
+@dataclass(frozen=True)
+class Found:
+    """One encoder's files, all from one folder."""
+
+    paths: dict[str, Path]
+    untrained: bool  # the folder is marked as holding weights that nobody trained
+
+
+def find_skip_thought(variant: str, weights: str, untrained: str | None) -> Found:
+    """The published files where the folder `weights` holds any of them, else those of `untrained`.
+
+    Raises:
+        WeightsError: no folder holds the files, or one holds only some: two sources are never mixed.
+    """
+    names = skip_thought_names(variant)
+    for folder in _folders(weights, untrained):
+        paths = {name: folder / name for name in names}
+        here = [name for name in names if paths[name].is_file()]
+        if len(here) == len(names):
+            for name in names:
+                _check_size(paths[name], SKIP_THOUGHT[name], folder)
+            return Found(paths, is_untrained(folder))
+        if here:
+            missing = ", ".join(sorted(set(names) - set(here)))
+            raise WeightsError(
+                f"{folder}: holds {', '.join(here)} of Skip-Thought but not {missing}; add what is missing or take "
+                f"the others away (`{COMMAND}` says what each should be)"
+            )
+    raise _absent("Skip-Thought", ", ".join(names), weights, untrained)
+
+
+def find_char_cnn_rnn(file: str | None, weights: str, untrained: str | None) -> Found:
+    """The .t7 file: `file` if named, else COCO's published name, else the folder's only char-CNN-RNN-like .t7.
+
+    Raises:
+        WeightsError: no file, or several and none of them named.
+    """
+    if file is not None:
+        for path in (Path(weights) / file, Path(file)):
+            if path.is_file():
+                return Found({path.name: path}, is_untrained(path.parent))
+        raise WeightsError(f"{Path(weights) / file}: no such file; encoders.char_cnn_rnn.file in params.yaml names it")
+    for folder in _folders(weights, untrained):
+        path = folder / COCO_CHAR_CNN_RNN.name
+        others = sorted(other for other in folder.glob("*.t7") if other.name != "val_captions.t7")
+        if not path.is_file() and len(others) > 1:
+            names = ", ".join(other.name for other in others)
+            raise WeightsError(f"{folder}: holds {names}; say which in params.yaml: encoders.char_cnn_rnn.file")
+        if path.is_file() or others:
+            path = path if path.is_file() else others[0]
+            return Found({path.name: path}, is_untrained(folder))
+    raise _absent("char-CNN-RNN", COCO_CHAR_CNN_RNN.name, weights, untrained)
+
+
+def is_untrained(folder: Path) -> bool:
+    """Whether `folder` carries the marker that chatpainter-prepare weights writes."""
+    return (folder / MARKER).is_file()
+
+
+def hashes(found: Found, known: Path | None) -> dict[str, str]:
+    """sha256 by file name. A file with a published name and size but another hash is refused.
+
+    Raises:
+        WeightsError: the file is damaged.
+    """
+    result = {}
+    for name, path in sorted(found.paths.items()):
+        result[name] = sha256(path, known)
+        expected = SKIP_THOUGHT.get(name)
+        if expected and not found.untrained and result[name] != expected.sha256 and _has_marker_of(path) is None:
+            raise WeightsError(
+                f"{path}: sha256 is {result[name]}, the published file of {expected.size:,} bytes has "
+                f"{expected.sha256}; the download is damaged: fetch it again"
+            )
+    return result
+
+
+def _has_marker_of(path: Path) -> str | None:
+    return None if path.stat().st_size == SKIP_THOUGHT[path.name].size else "another size"
+
+
+def _check_size(path: Path, expected: Published, folder: Path) -> None:
+    pass
+
+
+def _folders(weights: str, untrained: str | None) -> Iterable[Path]:
+    return [Path(folder) for folder in (weights, untrained) if folder]
+
+
+def _absent(encoder: str, names: str, weights: str, untrained: str | None) -> WeightsError:
+    hint = f", or run `chatpainter-prepare weights` to make untrained ones in {untrained}" if untrained else ""
+    return WeightsError(
+        f"{weights}: no weights for {encoder}; put {names} there (`{COMMAND}` says what they are and where they were "
+        f"published){hint}"
+    )
+
+
+def read_marker(folder: Path) -> dict[str, object]:
+    """What the untrained weights in `folder` were made from."""
+    return json.loads((folder / MARKER).read_text())
