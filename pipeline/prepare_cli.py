@@ -1,0 +1,141 @@
+"""chatpainter-prepare: from raw files to the corpus, the images and untrained weights. Options and messages only."""
+
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from store import params as parameters
+from store.errors import ParamsError
+
+T = TypeVar("T")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--params", "params_path", default="params.yaml", show_default=True, type=click.Path(path_type=Path),
+              help="Where every option not given here is read.")  # fmt: skip
+@click.pass_context
+def main(context: click.Context, params_path: Path) -> None:
+    """Prepare what the embedding and the training read: sample world, corpus, images, untrained weights."""
+    context.obj = params_path
+
+
+def _raw(function: Any) -> Any:
+    return click.option("--raw", type=click.Path(path_type=Path), help="The dataset's folder. [params: raw]")(function)
+
+
+def _splits(function: Any) -> Any:
+    return click.option(
+        "--split", "splits", multiple=True, metavar="NAME", help="May be given more than once. [params: splits]"
+    )(function)
+
+
+def _out(default: str) -> Any:
+    return click.option(
+        "--out", default=default, show_default=True, type=click.Path(path_type=Path), help="Written there."
+    )
+
+
+@main.command()
+@_raw
+@click.option("--seed", type=int, help="[params: world.seed]")
+@click.option("--train", type=click.IntRange(1), help="Scenes to train on. [params: world.train]")
+@click.option("--val", type=click.IntRange(1), help="Scenes held out. [params: world.val]")
+@click.option("--image-size", type=click.IntRange(32, 2048), help="Side in pixels. [params: world.image_size]")
+@click.pass_obj
+def world(params_path: Path, raw: Path | None, **given: int | None) -> None:
+    """Make the sample world: scenes of coloured shapes, laid out as COCO and VisDial are."""
+    from tqdm import tqdm
+
+    from pipeline.corpora import sample_files
+    from pipeline.corpora.sample_world import WorldSettings
+
+    values = parameters.load(params_path)
+    settings = _section(values, "world", WorldSettings, params_path, given)
+    folder = raw or Path(_value(values, "raw", str, params_path))
+    with tqdm(total=settings.train + settings.val, unit=" scenes", disable=None, desc="sample world") as bar:
+        sample_files.make(folder, settings, bar.update)
+    click.echo(f"{folder}: {settings.train:,} train and {settings.val:,} val scenes, {settings.image_size} pixels wide")
+
+
+@main.command()
+@_splits
+@_raw
+@click.option("--visdial-version", metavar="VERSION",
+              help="0.9 or 1.0. [params: visdial_version; with --raw: the one that lies there]")  # fmt: skip
+@click.option("--without-caption", type=click.Choice(["drop", "keep"]), help="Images without a caption.")
+@click.option("--without-dialogue", type=click.Choice(["drop", "keep"]), help="Images without a round.")
+@click.option("--without-image", type=click.Choice(["drop", "keep"]), help="Images without a file.")
+@_out("data/corpus")
+@click.pass_obj
+def corpus(
+    params_path: Path,
+    splits: tuple[str, ...],
+    raw: Path | None,
+    visdial_version: str | None,
+    out: Path,
+    **given: str | None,
+) -> None:
+    """Join captions, dialogues and pictures: OUT/SPLIT.parquet, one row an image, and OUT/SPLIT.report.json."""
+    from pipeline.corpora import corpus as corpora
+    from pipeline.corpora.join import CorpusSettings
+
+    values = parameters.load(params_path)
+    settings = _section(values, "corpus", CorpusSettings, params_path, given)
+    if raw is None:
+        raw = Path(_value(values, "raw", str, params_path))
+        visdial_version = visdial_version or _value(values, "visdial_version", str, params_path)
+    for split in splits or tuple(_value(values, "splits", list, params_path)):
+        path, report = corpora.make(raw, split, out, settings, visdial_version)
+        click.echo(f"{path}: {report['images']:,} images, {report['captions']:,} captions, {report['rounds']:,} rounds")
+        for name, lack in report["lacking"].items():
+            if lack["count"]:
+                fate = {"drop": "left out", "keep": "kept"}[lack["fate"]]
+                first = ", ".join(map(str, lack["first"])) + (", ..." if lack["count"] > len(lack["first"]) else "")
+                click.echo(f"  {name.replace('_', ' ')}: {lack['count']:,}, {fate} (images {first})")
+        if report["dialogues_of_other_splits"]:
+            click.echo(f"  dialogues of other splits, not read: {report['dialogues_of_other_splits']:,}")
+
+
+@main.command()
+@click.option("--corpus", "corpora", multiple=True, type=click.Path(path_type=Path), metavar="FILE",
+              help="Whose words the dictionary holds; may be given more than once. [data/corpus/SPLIT.parquet]")  # fmt: skip
+@click.option("--size", type=click.Choice(["small", "published", "none"]), help="[params: untrained.size]")
+@click.option("--seed", type=int, help="[params: untrained.seed]")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder. [params: encoders.untrained]")
+@click.pass_obj
+def weights(params_path: Path, corpora: tuple[Path, ...], out: Path | None, **given: Any) -> None:
+    """Make UNTRAINED encoder weights in the published formats, for whoever lacks the published files."""
+    from pipeline.encoders import EncoderSettings
+    from pipeline.texts import TextSettings
+    from pipeline.weights import untrained
+
+    values = parameters.load(params_path)
+    settings = _section(values, "untrained", untrained.UntrainedSettings, params_path, given)
+    encoders = parameters.section(values, "encoders", EncoderSettings, str(params_path))
+    text = parameters.section(values, "text", TextSettings, str(params_path))
+    out = out or (Path(encoders.untrained) if encoders.untrained else None)
+    if out is None:
+        raise ParamsError(f"{params_path}: encoders.untrained is null, so nothing is made; name a folder with --out")
+    if not corpora:
+        corpora = tuple(
+            Path("data/corpus") / f"{split}.parquet" for split in _value(values, "splits", list, params_path)
+        )
+    for path in untrained.make(out, settings, list(corpora), text, encoders):
+        click.echo(f"{path} (untrained)")
+
+
+def _section(values: dict[str, Any], name: str, kind: type[T], path: Path, given: dict[str, Any]) -> T:
+    """A section of params.yaml with the options that were given on the command line put over it."""
+    section = values.get(name) or {}
+    over = {option: value for option, value in given.items() if value not in (None, ())}
+    return parameters.build(kind, section | over if isinstance(section, dict) else section, f"{path}: {name}")
+
+
+def _value(values: dict[str, Any], name: str, kind: type[T], path: Path) -> T:
+    value = values.get(name)
+    if not isinstance(value, kind):
+        raise ParamsError(
+            f"{path}: {name!r} should be a {kind.__name__}, found {value!r}; write it or give --help's option"
+        )
+    return value
