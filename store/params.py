@@ -17,12 +17,18 @@ from store.errors import ParamsError
 
 T = TypeVar("T")
 
+# Every section that params.yaml may have. Each is a dataclass beside the code that it steers.
+SECTIONS = [
+    "dataset", "raw", "visdial_version", "splits", "worlds", "world", "corpus", "images", "text", "encoders", "untrained",
+    "embed", "model", "stage1", "stage2", "evaluate",
+]  # fmt: skip
+
 
 def load(path: str | Path = "params.yaml") -> dict[str, Any]:
     """The whole file as a dict of plain values.
 
     Raises:
-        ParamsError: the file is missing, is not YAML, or is not a mapping.
+        ParamsError: the file is missing, is not YAML, is not a mapping, or has a section that nobody knows.
     """
     try:
         text = Path(path).read_text(encoding="utf-8")
@@ -38,6 +44,7 @@ def load(path: str | Path = "params.yaml") -> dict[str, Any]:
         raise ParamsError(f"{path}{line}: not valid YAML ({getattr(error, 'problem', None) or error})") from None
     if not isinstance(values, dict):
         raise ParamsError(f"{path}: expected a mapping of sections, found {type(values).__name__}")
+    refuse_unknown(values, SECTIONS, str(path))
     return values
 
 

@@ -85,5 +85,8 @@ def test_a_file_that_is_not_a_mapping_is_refused(tmp_path) -> None:
     file.write_text("a: [1\nb: 2\n")
     with pytest.raises(ParamsError, match=r"params.yaml, line \d"):
         params.load(file)
+    file.write_text("stagee1: {}\n")
+    with pytest.raises(ParamsError, match="unknown key 'stagee1'; did you mean 'stage1'"):
+        params.load(file)
     with pytest.raises(ParamsError, match=r"missing.yaml: cannot be read"):
         params.load(tmp_path / "missing.yaml")
