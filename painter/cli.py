@@ -1,0 +1,321 @@
+"""chatpainter-paint: pictures from words. Options and messages only."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from painter.dialogue import Dialogue, ask_and_answer, read
+from store.errors import ChatPainterError
+
+if TYPE_CHECKING:
+    from painter.painter import Painter
+
+
+class PaintByDefault(click.Group):
+    """A group whose first word, if it names no command, begins the arguments of `paint`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if args and args[0] not in self.commands and args[0] not in ("--help", "-h"):
+            args = ["paint", *args]
+        return super().parse_args(ctx, args)
+
+    def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        formatter.write_usage(ctx.command_path, '"CAPTION" [OPTIONS]   or   COMMAND [ARGS]...')
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        self.commands["paint"].format_options(ctx, formatter)
+        self.format_commands(ctx, formatter)
+
+
+@click.group(cls=PaintByDefault, context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """Paint pictures from a caption and the talk about it.
+
+    \b
+      chatpainter-paint "a small red circle at the top left and one other shape" \\
+          --ask "what is the ground like" --answer "sand" -n 4 --seed 7 -o mine.png
+      chatpainter-paint --split val --image-id 2003 --every-round -o film.gif
+      chatpainter-paint serve
+    """
+
+
+def _shared(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Options of every command that loads a generator."""
+    for option in reversed(
+        (
+            click.option(
+                "--run",
+                type=click.Path(path_type=Path),
+                help="A run's folder, an exported model's folder, or a generator file. [default: runs/stage2, or runs/stage1]",
+            ),
+            click.option(
+                "--weights",
+                type=click.Path(exists=True, file_okay=False),
+                help="Folder with the encoders' weight files. [default: as exported with the model, or as params.yaml says]",
+            ),
+            click.option(
+                "--device", default="auto", show_default=True, type=click.Choice(["auto", "cpu", "cuda"]), help="Paint there."
+            ),
+        )
+    ):
+        function = option(function)
+    return function
+
+
+def _talk(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Options that say one dialogue."""
+    function = click.option("--answer", multiple=True, metavar="TEXT", help="Its answer.")(function)
+    return click.option("--ask", multiple=True, metavar="TEXT", help="A question about the picture; once a round.")(
+        function
+    )
+
+
+def _noise(function: Callable[..., Any]) -> Callable[..., Any]:
+    function = click.option(
+        "--truncation",
+        default=1.0,
+        show_default=True,
+        type=click.FloatRange(0, 3),
+        help="Multiplies the noise: 1 as in training, 0 none.",
+    )(function)
+    return click.option(
+        "--seed", default=0, show_default=True, type=click.IntRange(0, 2**32 - 1), help="Of the noise."
+    )(function)
+
+
+_OUT = click.option(
+    "-o",
+    "--out",
+    default="painting.png",
+    show_default=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Where the pictures go: .png, or .gif for a film.",
+)
+
+
+@main.command()
+@click.argument("caption", required=False)
+@_talk
+@click.option("--from", "source", type=click.Path(path_type=Path), metavar="FILE",
+              help="Paint every dialogue of a file: VisDial's JSON, our JSON, or a caption a line.")  # fmt: skip
+@click.option("--split", help="With --image-id: words and real picture of this split, from the stores in data/.")
+@click.option("--image-id", "image_ids", type=int, multiple=True, help="An image of --split; may be given again.")
+@click.option("--data", default="data", show_default=True, type=click.Path(path_type=Path, file_okay=False),
+              help="Where the stores of --split lie.")  # fmt: skip
+@click.option("-n", "count", default=1, show_default=True, type=click.IntRange(1, 64), help="Pictures of each dialogue.")
+@_noise
+@click.option("--every-round", is_flag=True, help="From the caption alone to all rounds; -o film.gif makes it move.")
+@click.option("--stage", type=click.Choice(["1", "2", "both"]), help="Pictures of this stage. [default: the last]")
+@click.option("--plain", is_flag=True, help="The picture alone, without the words beneath; needs one picture.")
+@_OUT
+@_shared
+def paint(
+    caption: str | None,
+    ask: tuple[str, ...],
+    answer: tuple[str, ...],
+    source: Path | None,
+    split: str | None,
+    image_ids: tuple[int, ...],
+    data: Path,
+    count: int,
+    seed: int,
+    truncation: float,
+    every_round: bool,
+    stage: str | None,
+    plain: bool,
+    out: Path,
+    run: Path | None,
+    weights: str | None,
+    device: str,
+) -> None:
+    """Paint a caption, a file of dialogues, or images of a split (the command when none is named)."""
+    _refuse_suffix(out, moving=every_round)
+    dialogues = _dialogues(caption, ask, answer, source, split, image_ids, data)
+    painter = _painter(run, weights, device)
+    _warn(painter, dialogues)
+    from painter import sheets
+
+    real = sheets.real_pictures(data, split, [dialogue.image_id for dialogue in dialogues]) if split else None
+    if every_round:
+        sheets.film(painter, dialogues, out, count=count, seed=seed, truncation=truncation, real=real)
+    else:
+        sheets.grid(
+            painter, dialogues, out, count=count, seed=seed, truncation=truncation, real=real, stage=stage, plain=plain
+        )
+    click.echo(f"painted {out}")
+
+
+@main.command()
+@click.argument("first")
+@click.argument("last", required=False)
+@_talk
+@click.option("--steps", default=8, show_default=True, type=click.IntRange(2, 120), help="Pictures, both ends included.")
+@_noise
+@click.option("--to-seed", type=click.IntRange(0, 2**32 - 1), help="The noise of the last picture. [default: --seed]")
+@_OUT
+@_shared
+def interpolate(
+    first: str,
+    last: str | None,
+    ask: tuple[str, ...],
+    answer: tuple[str, ...],
+    steps: int,
+    seed: int,
+    truncation: float,
+    to_seed: int | None,
+    out: Path,
+    run: Path | None,
+    weights: str | None,
+    device: str,
+) -> None:
+    """Walk from one text to another, or from one noise to another.
+
+    FIRST and LAST are captions (LAST may be left out to change the noise alone), or files of which the first dialogue is
+    read. The rounds of --ask and --answer are added to both.
+    """
+    _refuse_suffix(out, moving=True)
+    if last is None and to_seed is None:
+        raise click.UsageError("name a second text, or another noise with --to-seed")
+    rounds = ask_and_answer(ask, answer)
+
+    def end(text: str) -> Dialogue:
+        if Path(text).suffix in (".json", ".txt") and Path(text).is_file():
+            said = read(text)[0]
+            return Dialogue(said.caption, said.rounds + rounds, said.image_id)
+        return Dialogue(text, rounds)
+
+    ends = end(first), end(first if last is None else last)
+    painter = _painter(run, weights, device)
+    _warn(painter, list(ends))
+    from painter import sheets
+
+    seeds = seed, seed if to_seed is None else to_seed
+    sheets.walk(painter, *ends, out, steps=steps, seeds=seeds, truncation=truncation)
+    click.echo(f"painted {out}")
+
+
+@main.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="0.0.0.0 lets other machines in.")
+@click.option("--port", default=7860, show_default=True, type=click.IntRange(0, 65535), help="0: any free one.")
+@click.option("--open", "show", is_flag=True, help="Open the page in a browser.")
+@click.option("--corpus", type=click.Path(path_type=Path, dir_okay=False),
+              help="Corpus that the interviewer's questions are learnt from. [default: data/corpus/train.parquet]")  # fmt: skip
+@_shared
+def serve(
+    host: str,
+    port: int,
+    show: bool,
+    corpus: Path | None,
+    run: Path | None,
+    weights: str | None,
+    device: str,
+) -> None:
+    """Open the chat page: a caption, then questions and answers, and the picture repainted after each."""
+    painter = _painter(run, weights, device)
+    from painter import interviewer, page
+
+    found = interviewer.find(_run(run), corpus)
+    if found is None:
+        click.echo("no interviewer: neither interviewer.json beside the generator nor data/corpus/train.parquet", err=True)
+    public = not page.is_loopback(host)
+    if public:
+        click.echo(f"served on {host}: everybody who can reach this machine can paint; there is no password", err=True)
+    app = page.build(painter, found, public)
+    address, _ = page.launch(app, host, port, wait=False)
+    click.echo(f"ChatPainter is at {address}   (Ctrl-C ends it)")
+    if show:
+        click.launch(address)
+    app.block_thread()
+
+
+@main.command()
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
+@click.option("--with-weights", is_flag=True, help="Copy the encoders' weight files even where they are published ones.")
+@click.option("--metrics", type=click.Path(path_type=Path, dir_okay=False),
+              help="Metrics for the model card. [default: runs/evaluate/metrics.json]")  # fmt: skip
+@click.option("--corpus", type=click.Path(path_type=Path, dir_okay=False),
+              help="Corpus that the interviewer's questions are learnt from. [default: data/corpus/train.parquet]")  # fmt: skip
+@click.option("--onnx/--no-onnx", default=True, show_default=True, help="Write ONNX files too, and check them.")
+@_shared
+def export(
+    folder: Path,
+    with_weights: bool,
+    metrics: Path | None,
+    corpus: Path | None,
+    onnx: bool,
+    run: Path | None,
+    weights: str | None,
+    device: str,
+) -> None:
+    """Put everything that painting needs into FOLDER, with a model card."""
+    painter = _painter(run, weights, "cpu")
+    from painter import export as exporting
+
+    for line in exporting.export(
+        painter, _run(run), folder, with_weights=with_weights, metrics=metrics, corpus=corpus, onnx=onnx
+    ):
+        click.echo(line)
+
+
+def _run(run: Path | None) -> Path:
+    if run is not None:
+        return run
+    for folder in (Path("runs/stage2"), Path("runs/stage1")):
+        if (folder / "generator.safetensors").is_file():
+            return folder
+    raise ChatPainterError(
+        "runs/stage2/generator.safetensors: no such generator; train one (`make repro`), or name a run's folder with --run"
+    )
+
+
+def _painter(run: Path | None, weights: str | None, device: str) -> "Painter":
+    found = _run(run)
+    from painter.painter import Painter
+
+    return Painter.from_run(found, device=device, weights=weights)
+
+
+def _dialogues(
+    caption: str | None,
+    ask: tuple[str, ...],
+    answer: tuple[str, ...],
+    source: Path | None,
+    split: str | None,
+    image_ids: tuple[int, ...],
+    data: Path,
+) -> list[Dialogue]:
+    if (caption is not None) + (source is not None) + (split is not None) != 1:
+        raise click.UsageError("say one of: a caption, --from FILE, or --split NAME with --image-id")
+    if bool(image_ids) != (split is not None):
+        raise click.UsageError("--split and --image-id go together")
+    if caption is None and (ask or answer):
+        raise click.UsageError("--ask and --answer go with a caption")
+    if caption is not None:
+        return [Dialogue(caption, ask_and_answer(ask, answer))]
+    if source is not None:
+        return read(source)
+    from painter.sheets import said_of
+
+    assert split is not None
+    return said_of(data, split, image_ids)
+
+
+def _warn(painter: "Painter", dialogues: list[Dialogue]) -> None:
+    """Tell what the generator will not hear, once."""
+    if not painter.hears_dialogue and any(dialogue.rounds for dialogue in dialogues):
+        click.echo("this generator was trained on captions alone: questions and answers change nothing", err=True)
+    readings = [painter.read(dialogue) for dialogue in dialogues]
+    unknown = list(dict.fromkeys(word for reading in readings for word in reading.unknown))
+    if unknown:
+        more = f" and {len(unknown) - 12} more" if len(unknown) > 12 else ""
+        click.echo(f"words the encoders do not know: {', '.join(map(repr, unknown[:12]))}{more}", err=True)
+    if any(reading.cut for reading in readings):
+        click.echo("a caption is longer than its encoder reads; only its beginning counts", err=True)
+
+
+def _refuse_suffix(out: Path, moving: bool) -> None:
+    allowed = (".png", ".gif") if moving else (".png",)
+    if out.suffix.lower() not in allowed:
+        raise click.UsageError(f"-o {out}: expected a name that ends in {' or '.join(allowed)}")

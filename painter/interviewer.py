@@ -1,0 +1,186 @@
+"""The interviewer: asks what is still unknown about a picture, with questions that people asked in the corpus."""
+
+import json
+import math
+import re
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from painter.dialogue import Dialogue, Round
+from store.errors import ChatPainterError
+
+FORMAT = "chatpainter-interviewer"
+VERSION = 1
+QUESTIONS = 400
+ANSWERS = 8
+CUES = 12
+
+# Words that ask rather than name a thing: what is left of a question is its topic.
+_ASKING = frozenset(
+    "a about an and any are at be can colour color could did do does else ever for from has have how i if in is it its "
+    "kind like look looks many me near of on one or see s seem some tell that the their them there these they this to "
+    "type was what what's whats where which who with would you your picture image photo".split()
+)
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question of the bank: how often it was asked, how people answered, and which caption words call for it."""
+
+    text: str
+    count: int
+    answers: list[tuple[str, int]]
+    cues: dict[str, float]
+
+    @property
+    def spread(self) -> float:
+        """How much an answer is expected to tell: the entropy of the known answers, in bits."""
+        total = sum(count for _, count in self.answers)
+        return -sum(count / total * math.log2(count / total) for _, count in self.answers) if total else 0.0
+
+
+@dataclass(frozen=True)
+class Interviewer:
+    """A bank of questions, and some captions to begin with."""
+
+    questions: list[Question]
+    examples: list[str]
+
+    def ask(self, caption: str, rounds: Sequence[Round], skip: Collection[str] = ()) -> Question | None:
+        """The question whose answer should tell most, or None if everything in the bank is already known.
+
+        The most telling one is often asked under captions with these words (`cues`), is answered differently from
+        picture to picture (`spread`), and is about something nobody has mentioned yet.
+
+        Args:
+            skip: questions the visitor has waved aside.
+        """
+        words = set(_words(caption))
+        known = _topics(caption)
+        for question, answer in rounds:
+            known |= _topics(question) | _topics(answer)
+        gone = {plain(question) for question, _ in rounds} | {plain(question) for question in skip}
+
+        def worth(question: Question) -> float:
+            if plain(question.text) in gone:
+                return 0.0
+            topics = _topics(question.text)
+            new = len(topics - known) / len(topics) if topics else 0.0
+            called_for = math.exp(min(50.0, sum(question.cues.get(word, 0.0) for word in words)))
+            return question.count * called_for * question.spread * new**3
+
+        best = max(self.questions, key=worth, default=None)
+        return best if best is not None and worth(best) > 0 else None
+
+    def suggestions(self, question: str) -> list[str]:
+        """The commonest answers that the corpus gives to this question; empty if nobody asked it."""
+        for known in self.questions:
+            if plain(known.text) == plain(question):
+                return [answer for answer, _ in known.answers]
+        return []
+
+    def to_json(self) -> dict[str, Any]:
+        """As it is written beside an exported model."""
+        return {"format": FORMAT, "version": VERSION, **asdict(self)}
+
+
+def plain(text: str) -> str:
+    """A text as it is compared: lower case, single spaces, no question mark.
+
+    >>> plain("Is it  sunny ?")
+    'is it sunny'
+    """
+    return " ".join(text.lower().replace("?", " ").split())
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"[^\W_]+", text.lower())
+
+
+def _topics(text: str) -> set[str]:
+    # Pairs of neighbours tell "top left" from "bottom left" when "left" alone has been mentioned.
+    words = [word for word in _words(text) if word not in _ASKING]
+    return set(words) | {" ".join(pair) for pair in zip(words, words[1:])}
+
+
+def learn(dialogues: Iterable[Dialogue], examples: int = 6) -> Interviewer:
+    """The bank of the questions that were asked most often in `dialogues`, and captions spread over them.
+
+    Questions asked once are left out where the corpus is large enough to know better.
+    """
+    asked: Counter[str] = Counter()
+    answered: dict[str, Counter[str]] = defaultdict(Counter)
+    captions_with: dict[str, Counter[str]] = defaultdict(Counter)
+    word_captions: Counter[str] = Counter()
+    captions: list[str] = []
+    for dialogue in dialogues:
+        captions.append(dialogue.caption)
+        words = set(_words(dialogue.caption)) - _ASKING
+        word_captions.update(words)
+        for text in {plain(question): None for question, _ in dialogue.rounds}:
+            asked[text] += 1
+            captions_with[text].update(words)
+        for question, answer in dialogue.rounds:
+            if answer.strip():
+                answered[plain(question)][plain(answer)] += 1
+    least = 2 if len(captions) >= 200 else 1
+    kept = [text for text, count in asked.most_common(QUESTIONS) if count >= least and text]
+    bank = []
+    for text in kept:
+        lift = {
+            # Shrunk towards no effect where the word was seen seldom.
+            word: math.log((count + 2) / (asked[text] * word_captions[word] / len(captions) + 2))
+            for word, count in captions_with[text].items()
+        }
+        cues = dict(sorted(lift.items(), key=lambda item: (-abs(item[1]), item[0]))[:CUES])
+        bank.append(Question(text, asked[text], answered[text].most_common(ANSWERS), cues))
+    fit = sorted({caption.strip() for caption in captions if 0 < len(caption.strip()) <= 90})
+    step = max(1, len(fit) // max(1, examples))
+    return Interviewer(bank, fit[step // 2 :: step][:examples])
+
+
+def load(path: Path) -> Interviewer:
+    """The interviewer written beside an exported model.
+
+    Raises:
+        ChatPainterError: not such a file; export the model again.
+    """
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        if values["format"] != FORMAT or values["version"] != VERSION:
+            raise ValueError("another format or version")
+        questions = [
+            Question(
+                str(q["text"]),
+                int(q["count"]),
+                [(str(a), int(n)) for a, n in q["answers"]],
+                {str(w): float(v) for w, v in q["cues"].items()},
+            )
+            for q in values["questions"]
+        ]
+        return Interviewer(questions, [str(caption) for caption in values["examples"]])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ChatPainterError(f"{path}: not an interviewer's question bank ({error}); export the model again") from None
+
+
+def from_corpus(path: Path, most: int = 20_000) -> Interviewer:
+    """The interviewer learnt from a corpus (Parquet), its first `most` images; the first COCO caption of each.
+
+    Raises:
+        ChatPainterError: the corpus cannot be read.
+    """
+    import pyarrow.parquet as parquet
+
+    try:
+        table = parquet.ParquetFile(path).read(columns=["captions", "rounds", "visdial_caption"])
+    except (OSError, KeyError, ValueError) as error:
+        raise ChatPainterError(f"{path}: not a corpus ({error}); run `dvc repro`") from None
+    dialogues = []
+    for row in table.slice(0, most).to_pylist():
+        caption = row["captions"][0]["text"] if row["captions"] else row["visdial_caption"] or ""
+        rounds = tuple((turn["question"], turn["answer"] or "") for turn in row["rounds"] or [])
+        dialogues.append(Dialogue(caption.strip(), rounds))
+    return learn(dialogues)
