@@ -8,6 +8,7 @@ import dataclasses
 import difflib
 import types
 import typing
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,10 +19,11 @@ from store.errors import ParamsError
 T = TypeVar("T")
 
 # Every section that params.yaml may have. Each is a dataclass beside the code that it steers.
-SECTIONS = [
-    "dataset", "raw", "visdial_version", "splits", "worlds", "world", "corpus", "images", "text", "encoders", "untrained",
-    "embed", "model", "stage1", "stage2", "evaluate",
-]  # fmt: skip
+SECTIONS = (
+    *("dataset", "raw", "visdial_version", "splits", "worlds", "world", "corpus", "images"),
+    *("text", "encoders", "untrained", "embed"),
+    *("model", "stage1", "stage2", "evaluate"),
+)
 
 
 def load(path: str | Path = "params.yaml") -> dict[str, Any]:
@@ -81,7 +83,7 @@ def build(kind: type[T], values: Any, where: str) -> T:
         raise ParamsError(f"{where}: {error}") from None
 
 
-def refuse_unknown(values: dict[str, Any], known: list[str], where: str) -> None:
+def refuse_unknown(values: dict[str, Any], known: Sequence[str], where: str) -> None:
     """Raise ParamsError for the first key of `values` that is not in `known`, with the nearest known key."""
     for name in values:
         if name not in known:
