@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -172,6 +173,46 @@ def read_header(path: Path, dataset: str) -> ShardHeader:
 
 
 REMEDY = "run the command that makes the store again (undamaged shards are kept)"
+
+
+def finished(task: ShardTask) -> tuple[Shard, dict[str, int]] | None:
+    """The shard and its attributes where it is on disk, whole, and the one that `task` asks for; else None."""
+    if not task.path.exists():
+        return None
+    try:
+        header = read_header(task.path, task.dataset)
+        same = difference(task, header) is None and rows_checksum(task.path, header) == header.sha256
+    except StoreError:
+        return None
+    if not same:
+        return None
+    shard = Shard(task.path.name, task.first_row, task.rows, header.bytes, sha256_file(task.path), task.key)
+    return shard, header.counts
+
+
+def difference(task: ShardTask, header: ShardHeader) -> str | None:
+    """Why a shard on disk is not the one planned, in words; None where it is."""
+    if header.origin != task.origin:
+        return f"made from another {', '.join(_changed(header.origin, task.origin))}"
+    if header.dtype != np.dtype(task.dtype) or header.shape != task.shape:
+        return "shape or dtype changed"
+    if (header.key, header.first_row, header.rows) != (task.key, task.first_row, task.rows):
+        return "contents changed"
+    return None
+
+
+def _changed(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Dotted names of the entries in which two nested mappings differ."""
+    names = []
+    for name in sorted(old.keys() | new.keys()):
+        before, after = old.get(name), new.get(name)
+        if before == after:
+            continue
+        if isinstance(before, dict) and isinstance(after, dict):
+            names += _changed(before, after, f"{prefix}{name}.")
+        else:
+            names.append(f"{prefix}{name}")
+    return names
 
 
 def rows_checksum(path: Path, header: ShardHeader) -> str:

@@ -17,7 +17,7 @@ from store.errors import StoreError
 from store.files import TEMPORARY, in_words, replacing, sha256_file
 from store.lock import FolderLock
 from store.manifest import INDEX, MANIFEST, Index, Manifest, Shard, shard_origin
-from store.shards import PATIENCE_SECONDS, ShardHeader, ShardTask, read_header, rows_checksum, shard_name
+from store.shards import PATIENCE_SECONDS, ShardTask, difference, finished, read_header, shard_name
 
 # Only what a store itself writes is ever deleted: a wrong output folder must not cost anyone a file.
 _OURS = re.compile(rf"(\w+-\d{{5,}}\.h5|{re.escape(INDEX)}|{re.escape(MANIFEST)}|.*{re.escape(TEMPORARY)})")
@@ -195,49 +195,19 @@ class StoreWriter:
 
     def _kept(self, task: ShardTask) -> Shard | None:
         """The shard on disk where it is the one planned and whole; else None, with the reason noted."""
-        if not task.path.exists():
-            return None
-        try:
-            header = read_header(task.path, self.dataset)
-        except StoreError:
-            self.reasons["damaged"] += 1
-            return None
-        if reason := _difference(task, header):
-            self.reasons[reason] += 1
-            return None
-        if rows_checksum(task.path, header) != header.sha256:
-            self.reasons["damaged"] += 1
-            return None
-        return Shard(task.path.name, task.first_row, task.rows, header.bytes, sha256_file(task.path), task.key)
+        if there := finished(task):
+            return there[0]
+        if task.path.exists():
+            try:
+                reason = difference(task, read_header(task.path, self.dataset))
+            except StoreError:
+                reason = None
+            self.reasons[reason or "damaged"] += 1
+        return None
 
     def _strays(self) -> list[Path]:
         current = {self.tasks[number].path.name for number in self._shards} | {INDEX, MANIFEST}
         return [path for path in self.path.iterdir() if path.name not in current and _OURS.fullmatch(path.name)]
-
-
-def _difference(task: ShardTask, header: ShardHeader) -> str | None:
-    """Why the shard on disk is not the one planned, in words; None where it is."""
-    if header.dtype != np.dtype(task.dtype) or header.shape != task.shape:
-        return "shape or dtype changed"
-    if header.origin != task.origin:
-        return f"made from another {', '.join(_changed(header.origin, task.origin))}"
-    if (header.key, header.first_row, header.rows) != (task.key, task.first_row, task.rows):
-        return "contents changed"
-    return None
-
-
-def _changed(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """Dotted names of the entries in which two nested mappings differ."""
-    names = []
-    for name in sorted(old.keys() | new.keys()):
-        before, after = old.get(name), new.get(name)
-        if before == after:
-            continue
-        if isinstance(before, dict) and isinstance(after, dict):
-            names += _changed(before, after, f"{prefix}{name}.")
-        else:
-            names.append(f"{prefix}{name}")
-    return names
 
 
 def remove_store(path: str | Path) -> None:

@@ -1,0 +1,263 @@
+"""Shards made by dask workers: a cluster of this machine's own, or one that exists.
+
+dask is asked for little: to carry a shard's texts to a worker that is free. It may lose finished tasks when a worker
+dies and leave futures that never end, so futures are polled, few are in flight at a time, and whoever calls
+compares with the disk afterwards.
+"""
+
+import contextlib
+import logging
+import os
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.embed import Lost, Made, Source, Work, make, width
+from store.errors import ChatPainterError
+
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+_RESULT_SECONDS = 30
+
+
+@dataclass(frozen=True)
+class Tls:
+    """Files that dask's own TLS options name; all three, or none."""
+
+    ca: str | None = None
+    cert: str | None = None
+    key: str | None = None
+
+
+def cores() -> int:
+    """Cores that this process may use: its affinity and its container's quota, not the machine's size."""
+    from dask.system import CPU_COUNT
+
+    return int(CPU_COUNT)
+
+
+class Cluster:
+    """A Runner over dask, started when first needed.
+
+    Args:
+        scheduler: an address, or a scheduler file; None starts workers on this machine, reachable from it alone.
+        workers: processes of a cluster of our own; never more than cores.
+        idle_seconds: end when no shard was finished for so long.
+        wait_seconds: end when there was no worker, or no scheduler, for so long.
+        dashboard: serve dask's dashboard (a cluster of our own has none otherwise).
+        report: where to write dask's performance report.
+    """
+
+    def __init__(
+        self,
+        scheduler: str | None = None,
+        *,
+        workers: int = 1,
+        idle_seconds: float = 3600,
+        wait_seconds: float = 60,
+        dashboard: bool = False,
+        report: Path | None = None,
+        tls: Tls | None = None,
+    ) -> None:
+        self.scheduler, self.tls = scheduler, tls
+        self.workers = min(workers, cores())
+        # Processes x threads must not exceed the cores; a cluster that exists looks after its own.
+        self.threads = max(1, cores() // self.workers)
+        self.idle_seconds, self.wait_seconds = idle_seconds, wait_seconds
+        self.dashboard, self.report = dashboard, report
+        self._client: Any = None
+        self._exit = contextlib.ExitStack()
+
+    def __enter__(self) -> "Cluster":
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        with _quiet():
+            self._exit.close()
+
+    @property
+    def dashboard_link(self) -> str | None:
+        return self.client.dashboard_link if self.dashboard or self.scheduler else None
+
+    @property
+    def client(self) -> Any:
+        if self._client is None:
+            self._client = self._connect() if self.scheduler else self._start()
+            if self.report:
+                from distributed import performance_report
+
+                self._exit.enter_context(performance_report(filename=str(self.report)))
+        return self._client
+
+    def _connect(self) -> Any:
+        from distributed import Client
+        from distributed.security import Security
+
+        assert self.scheduler is not None
+        options: dict[str, Any] = {}
+        if self.scheduler.endswith(".json"):
+            if not Path(self.scheduler).is_file():
+                raise ChatPainterError(
+                    f"{self.scheduler}: no such file; write it with: dask scheduler --scheduler-file"
+                )
+            options["scheduler_file"] = self.scheduler
+        else:
+            options["address"] = self.scheduler
+        if self.tls:
+            options["security"] = Security(
+                tls_ca_file=self.tls.ca,
+                tls_client_cert=self.tls.cert,
+                tls_client_key=self.tls.key,
+                require_encryption=True,
+            )
+        try:
+            with _quiet():
+                return self._exit.enter_context(Client(timeout=min(self.wait_seconds, 30), **options))
+        except (OSError, TimeoutError, ValueError, TypeError, RuntimeError) as error:
+            raise ChatPainterError(
+                f"{self.scheduler}: no dask scheduler answers there ({_first_line(error)}); start one with "
+                "`dask scheduler`, or leave out --scheduler to work on this machine"
+            ) from None
+
+    def _start(self) -> Any:
+        import dask
+        from distributed import Client, LocalCluster
+
+        variables = {f"distributed.nanny.pre-spawn-environ.{name}": self.threads for name in _THREAD_VARIABLES}
+        before = {name: os.environ.get(name) for name in _THREAD_VARIABLES}
+        with dask.config.set(variables), _quiet():
+            cluster = self._exit.enter_context(
+                LocalCluster(
+                    n_workers=self.workers,
+                    threads_per_worker=1,
+                    processes=True,
+                    host="127.0.0.1",
+                    dashboard_address="127.0.0.1:0" if self.dashboard else None,
+                    # dask would count the mapped word vectors as the worker's own memory, and kill it.
+                    memory_limit=0,
+                    silence_logs=logging.CRITICAL,
+                )
+            )
+            client = self._exit.enter_context(Client(cluster, set_as_default=bool(self.report)))
+        for name, value in before.items():  # dask leaves its workers' settings behind in this process
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+        return client
+
+    def width(self, source: Source) -> int:
+        wake = threading.Event()
+        future = self.client.submit(width, source, pure=False)
+        future.add_done_callback(lambda _: wake.set())
+        watch = _Watch(self)
+        while not wake.wait(0.5) and future.status == "pending":
+            watch.look()
+        if future.status == "finished":
+            return int(future.result(timeout=_RESULT_SECONDS))
+        raise _permanent(future) or ChatPainterError(f"the encoder could not be loaded on a worker: {_reason(future)}")
+
+    def run(self, work: Iterable[Work]) -> Iterator[Made | Lost]:
+        queue = iter(work)
+        pending: dict[int, Any] = {}
+        wake = threading.Event()
+        watch = _Watch(self)
+        while True:
+            # Enough that no worker waits for its next shard, few enough that the scheduler never holds a corpus.
+            while len(pending) < 2 * max(1, watch.threads) + 1 and (item := next(queue, None)) is not None:
+                key = f"{item.task.path.stem}-{item.task.key[:16]}-{time.time_ns()}"
+                future = self.client.submit(make, item, key=key, pure=False)
+                future.add_done_callback(lambda _: wake.set())
+                pending[item.task.number] = future
+            if not pending:
+                return
+            wake.wait(0.5)
+            wake.clear()
+            for number, future in list(pending.items()):
+                if future.status == "pending":
+                    continue
+                del pending[number]
+                yield self._result(number, future)
+                watch.progressed()
+            watch.look()
+
+    def _result(self, number: int, future: Any) -> Made | Lost:
+        if future.status == "finished":
+            try:
+                return future.result(timeout=_RESULT_SECONDS)
+            except ChatPainterError:
+                raise
+            except Exception as error:
+                return Lost(number, f"its result was lost: {_first_line(error)}")
+        if permanent := _permanent(future):
+            raise permanent
+        return Lost(number, _reason(future))
+
+
+class _Watch:
+    """Ends a run whose scheduler, workers or progress are gone for too long."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.cluster = cluster
+        self.threads = sum(cluster.client.nthreads().values())
+        self._alive = self._progress = self._looked = time.monotonic()
+
+    def progressed(self) -> None:
+        self._progress = time.monotonic()
+
+    def look(self) -> None:
+        now = time.monotonic()
+        if now - self._looked < 1:
+            return
+        self._looked = now
+        client, where = self.cluster.client, self.cluster.scheduler or "this machine"
+        running = client.status == "running"
+        if running:
+            with contextlib.suppress(OSError, TimeoutError):
+                self.threads = sum(client.nthreads().values())
+                if self.threads:
+                    self._alive = now
+        if client.status == "closed" or now - self._alive > self.cluster.wait_seconds:
+            gone = "has no worker" if running else "does not answer: the scheduler is gone"
+            raise ChatPainterError(
+                f"{where}: the dask cluster {gone} (waited {now - self._alive:.0f} s); start it and run the same "
+                "command again, finished shards are kept"
+            )
+        if now - self._progress > self.cluster.idle_seconds:
+            raise ChatPainterError(
+                f"{where}: no shard was finished for {self.cluster.idle_seconds:.0f} s; see the workers' logs, or "
+                "allow more with --timeout; run the same command again, finished shards are kept"
+            )
+
+
+def _permanent(future: Any) -> ChatPainterError | None:
+    """The error of a task that failed in a way that people must put right."""
+    error = future.exception(timeout=_RESULT_SECONDS) if future.status == "error" else None
+    return error if isinstance(error, ChatPainterError) else None
+
+
+def _reason(future: Any) -> str:
+    if future.status != "error":
+        return f"dask lost its task ({future.status})"
+    error = future.exception(timeout=_RESULT_SECONDS)
+    if type(error).__name__ == "KilledWorker":
+        return "it killed the worker every time: out of memory? use fewer workers or a smaller embed.shard_mib"
+    return f"{type(error).__name__}: {_first_line(error)}"
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """dask logs every lost connection with a traceback; what people must know is said elsewhere in one line."""
+    logger = logging.getLogger("distributed")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

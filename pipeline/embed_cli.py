@@ -1,0 +1,192 @@
+"""chatpainter-embed: every text of a split encoded once, into stores that training streams."""
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from store import params
+from store.errors import ChatPainterError
+
+if TYPE_CHECKING:
+    from pipeline.embed import Lost, Made, Runner
+    from store.manifest import Manifest
+    from store.writer import StoreWriter
+
+
+@click.command(context_settings={"show_default": True})
+@click.option("--split", required=True, help="Which corpus: CORPUS/SPLIT.parquet.")
+@click.option(
+    "--kind",
+    "kinds",
+    multiple=True,
+    type=click.Choice(["captions", "turns", "dialogues"]),
+    help="What to encode; may be repeated.  [default: all that the corpus has]",
+)
+@click.option("--workers", type=click.IntRange(1), help="Processes on this machine.  [default: embed.workers]")
+@click.option(
+    "--scheduler",
+    default="local",
+    metavar="ADDRESS",
+    help="local: processes of our own; sync: this process alone, without dask; tcp://HOST:PORT or tls://HOST:PORT or "
+    "FILE.json: a dask scheduler that runs already.",
+)
+@click.option("--params", "params_file", type=click.Path(path_type=Path), default="params.yaml", help="The settings.")
+@click.option("--corpus", type=click.Path(path_type=Path), default="data/corpus", help="Folder of the corpora.")
+@click.option("--out", type=click.Path(path_type=Path), default="data/embeddings", help="Folder of the stores.")
+@click.option("--dashboard", is_flag=True, help="Serve dask's dashboard and say where.")
+@click.option("--report", type=click.Path(path_type=Path), help="Write dask's performance report (HTML) here.")
+@click.option("--timeout", type=click.FloatRange(1), default=3600, help="Seconds without a finished shard to give up.")
+@click.option("--wait", type=click.FloatRange(1), default=60, help="Seconds to wait for a scheduler or a worker.")
+@click.option("--tls-ca", type=click.Path(exists=True), help="Certificate authority of a tls:// scheduler.")
+@click.option("--tls-cert", type=click.Path(exists=True), help="This client's certificate.")
+@click.option("--tls-key", type=click.Path(exists=True), help="This client's private key.")
+@click.option(
+    "--encoders",
+    "factory",
+    default="pipeline.encoders",
+    metavar="MODULE",
+    help="A Python module with build(kind, settings) and identity(kind, settings): your own encoders.",
+)
+def main(
+    split: str,
+    kinds: tuple[str, ...],
+    workers: int | None,
+    scheduler: str,
+    params_file: Path,
+    corpus: Path,
+    out: Path,
+    dashboard: bool,
+    report: Path | None,
+    timeout: float,
+    wait: float,
+    tls_ca: str | None,
+    tls_cert: str | None,
+    tls_key: str | None,
+    factory: str,
+) -> None:
+    """Encode the captions, turns and collapsed dialogues of SPLIT into OUT/SPLIT/{captions,turns,dialogues}.
+
+    To continue after an interruption run the same command again: finished shards are kept, the result is the same.
+    """
+    from pipeline.embed import EmbedSettings, embed
+    from pipeline.encoders import EncoderSettings
+    from pipeline.texts import TextSettings
+
+    values = params.load(params_file)
+    where = str(params_file)
+    settings = params.section(values, "embed", EmbedSettings, where)
+    if any((tls_ca, tls_cert, tls_key)) and not all((tls_ca, tls_cert, tls_key)):
+        raise ChatPainterError("--tls-ca, --tls-cert and --tls-key go together")
+    tls = (tls_ca, tls_cert, tls_key) if tls_ca and tls_cert and tls_key else None
+    runner = _runner(scheduler, workers or settings.workers, timeout, wait, dashboard, report, tls)
+    with runner as runs:
+        if dashboard and (link := getattr(runs, "dashboard_link", None)):
+            click.echo(f"dashboard: {link}", err=True)
+        embed(
+            corpus / f"{split}.parquet",
+            out / split,
+            split,
+            text=params.section(values, "text", TextSettings, where),
+            encoders=params.section(values, "encoders", EncoderSettings, where),
+            settings=settings,
+            runner=runs,
+            progress=Bars(),
+            kinds=kinds or None,
+            factory=factory,
+        )
+
+
+@contextlib.contextmanager
+def _runner(
+    scheduler: str,
+    workers: int,
+    timeout: float,
+    wait: float,
+    dashboard: bool,
+    report: Path | None,
+    tls: tuple[str, str, str] | None,
+) -> Iterator["Runner"]:
+    if scheduler == "sync":
+        if dashboard or report or tls:
+            raise ChatPainterError("--scheduler sync works without dask: no --dashboard, --report or --tls-… with it")
+        from pipeline.embed import Sync
+
+        yield Sync()
+        return
+    try:
+        import distributed  # noqa: F401
+    except ImportError:
+        raise ChatPainterError(
+            "dask is not installed here; pip install 'chatpainter[pipeline]', or work in this process alone with "
+            "--scheduler sync"
+        ) from None
+    from pipeline.cluster import Cluster, Tls, cores
+
+    if scheduler == "local" and workers > cores():
+        click.echo(f"{workers} workers on {cores()} cores: using {cores()}", err=True)
+    with Cluster(
+        None if scheduler == "local" else scheduler,
+        workers=workers,
+        idle_seconds=timeout,
+        wait_seconds=wait,
+        dashboard=dashboard,
+        report=report,
+        tls=Tls(*tls) if tls else None,
+    ) as cluster:
+        yield cluster
+
+
+class Bars:
+    """Progress on a terminal: texts/s, time left, shards done and kept, unknown words. One line a store otherwise."""
+
+    def __init__(self) -> None:
+        self.bar: Any = None
+
+    def planned(self, kind: str, writer: "StoreWriter", rows: int) -> None:
+        from tqdm import tqdm
+
+        for reason, count in sorted(writer.reasons.items()):
+            click.echo(f"{kind}: {count} of the shards on disk cannot be kept: {reason}", err=True)
+        kept = sum(writer.tasks[number].rows for number in writer.kept)
+        self.shards, self.kept, self.done = len(writer.tasks), len(writer.kept), 0
+        self.unknown = self.tokens = 0
+        self.bar = tqdm(
+            total=rows,
+            initial=kept,
+            desc=kind,
+            unit=" texts",
+            unit_scale=True,
+            dynamic_ncols=True,
+            disable=None,  # where the output is no terminal
+        )
+        self._describe()
+
+    def made(self, kind: str, made: "Made") -> None:
+        self.done += 1
+        self.unknown += made.counts["unknown"]
+        self.tokens += made.counts["tokens"]
+        self.bar.update(made.counts["texts"])
+        self._describe()
+
+    def _describe(self) -> None:
+        share = f", {self.unknown / self.tokens:.2%} unknown" if self.tokens else ""
+        self.bar.set_postfix_str(f"shards {self.done + self.kept}/{self.shards} ({self.kept} kept){share}")
+
+    def lost(self, kind: str, lost: "Lost") -> None:
+        self.bar.write(f"{kind}: shard {lost.number} was not made, will be tried again: {lost.reason}", file=sys.stderr)
+
+    def finished(self, kind: str, manifest: "Manifest") -> None:
+        self.bar.close()
+        counts = manifest.counts
+        encoder = manifest.made_from["encoder"]
+        untrained = "" if encoder.get("trained", True) else " (UNTRAINED weights)"
+        click.echo(
+            f"{kind}: {manifest.rows:,} vectors of {manifest.shape[0]} {manifest.dtype} by {encoder.get('name')}"
+            f"{untrained} in {len(manifest.shards)} shards, {self.kept} kept; {counts['distinct']:,} distinct texts, "
+            f"{counts['unknown']:,} of {counts['tokens']:,} tokens unknown, {counts['empty']:,} texts empty, "
+            f"{counts['truncated']:,} cut short"
+        )
