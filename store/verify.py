@@ -70,7 +70,8 @@ def _index_faults(folder: Path, manifest: Manifest) -> Iterator[str]:
         yield f"{path}: not readable as Parquet ({str(error).splitlines()[0]}); {REMEDY}"
         return
     row = table["row"].to_numpy()
-    lengths = table["rounds"].to_numpy() if "rounds" in table.column_names else np.ones(len(row), np.int64)
+    several = [name for name in ("rounds", "blocks") if name in table.column_names]
+    lengths = table[several[0]].to_numpy().astype(np.int64) if several else np.ones(len(row), np.int64)
     if (row != np.cumsum(lengths) - lengths).any() or lengths.sum() != manifest.rows:
         yield f"{path}: its rows are not 0 to {manifest.rows:,} in order; {REMEDY}"
         return

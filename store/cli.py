@@ -1,0 +1,117 @@
+"""chatpainter-store: what a store holds, from what it was made, and whether it is whole."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import click
+
+from store.errors import StoreError
+
+_PATH = click.argument("path", type=click.Path(path_type=Path))
+
+
+@click.group()
+def main() -> None:
+    """Look into a store: a folder such as data/embeddings/train/captions or data/images/train/76."""
+
+
+@main.command()
+@_PATH
+def verify(path: Path) -> None:
+    """Compare every bit with the manifest: shards, index, and the texts the vectors were made from.
+
+    PATH may also be a folder of stores. Exit status 1 where anything is wrong, every fault on a line of its own.
+    """
+    from store.manifest import Manifest
+    from store.verify import verify_store
+
+    faults = 0
+    for folder in _stores(path):
+        found = 0
+        for fault in verify_store(folder):
+            click.echo(fault, err=True)
+            found += 1
+        if not found:
+            manifest = Manifest.read(folder)
+            size = sum(shard.bytes for shard in manifest.shards)
+            click.echo(f"{folder}: whole: {manifest.rows:,} rows in {len(manifest.shards)} shards, {_bytes(size)}")
+        faults += found
+    if faults:
+        raise StoreError(f"{path}: {faults} fault{'s' if faults > 1 else ''}")
+
+
+@main.command()
+@_PATH
+@click.option("--json", "as_json", is_flag=True, help="The manifest without its shards, for programs.")
+def info(path: Path, as_json: bool) -> None:
+    """What is in the store, and what it was made from."""
+    from store.manifest import Manifest
+
+    manifests = {folder: Manifest.read(folder) for folder in _stores(path)}
+    if as_json:
+        values = {str(folder): {**json.loads(m.text()), "shards": len(m.shards)} for folder, m in manifests.items()}
+        click.echo(json.dumps(values if len(values) > 1 else next(iter(values.values())), indent=1))
+        return
+    for folder, manifest in manifests.items():
+        shape = " × ".join(map(str, manifest.shape))
+        click.echo(f"{folder}: {manifest.rows:,} {manifest.kind} of {shape} {manifest.dtype}, split {manifest.split}")
+        size = sum(shard.bytes for shard in manifest.shards)
+        click.echo(f"  shards: {len(manifest.shards)}, {_bytes(size)}; index: {manifest.index.rows:,} lines")
+        counts = ", ".join(f"{name} {count:,}" for name, count in manifest.counts.items())
+        click.echo(f"  counts: {counts or 'none'}")
+        if not manifest.made_from.get("encoder", {}).get("trained", True):
+            click.echo("  made with UNTRAINED weights")
+        for name, value in _flat(manifest.made_from):
+            click.echo(f"  {name}: {value}")
+
+
+@main.command()
+@_PATH
+@click.option("--start", type=click.IntRange(0), default=0, show_default=True, help="First line of the index.")
+@click.option("--lines", "-n", type=click.IntRange(1), default=5, show_default=True, help="How many.")
+def head(path: Path, start: int, lines: int) -> None:
+    """Some lines of the index with the norms of their vectors (for images: the mean of their pixels)."""
+    import numpy as np
+
+    from store.reader import Store
+
+    store = Store(path)
+    for line in store.index.slice(start, lines).to_pylist():
+        length = line.get("rounds", line.get("blocks", 1))
+        rows = store.slice(line["row"], line["row"] + length).reshape(length, -1).astype(np.float64)
+        texts = line.pop("texts", None) or ([line.pop("text")] if "text" in line else [])
+        click.echo("  ".join(f"{name} {value}" for name, value in line.items()))
+        if not texts:
+            click.echo(f"    mean {rows.mean():.2f}")
+        for vector, text in zip(rows, texts):
+            start_of = " ".join(f"{value:+.3f}" for value in vector[:4])
+            click.echo(f"    norm {math.sqrt(float(vector @ vector)):7.4f}  [{start_of} …]  {text!r}")
+
+
+def _stores(path: Path) -> list[Path]:
+    """The store at `path`, or all below it."""
+    from store.manifest import MANIFEST, Manifest
+
+    found = sorted(file.parent for file in path.rglob(MANIFEST)) if path.is_dir() else []
+    if not found:
+        Manifest.read(path)  # says what is wrong
+    return found
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    lines: list[tuple[str, Any]] = []
+    for name, value in values.items():
+        if isinstance(value, dict) and value:
+            lines += _flat(value, f"{prefix}{name}.")
+        else:
+            lines.append((prefix + name, value if isinstance(value, str) else json.dumps(value)))
+    return lines
+
+
+def _bytes(size: int) -> str:
+    for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if size >= scale:
+            return f"{size / scale:.1f} {unit}"
+    return f"{size} bytes"
