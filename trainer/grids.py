@@ -96,7 +96,7 @@ def write_grid(
     font = ImageFont.load_default(FONT)
     columns = len(rows[0])
     cell = max(-(-WIDTH // row.shape[1]) * row.shape[1] for row in rows)
-    wrapped = [_wrap(words, cell, font.getlength, lines) for words in below]
+    wrapped = [wrap(words, cell, font.getlength, lines) for words in below]
     leading = FONT + 3
     beside = int(max((font.getlength(word) for word in left), default=-MARGIN)) + MARGIN
     width = MARGIN + beside + columns * (cell + MARGIN)
@@ -133,7 +133,7 @@ def _uint8(pictures: torch.Tensor) -> np.ndarray:
     return np.ascontiguousarray(scaled.permute(0, 2, 3, 1).cpu().numpy())
 
 
-def _wrap(paragraphs: Sequence[str], width: int, length: Any, most: int) -> list[str]:
+def wrap(paragraphs: Sequence[str], width: int, length: Any, most: int) -> list[str]:
     """Paragraphs as lines no wider than `width`; what does not fit in `most` lines ends in an ellipsis."""
     lines: list[str] = []
     for paragraph in paragraphs:
