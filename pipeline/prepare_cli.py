@@ -1,5 +1,6 @@
 """chatpainter-prepare: from raw files to the corpus, the images and untrained weights. Options and messages only."""
 
+import os
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -98,8 +99,63 @@ def corpus(
 
 
 @main.command()
+@_splits
+@_raw
+@click.option("--corpus", default="data/corpus", show_default=True, type=click.Path(path_type=Path),
+              help="Folder of SPLIT.parquet.")  # fmt: skip
+@click.option("--size", "sizes", multiple=True, type=click.IntRange(8, 4096),
+              help="Side in pixels; may be given more than once. [params: images.sizes]")  # fmt: skip
+@click.option("--encoding", type=click.Choice(["raw", "jpeg"]), help="jpeg: sizes of 128 and above only.")
+@click.option("--jpeg-quality", type=click.IntRange(1, 100), help="[params: images.jpeg_quality]")
+@click.option("--unreadable", type=click.Choice(["stop", "skip"]), help="What a damaged file does.")
+@click.option("--shard-mib", type=click.IntRange(1), help="[params: images.shard_mib]")
+@click.option("--workers", type=click.IntRange(1), help="Processes that decode. [as many as there are cores]")
+@_out("data/images")
+@click.pass_obj
+def images(
+    params_path: Path,
+    splits: tuple[str, ...],
+    raw: Path | None,
+    corpus: Path,
+    workers: int | None,
+    out: Path,
+    **given: Any,
+) -> None:
+    """Decode every picture of the corpus once, into the stores OUT/SPLIT/SIZE; finished shards are kept."""
+    from tqdm import tqdm
+
+    from pipeline import images as pictures
+    from pipeline.corpora.join import CorpusSettings
+
+    values = parameters.load(params_path)
+    settings = _section(values, "images", pictures.ImagesSettings, params_path, given)
+    fates = parameters.section(values, "corpus", CorpusSettings, str(params_path))
+    raw = raw or Path(_value(values, "raw", str, params_path))
+    for split in splits or tuple(_value(values, "splits", list, params_path)):
+        with tqdm(unit=" images", disable=None, desc=split) as bar:
+            made = pictures.make(
+                corpus / f"{split}.parquet",
+                raw,
+                split,
+                out / split,
+                settings,
+                without_image=fates.without_image,
+                workers=workers or _cores(),
+                started=bar.reset,
+                done=bar.update,
+            )
+        sizes = " and ".join(map(str, settings.sizes))
+        kept = f", {made.shards - made.decoded} of {made.shards} shards kept" if made.decoded < made.shards else ""
+        click.echo(f"{out / split}: {made.images:,} images at {sizes}{kept}")
+        if made.without_file:
+            click.echo(f"  without a file: {len(made.without_file):,}")
+        for image_id, (path, reason) in made.unreadable.items():
+            click.echo(f"  unreadable, left out: {path} (image {image_id}: {reason})")
+
+
+@main.command()
 @click.option("--corpus", "corpora", multiple=True, type=click.Path(path_type=Path), metavar="FILE",
-              help="Whose words the dictionary holds; may be given more than once. [data/corpus/SPLIT.parquet]")  # fmt: skip
+              help="Whose words the dictionary holds. [data/corpus/SPLIT.parquet of every split]")  # fmt: skip
 @click.option("--size", type=click.Choice(["small", "published", "none"]), help="[params: untrained.size]")
 @click.option("--seed", type=int, help="[params: untrained.seed]")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder. [params: encoders.untrained]")
@@ -139,3 +195,8 @@ def _value(values: dict[str, Any], name: str, kind: type[T], path: Path) -> T:
             f"{path}: {name!r} should be a {kind.__name__}, found {value!r}; write it or give --help's option"
         )
     return value
+
+
+def _cores() -> int:
+    """Cores that this process may use: on a shared machine fewer than there are, where the system can say so."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
