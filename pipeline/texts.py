@@ -32,7 +32,7 @@ def turn(question: str, answer: str, settings: TextSettings) -> str:
 
 
 def collapse(rounds: Iterable[tuple[str, str]], caption: str, settings: TextSettings) -> str:
-    """A whole dialogue as one string: its turns in order joined by a space, the caption first if the settings say so."""
+    """A whole dialogue as one string: its turns joined by a space, the caption first if settings say so."""
     parts = [turn(question, answer, settings) for question, answer in rounds]
     if settings.caption_in_dialogue:
         text = _closed(caption, ".", settings)

@@ -120,16 +120,18 @@ RULES: dict[str, Rules] = {
 
 # --- sentences ---------------------------------------------------------------------------------------------------
 
-ABBREVIATIONS = frozenset(
+_ABBREVIATIONS = (
     "mr mrs ms dr st jr sr prof gen col capt lt sgt rev hon gov sen rep pres "
     "u.s u.k u.n e.g i.e a.m p.m a.k.a d.c l.a n.y ph.d b.c a.d "
     "vs inc corp co ltd bros ave blvd rd mt ft oz lb lbs "
-    "jan feb aug sept oct nov dec mon tues wed thurs fri".split()
+    "jan feb aug sept oct nov dec mon tues wed thurs fri"
 )
-STARTERS = frozenset(
+_STARTERS = (
     "the a an it he she they we i you this that these those there here in on at but and or so if when while "
-    "is are was were does do did can what where who how why no yes his her their its my".split()
+    "is are was were does do did can what where who how why no yes his her their its my"
 )
+ABBREVIATIONS = frozenset(_ABBREVIATIONS.split())
+STARTERS = frozenset(_STARTERS.split())
 # A run of word material that ends in . ? or !, followed by white space and more, or by other punctuation.
 CANDIDATE = re.compile(r"""\S*[.?!](?=[?!)";}\]*:@'({\[]|\s+(\S+))""")
 CLOSERS = re.compile(r"""["')\]}]+?(?:\s+|(?=--)|$)""")

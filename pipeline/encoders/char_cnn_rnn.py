@@ -31,7 +31,7 @@ def identity(settings: EncoderSettings) -> tuple[dict[str, Any], published.Found
     return {
         "name": "char-cnn-rnn",
         "version": VERSION,
-        "trained": not found.untrained,
+        "trained": found.trained,
         "weights": hashes,
         "lowercase": options.lowercase,
         "unknown": options.unknown,
@@ -135,10 +135,7 @@ class CharCnnRnn:
             weight, bias = self.maps[name]
             return value @ weight + bias
 
-        if self.weights.recurrence == "rnn":
-            h = torch.relu(apply("input", x[0]))
-        else:
-            h = torch.tanh(apply("input", x[0]))
+        h = (torch.relu if self.weights.recurrence == "rnn" else torch.tanh)(apply("input", x[0]))
         total = h.clone()
         for column in x[1:]:
             if self.weights.recurrence == "rnn":

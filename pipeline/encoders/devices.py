@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from store.errors import ChatPainterError
 
@@ -31,7 +31,9 @@ def precision(name: str) -> Iterator[None]:
     import torch
 
     wanted = "tf32" if name == "tf32" else "ieee"
-    backends = (torch.backends.cuda.matmul, torch.backends.cudnn.conv, torch.backends.cudnn.rnn)
+    backends: list[Any] = [torch.backends.cuda.matmul, torch.backends.cudnn]
+    if hasattr(torch.backends.cudnn, "conv"):
+        backends += [torch.backends.cudnn.conv, torch.backends.cudnn.rnn]  # type: ignore[attr-defined,unused-ignore]
     before = [backend.fp32_precision for backend in backends]
     for backend in backends:
         backend.fp32_precision = wanted

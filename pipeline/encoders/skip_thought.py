@@ -25,7 +25,7 @@ def identity(settings: EncoderSettings) -> tuple[dict[str, Any], published.Found
     return {
         "name": "skip-thought",
         "version": VERSION,
-        "trained": not found.untrained,
+        "trained": found.trained,
         "weights": hashes,
         "variant": options.variant,
         "tokenizer": tokens.identity(options.tokenizer),

@@ -9,7 +9,7 @@ from pipeline.weights import WeightsError
 from pipeline.weights.hashing import sha256
 
 COMMAND = "chatpainter-prepare weights-status"
-MARKER = "UNTRAINED.json"  # lies beside untrained weights and is never published
+MARKER = "WEIGHTS.json"  # lies beside weights that are not the published ones and says whether they are trained
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,8 @@ class Found:
     """One encoder's files, all from one folder."""
 
     paths: dict[str, Path]
-    untrained: bool  # the folder is marked as holding weights that nobody trained
+    trained: bool
+    marked: bool  # the folder says in WEIGHTS.json what it holds: not the published files
 
 
 def find_skip_thought(variant: str, weights: str, untrained: str | None) -> Found:
@@ -105,9 +106,7 @@ def find_skip_thought(variant: str, weights: str, untrained: str | None) -> Foun
         paths = {name: folder / name for name in names}
         here = [name for name in names if paths[name].is_file()]
         if len(here) == len(names):
-            for name in names:
-                _check_size(paths[name], SKIP_THOUGHT[name], folder)
-            return Found(paths, is_untrained(folder))
+            return _found(paths, folder)
         if here:
             missing = ", ".join(sorted(set(names) - set(here)))
             raise WeightsError(
@@ -126,7 +125,7 @@ def find_char_cnn_rnn(file: str | None, weights: str, untrained: str | None) -> 
     if file is not None:
         for path in (Path(weights) / file, Path(file)):
             if path.is_file():
-                return Found({path.name: path}, is_untrained(path.parent))
+                return _found({path.name: path}, path.parent)
         raise WeightsError(f"{Path(weights) / file}: no such file; encoders.char_cnn_rnn.file in params.yaml names it")
     for folder in _folders(weights, untrained):
         path = folder / COCO_CHAR_CNN_RNN.name
@@ -136,39 +135,45 @@ def find_char_cnn_rnn(file: str | None, weights: str, untrained: str | None) -> 
             raise WeightsError(f"{folder}: holds {names}; say which in params.yaml: encoders.char_cnn_rnn.file")
         if path.is_file() or others:
             path = path if path.is_file() else others[0]
-            return Found({path.name: path}, is_untrained(folder))
+            return _found({path.name: path}, folder)
     raise _absent("char-CNN-RNN", COCO_CHAR_CNN_RNN.name, weights, untrained)
 
 
-def is_untrained(folder: Path) -> bool:
-    """Whether `folder` carries the marker that chatpainter-prepare weights writes."""
-    return (folder / MARKER).is_file()
+def _found(paths: dict[str, Path], folder: Path) -> Found:
+    marker = folder / MARKER
+    if not marker.is_file():
+        return Found(paths, trained=True, marked=False)
+    try:
+        trained = json.loads(marker.read_text())["trained"]
+    except (OSError, ValueError, KeyError, TypeError):
+        trained = None
+    if not isinstance(trained, bool):
+        raise WeightsError(f'{marker}: expected a JSON object with "trained": true or false')
+    return Found(paths, trained, marked=True)
 
 
 def hashes(found: Found, known: Path | None) -> dict[str, str]:
-    """sha256 by file name. A file with a published name and size but another hash is refused.
+    """sha256 by file name; a file under a published name must be the published file, unless its folder is marked.
 
     Raises:
-        WeightsError: the file is damaged.
+        WeightsError: the file is cut short, damaged or another one.
     """
     result = {}
     for name, path in sorted(found.paths.items()):
+        expected = None if found.marked else SKIP_THOUGHT.get(name)
+        size = path.stat().st_size
+        if expected and size != expected.size:
+            raise WeightsError(
+                f"{path}: has {size:,} bytes, the published file has {expected.size:,} (sha256 {expected.sha256}); "
+                f"fetch it again, or mark a folder of other weights with {MARKER}"
+            )
         result[name] = sha256(path, known)
-        expected = SKIP_THOUGHT.get(name)
-        if expected and not found.untrained and result[name] != expected.sha256 and _has_marker_of(path) is None:
+        if expected and result[name] != expected.sha256:
             raise WeightsError(
                 f"{path}: sha256 is {result[name]}, the published file of {expected.size:,} bytes has "
                 f"{expected.sha256}; the download is damaged: fetch it again"
             )
     return result
-
-
-def _has_marker_of(path: Path) -> str | None:
-    return None if path.stat().st_size == SKIP_THOUGHT[path.name].size else "another size"
-
-
-def _check_size(path: Path, expected: Published, folder: Path) -> None:
-    pass
 
 
 def _folders(weights: str, untrained: str | None) -> Iterable[Path]:
@@ -181,8 +186,3 @@ def _absent(encoder: str, names: str, weights: str, untrained: str | None) -> We
         f"{weights}: no weights for {encoder}; put {names} there (`{COMMAND}` says what they are and where they were "
         f"published){hint}"
     )
-
-
-def read_marker(folder: Path) -> dict[str, object]:
-    """What the untrained weights in `folder` were made from."""
-    return json.loads((folder / MARKER).read_text())

@@ -17,10 +17,11 @@ ALPHABET = 70
 LENGTH = 201
 
 # nngraph sorts a graph's modules topologically, always in this order: one time step of FixedGRU.lua, step 2 onwards.
-GRU_STEP = (
-    "Identity Linear Linear CAddTable Sigmoid Linear Linear Linear CAddTable Sigmoid CMulTable Linear CAddTable Tanh "
-    "CMulTable MulConstant AddConstant CMulTable CAddTable"
-).split()
+GATE = ["Linear", "Linear", "CAddTable", "Sigmoid"]
+GRU_STEP = [
+    *("Identity", *GATE, "Linear", *GATE, "CMulTable", "Linear", "CAddTable", "Tanh"),
+    *("CMulTable", "MulConstant", "AddConstant", "CMulTable", "CAddTable"),
+]
 GRU_MAPS = ("input_update", "hidden_update", "input", "input_reset", "hidden_reset", "hidden")
 RNN_MAPS = ("input", "hidden")
 

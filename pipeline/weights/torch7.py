@@ -110,7 +110,7 @@ class _Reader:
         self.seen: dict[int, Any] = {}
 
     def object(self) -> Any:
-        kind = self.int()
+        kind = self.integer()
         if kind == NIL:
             return None
         if kind == NUMBER:
@@ -118,14 +118,14 @@ class _Reader:
         if kind == STRING:
             return self.string()
         if kind == BOOLEAN:
-            return self.int() == 1
+            return self.integer() == 1
         if kind == FUNCTION:
             self.string()
             self.object()
             return None
         if kind not in (TABLE, TORCH, LEGACY_RECURSIVE_FUNCTION, RECURSIVE_FUNCTION):
             raise self.damaged(f"unknown object kind {kind}")
-        index = self.int()
+        index = self.integer()
         if index in self.seen:
             return self.seen[index]
         if kind == TABLE:
@@ -140,7 +140,7 @@ class _Reader:
     def table(self, index: int) -> dict[Any, Any]:
         table: dict[Any, Any] = {}
         self.seen[index] = table
-        for _ in range(self.int()):
+        for _ in range(self.integer()):
             key, value = self.object(), self.object()
             if isinstance(key, float) and key.is_integer():
                 key = int(key)
@@ -166,7 +166,7 @@ class _Reader:
         return value
 
     def tensor(self, element: type) -> np.ndarray:
-        dimensions = self.int()
+        dimensions = self.integer()
         if not 0 <= dimensions <= 32:
             raise self.damaged(f"a tensor of {dimensions} dimensions")
         shape, strides = self.longs(dimensions), self.longs(dimensions)
@@ -194,14 +194,14 @@ class _Reader:
             return np.frombuffer(self.data, element, count, start)
         return np.frombuffer(self.data[start : self.at], element)  # strides need aligned elements: copy
 
-    def int(self) -> int:
+    def integer(self) -> int:
         return struct.unpack("<i", self.take(4))[0]
 
     def longs(self, count: int) -> tuple[int, ...]:
         return struct.unpack(f"<{count}q", self.take(8 * count))
 
     def string(self) -> str:
-        return self.take(self.int()).decode("utf-8", "surrogateescape")
+        return self.take(self.integer()).decode("utf-8", "surrogateescape")
 
     def take(self, count: int) -> bytes:
         start = self.at
@@ -215,5 +215,5 @@ class _Reader:
 
     def damaged(self, what: str) -> WeightsError:
         return WeightsError(
-            f"{self.path}: {what} (at byte {self.at:,}); the file is cut short or not a Torch7 binary file: fetch it again"
+            f"{self.path}: {what} (at byte {self.at:,}); cut short, or no Torch7 binary file: fetch it again"
         )

@@ -52,7 +52,7 @@ class Sizes:
 
 
 SIZES = {
-    "small": Sizes(words=64, uni=256, convolutions=(96, 128, 128), captions=256),
+    "small": Sizes(words=64, uni=256, convolutions=(128, 256, 256), captions=256),
     "published": Sizes(words=620, uni=2400, convolutions=(384, 512, 512), captions=1024),
 }
 
@@ -83,7 +83,7 @@ def make(
         _skip_thought(temporary, words, sizes, settings.seed)
         (temporary / T7_NAME).write_bytes(char_cnn_rnn(sizes, settings.seed))
         marker = {"trained": False, "made_by": "chatpainter-prepare weights", **asdict(settings), "words": len(words)}
-        write_atomically(temporary / published.MARKER, json.dumps(marker, indent=1).encode())
+        write_atomically(temporary / published.MARKER, json.dumps(marker, indent=1).encode() + b"\n")
     shutil.rmtree(out, ignore_errors=True)
     os.replace(temporary, out)
     return sorted(out.iterdir())
@@ -92,7 +92,7 @@ def make(
 def vocabulary(corpora: list[Path], text: TextSettings, tokenizer: tokens.Name) -> list[str]:
     """Every word of the corpora's captions and dialogues, sorted."""
     tokenize = tokens.tokenizer(tokenizer)
-    distinct = set()
+    distinct: set[str] = set()
     for line in _texts(corpora, text):
         distinct.update((line, line.lower()))
     return sorted({word for line in distinct for word in tokenize(line)})
@@ -134,7 +134,9 @@ def _skip_thought(out: Path, words: list[str], sizes: Sizes, seed: int) -> None:
             write_object_table(file, vectors, native=range(2, len(lines), 50))
 
 
-MEMORY = 0.85  # the update gate where nothing pushes it: the share of a state that one step keeps
+KERNEL = 4  # characters under each convolution, as published
+
+MEMORY = 0.93  # the update gate where nothing pushes it: the share of a state that one step keeps
 INPUT = 0.5  # typical size of what a word adds before tanh
 RECURRENT = 0.9
 
@@ -168,7 +170,7 @@ def _write_npz(path: Path, arrays: dict[str, np.ndarray]) -> None:
 
 
 def write_object_table(file: io.BufferedWriter, vectors: np.ndarray, native: Iterable[int]) -> None:
-    """`vectors` (n, E) float32 as Python 2 pickled Skip-Thought's tables: one array a word, (1, E), or (E,) for `native`.
+    """`vectors` (n, E) float32 as Python 2 pickled Skip-Thought's tables: an array a word, (1, E) or, `native`, (E,).
 
     Pickle protocol 2 by hand, since Python 3 would write other instructions.
     """
@@ -211,14 +213,15 @@ def char_cnn_rnn(sizes: Sizes, seed: int) -> bytes:
     rng = np.random.default_rng([seed, 2])
     c1, c2, c3 = sizes.convolutions
 
-    def convolution(inputs: int, outputs: int, kernel: int, gain: float) -> reed.Map:
-        weight = rng.standard_normal((outputs, kernel * inputs)) * gain / np.sqrt(kernel * inputs)
-        return weight.astype(np.float32), np.zeros(outputs, np.float32)
+    def convolution(inputs: int, outputs: int, gain: float, bias: float) -> reed.Map:
+        weight = rng.standard_normal((outputs, KERNEL * inputs)) * gain / np.sqrt(KERNEL * inputs)
+        return weight.astype(np.float32), np.full(outputs, bias, np.float32)
 
+    # Of the 70 channels one is active, hence the root. Negative biases let each filter answer to few strings only.
     convolutions = (
-        convolution(reed.ALPHABET, c1, 4, np.sqrt(reed.ALPHABET / 2)),
-        convolution(c1, c2, 4, 1.0),
-        convolution(c2, c3, 4, 1.0),
+        convolution(reed.ALPHABET, c1, 1.5 * float(np.sqrt(reed.ALPHABET)), -1.0),
+        convolution(c1, c2, 1.0, -0.3),
+        convolution(c2, c3, 1.0, 0.0),
     )
 
     def square(gain: float, bias: float = 0.0) -> reed.Map:
@@ -232,7 +235,8 @@ def char_cnn_rnn(sizes: Sizes, seed: int) -> bytes:
         "input_reset": square(0.1, 1.0),
         "hidden_reset": square(0.1),
     }
-    projection = (_orthogonal(rng, sizes.captions, c3).astype(np.float32), np.zeros(sizes.captions, np.float32))
+    # Published vectors have about 0.14 a value.
+    projection = (6 * _orthogonal(rng, sizes.captions, c3)).astype(np.float32), np.zeros(sizes.captions, np.float32)
     return _Torch7Writer().network(convolutions, maps, projection, steps=18)
 
 
@@ -291,7 +295,7 @@ class _Torch7Writer:
             case str():
                 self.parts.append(struct.pack("<i", 2) + self.string(value))
             case list():
-                self.value({i: item for i, item in enumerate(value, 1)})
+                self.value(dict(enumerate(value, 1)))
             case dict():
                 self.parts.append(struct.pack("<iii", 3, self.index(), len(value)))
                 for key, item in value.items():
