@@ -11,6 +11,7 @@ from store.errors import ChatPainterError
 
 FRAME_MS = 900
 LAST_FRAME_MS = 2500
+LINES = 48
 
 
 def grid(
@@ -53,7 +54,7 @@ def grid(
             left.append(f"stage {1 if size == 64 else 2}" if len(sizes) > 1 else "")
         if real is not None:
             rows = [np.concatenate([_enlarged(real, row.shape[1]), row]) for row in rows]
-        words = words[:1]
+        words = _columns(words[0], len(rows[0]))
     else:
         if real is not None:
             rows.append(_enlarged(real, max(sizes)))
@@ -62,7 +63,7 @@ def grid(
             for number in range(count):
                 rows.append(np.stack([pictures[size][number] for pictures in by_size]))
                 left.append(_label(size, number, count, len(sizes)))
-    write_grid(rows, out, below=words, left=left if any(left) else ())
+    write_grid(rows, out, below=words, left=left if any(left) else (), lines=LINES)
 
 
 def film(
@@ -131,20 +132,122 @@ def changes(painter: Painter, dialogue: Dialogue, n: int = 8, seed: int = 0) -> 
 
 
 def said_of(data: Path, split: str, image_ids: Sequence[int]) -> list[Dialogue]:
-    """Caption (the first) and rounds of images of a split, from the indexes of its embedding stores.
+    """Words of images of a split, in the order asked, from its corpus; of several captions the first.
 
     Raises:
-        ChatPainterError: no such store, or the image is not in it.
+        ChatPainterError: no such split, or the image is not in it.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as parquet
+
+    path = data / "corpus" / f"{split}.parquet"
+    try:
+        table = parquet.read_table(
+            path,
+            columns=["image_id", "captions", "rounds", "visdial_caption"],
+            filters=[("image_id", "in", list(image_ids))],
+        )
+    except (OSError, pa.ArrowException, KeyError) as error:
+        there = ", ".join(sorted(file.stem for file in path.parent.glob("*.parquet"))) or "none"
+        raise ChatPainterError(f"{path}: no corpus of split {split!r} (there are: {there}): {error}") from None
+    rows = {row["image_id"]: row for row in table.to_pylist()}
+    found = []
+    for image_id in image_ids:
+        if image_id not in rows:
+            raise ChatPainterError(f"{path}: no image {image_id} in split {split!r}; its column image_id lists them")
+        row = rows[image_id]
+        caption = row["captions"][0]["text"] if row["captions"] else row["visdial_caption"] or ""
+        rounds = tuple((turn["question"], turn["answer"] or "") for turn in row["rounds"] or [])
+        found.append(Dialogue(caption, rounds, image_id))
+    return found
+
+
+def real_pictures(data: Path, split: str, image_ids: Sequence[int | None]) -> np.ndarray | None:
+    """(n, s, s, 3) uint8 real pictures of a split, from its largest image store; None if it has no images.
+
+    Raises:
+        ChatPainterError: an image is in no store.
     """
     from store import Store
 
-    folder = data / "embeddings" / split
-    captions, turns = Store(folder / "captions").index, Store(folder / "turns").index
-    found = []
-    for image_id in image_ids:
-        words = [row["text"] for row in _rows(captions, image_id)]
-        if not words:
-            raise ChatPainterError(f"{folder / 'captions'}: no image {image_id}; its index.parquet lists those there are")
-        rounds = [text for row in _rows(turns, image_id) for text in row["texts"]]
-        found.append(Dialogue(words[0], tuple(_parted(text) for text in rounds), image_id))
-    return found
+    folder = data / "images" / split
+    sizes = sorted(int(path.parent.name) for path in folder.glob("*/manifest.json") if path.parent.name.isdigit())
+    if not sizes:
+        return None
+    store = Store(folder / str(sizes[-1]))
+    row_of = {int(image_id): row for row, image_id in enumerate(store.column("image_id"))}
+    if missing := [image_id for image_id in image_ids if image_id not in row_of]:
+        raise ChatPainterError(f"{store.path}: no picture of image {missing[0]}; prepare the images of {split!r} again")
+    return store.take(np.array([row_of[image_id] for image_id in image_ids if image_id is not None], np.int64))
+
+
+def _words(dialogue: Dialogue) -> list[str]:
+    return [dialogue.caption, *(_round(*each) for each in dialogue.rounds)]
+
+
+def _columns(paragraphs: list[str], columns: int) -> list[list[str]]:
+    """The paragraphs set as a newspaper sets them: down a column, then on in the next."""
+    each = -(-len(paragraphs) // columns)
+    return [paragraphs[start : start + each] for start in range(0, columns * each, each)]
+
+
+def _round(question: str, answer: str) -> str:
+    return f"{question.rstrip(' ?')}? {answer}".strip()
+
+
+def _label(size: int, number: int, count: int, sizes: int) -> str:
+    parts = [f"stage {1 if size == 64 else 2}"] if sizes > 1 else []
+    return ", ".join([*parts, *([f"noise {number + 1}"] if count > 1 else [])])
+
+
+def _enlarged(pictures: np.ndarray, size: int) -> np.ndarray:
+    """(n, r, r, 3) → (n, size, size, 3)."""
+    from PIL import Image
+
+    scaled = [Image.fromarray(picture).resize((size, size), Image.Resampling.LANCZOS) for picture in pictures]
+    return np.stack([np.asarray(picture) for picture in scaled])
+
+
+def _save(picture: np.ndarray, out: Path) -> None:
+    from PIL import Image
+
+    from store.files import replacing
+
+    try:
+        with replacing(out) as temporary:
+            Image.fromarray(picture).save(temporary, "PNG")
+    except OSError as error:
+        raise ChatPainterError(f"{out}: cannot be written ({error.strerror or error}); choose another -o") from None
+
+
+def _save_film(
+    frames: Sequence[np.ndarray], captions: Sequence[str], out: Path, milliseconds: int = FRAME_MS
+) -> None:
+    """An endless GIF; each frame has its words on a band below, as high as the longest of them needs."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    from store.files import replacing
+    from trainer.grids import FONT, wrap
+
+    font = ImageFont.load_default(FONT)
+    width, margin, leading = frames[0].shape[1], 8, FONT + 4
+    lines = [wrap([text], width - 2 * margin, font.getlength, 6) for text in captions]
+    band = max(map(len, lines)) * leading + 2 * margin if lines else 0
+    # One palette for all frames: a palette each would make the ground flicker.
+    palette = Image.fromarray(np.concatenate(list(frames), 1)).quantize(255, dither=Image.Dither.NONE)
+    moments = []
+    for number, frame in enumerate(frames):
+        sheet = Image.new("RGB", (width, frame.shape[0] + band), "white")
+        sheet.paste(Image.fromarray(frame), (0, 0))
+        for row, line in enumerate(lines[number] if lines else []):
+            place = (margin, frame.shape[0] + margin + row * leading)
+            ImageDraw.Draw(sheet).text(place, line, fill="black", font=font)
+        moments.append(sheet.quantize(palette=palette, dither=Image.Dither.NONE))
+    times = [milliseconds] * len(moments)
+    if captions:
+        times[-1] = LAST_FRAME_MS
+    try:
+        with replacing(out) as temporary:
+            moments[0].save(temporary, "GIF", save_all=True, append_images=moments[1:], duration=times, loop=0)
+    except OSError as error:
+        raise ChatPainterError(f"{out}: cannot be written ({error.strerror or error}); choose another -o") from None
