@@ -60,6 +60,22 @@ def world(params_path: Path, raw: Path | None, **given: int | None) -> None:
 
 
 @main.command()
+@click.option("--source", required=True, type=click.Path(path_type=Path),
+              help="CoDraw's folder: CoDraw_1_0.json (or codraw_dialogs.jsonl.gz) and Pngs/.")  # fmt: skip
+@click.option("--raw", default="data/raw/codraw", show_default=True, type=click.Path(path_type=Path), help="Folder.")
+@click.option("--limit", type=click.IntRange(1), help="At most so many scenes a split, to try it out. [all]")
+def codraw(source: Path, raw: Path, limit: int | None) -> None:
+    """Render CoDraw's scenes and lay them out, with their dialogues, as COCO and VisDial are."""
+    from tqdm import tqdm
+
+    from pipeline.corpora import codraw as corpora
+
+    with tqdm(unit=" scenes", disable=None, desc="CoDraw") as bar:
+        made = corpora.make(source, raw, limit, bar.reset, bar.update)
+    click.echo(f"{raw}: " + ", ".join(f"{scenes:,} {split}" for split, scenes in made.items()) + " scenes")
+
+
+@main.command()
 @_splits
 @_raw
 @click.option("--visdial-version", metavar="VERSION",

@@ -2,14 +2,13 @@
 
 import dataclasses
 import json
-import os
 import random
 import re
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from pipeline.corpora.folders import replacing_folder
 from pipeline.corpora.sample_pictures import Painter
 from pipeline.corpora.sample_words import captions, dialogue
 from pipeline.corpora.sample_world import (
@@ -26,8 +25,7 @@ from pipeline.corpora.sample_world import (
     outline,
     scene,
 )
-from store.errors import ChatPainterError
-from store.files import in_words
+from pipeline.corpora.visdial import visdial_layout
 
 SPLITS = ("train", "val")
 CAPTIONS = 5
@@ -48,20 +46,10 @@ def make(raw: Path, settings: WorldSettings, done: Callable[[], object] = lambda
     Raises:
         ChatPainterError: `raw` holds something that is not a sample world, or cannot be written.
     """
-    _refuse_foreign(raw)
-    temporary = raw.with_name(f".{raw.name}.tmp")
-    with in_words(raw):
-        try:
-            raw.parent.mkdir(parents=True, exist_ok=True)
-            shutil.rmtree(temporary, ignore_errors=True)
-            painter = Painter(settings.image_size, settings.seed)
-            for split in SPLITS:
-                _write_split(temporary, split, settings, painter, done)
-            if raw.exists():
-                shutil.rmtree(raw)
-            os.replace(temporary, raw)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+    painter = Painter(settings.image_size, settings.seed)
+    with replacing_folder(raw, _OURS, "truth_*.json") as temporary:
+        for split in SPLITS:
+            _write_split(temporary, split, settings, painter, done)
 
 
 def scenes(split: str, settings: WorldSettings) -> Iterator[tuple[int, Scene, random.Random]]:
@@ -74,20 +62,6 @@ def scenes(split: str, settings: WorldSettings) -> Iterator[tuple[int, Scene, ra
 
 def file_name(split: str, image_id: int) -> str:
     return f"SAMPLE_{split}_{image_id:012d}.jpg"
-
-
-def _refuse_foreign(raw: Path) -> None:
-    if raw.exists() and not raw.is_dir():
-        raise ChatPainterError(f"{raw}: is a file; name another folder with --raw")
-    if not raw.exists():
-        return
-    files = [path for path in sorted(raw.rglob("*")) if not path.is_dir()]
-    foreign = [path for path in files if not _OURS.fullmatch(path.relative_to(raw).as_posix())]
-    if foreign or (files and not any((raw / f"truth_{split}.json").exists() for split in SPLITS)):
-        raise ChatPainterError(
-            f"{(foreign or files)[0]}: not part of a sample world, and making one replaces all of {raw}; "
-            "move it, or name another --raw"
-        )
 
 
 def _write_split(raw: Path, split: str, settings: WorldSettings, painter: Painter, done: Callable[[], object]) -> None:
@@ -123,18 +97,6 @@ def _write_split(raw: Path, split: str, settings: WorldSettings, painter: Painte
     _write(raw / "annotations" / f"instances_{split}.json", head | {"annotations": instances, "categories": categories})
     _write(raw / "visdial" / f"visdial_1.0_{split}.json", visdial_layout("1.0", split, dialogues))
     _write(raw / f"truth_{split}.json", {"world": _world(settings), "scenes": truth})
-
-
-def visdial_layout(version: str, split: str, dialogues: list[tuple[int, str, list[tuple[str, str]]]]) -> dict[str, Any]:
-    """(image_id, caption, rounds) in the layout of VisDial: texts once each in two pools, rounds as indices."""
-    pools: tuple[dict[str, int], dict[str, int]] = ({}, {})
-    entries = []
-    for image_id, caption, rounds in dialogues:
-        turns = [tuple(pool.setdefault(text, len(pool)) for pool, text in zip(pools, turn)) for turn in rounds]
-        dialog = [{"question": question, "answer": answer} for question, answer in turns]
-        entries.append({"image_id": image_id, "caption": caption, "dialog": dialog})
-    data = {"questions": list(pools[0]), "answers": list(pools[1]), "dialogs": entries}
-    return {"version": version, "split": split, "data": data}
 
 
 def _world(settings: WorldSettings) -> dict[str, Any]:

@@ -8,6 +8,7 @@ has no use for them.
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pipeline.corpora import json_files
 from store.errors import ChatPainterError
@@ -85,6 +86,18 @@ def read(path: Path) -> dict[int, Dialogue]:
             rounds.append((question, answer))
         dialogues[image_id] = Dialogue(image_id, caption, rounds)
     return dialogues
+
+
+def visdial_layout(version: str, split: str, dialogues: list[tuple[int, str, list[tuple[str, str]]]]) -> dict[str, Any]:
+    """(image_id, caption, rounds) in the layout of VisDial: texts once each in two pools, rounds as indices."""
+    pools: tuple[dict[str, int], dict[str, int]] = ({}, {})
+    entries = []
+    for image_id, caption, rounds in dialogues:
+        turns = [tuple(pool.setdefault(text, len(pool)) for pool, text in zip(pools, turn)) for turn in rounds]
+        dialog = [{"question": question, "answer": answer} for question, answer in turns]
+        entries.append({"image_id": image_id, "caption": caption, "dialog": dialog})
+    data = {"questions": list(pools[0]), "answers": list(pools[1]), "dialogs": entries}
+    return {"version": version, "split": split, "data": data}
 
 
 def _pool(data: dict, name: str, path: Path) -> list[str]:
