@@ -192,10 +192,15 @@ class TrainingData:
     @property
     def identity(self) -> dict[str, Any]:
         """Which encoders and text switches made the vectors: {"captions": …, "turns" or "dialogues": …}."""
-        stores = {"captions": self._captions}
+        return {name: store.identity for name, store in self.stores.items() if name != "images"}
+
+    @property
+    def stores(self) -> dict[str, Store]:
+        """What is read: "images", "captions", and "turns" or "dialogues"."""
+        stores = {"images": self._images, "captions": self._captions}
         if self._dialogues is not None:
             stores[_DIALOGUE_KIND[self.dialogue]] = self._dialogues
-        return {name: store.identity for name, store in stores.items()}
+        return stores
 
     def report(self) -> str:
         """One line: how many images there are and what was left out for want of what."""
@@ -460,13 +465,16 @@ def augment(
     device = images.device
     along = torch.arange(crop, device=device)
     if generator is None:
-        rows = ((height - crop) // 2 + along).expand(b, crop)
-        columns = ((width - crop) // 2 + along).expand(b, crop)
+        top = torch.full((b, 1), (height - crop) // 2, device=device)
+        left = torch.full((b, 1), (width - crop) // 2, device=device)
+        columns = left + along
     else:
-        draws = torch.rand(3, b, generator=generator, device=generator.device).to(device, non_blocking=True)
-        rows = (draws[0] * (height - crop + 1)).long()[:, None] + along
-        columns = (draws[1] * (width - crop + 1)).long()[:, None] + along
-        if flip:
-            columns = torch.where(draws[2, :, None] < 0.5, columns.flip(1), columns)
-    picked = images[torch.arange(b, device=device)[:, None, None], rows[:, :, None], columns[:, None, :]]
+        draws = torch.rand(3, b, 1, generator=generator, device=generator.device).to(device, non_blocking=True)
+        top = (draws[0] * (height - crop + 1)).long()
+        left = (draws[1] * (width - crop + 1)).long()
+        columns = left + torch.where(draws[2] < 0.5, along.flip(0), along) if flip else left + along
+    rows = torch.arange(b, device=device)[:, None] * height + top + along
+    # One index_select of whole pixels: twice as fast on a CPU as indexing by picture, row and column.
+    pixels = (rows[:, :, None] * width + columns[:, None, :]).flatten()
+    picked = images.reshape(-1, 3).index_select(0, pixels).view(b, crop, crop, 3)
     return picked.permute(0, 3, 1, 2).to(torch.float32).mul_(2 / 255).sub_(1)

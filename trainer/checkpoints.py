@@ -67,22 +67,27 @@ class Checkpoints:
         return path
 
     def latest(self) -> Path | None:
-        """The newest checkpoint whose checksum holds; None when there is none.
+        """The newest checkpoint whose checksum holds; None when there is none at all.
 
         A damaged one is named aloud and renamed to `*.damaged`, and the one before it is taken.
+
+        Raises:
+            ChatPainterError: there are checkpoints, but not one is whole: no reason to start again in silence.
         """
-        paths = self._paths()
-        for path in reversed(paths):
+        damaged: list[Path] = []
+        for path in reversed(self._paths()):
             fault = _fault(path)
             if fault is None:
+                for other in damaged:
+                    with contextlib.suppress(OSError):
+                        os.replace(other, other.with_name(other.name + ".damaged"))
+                        _sidecar(other).unlink(missing_ok=True)
                 return path
             self._say(f"{path}: {fault}; falling back to the checkpoint before it")
-            with contextlib.suppress(OSError):
-                os.replace(path, path.with_name(path.name + ".damaged"))
-                _sidecar(path).unlink(missing_ok=True)
-        if paths:
+            damaged.append(path)
+        if damaged:
             raise ChatPainterError(
-                f"{self.folder}: none of the {len(paths)} checkpoints is whole; remove the folder to start again"
+                f"{self.folder}: none of the {len(damaged)} checkpoints is whole; remove the run's folder to start again"
             )
         return None
 

@@ -31,21 +31,24 @@ def write_store(path: Path, rows: np.ndarray, index: dict[str, Any], *, shards: 
 
 @pytest.fixture(scope="session")
 def make_stores() -> MakeStores:
-    """Write captions, turns, dialogues and images of a small made-up split; returns (embeddings, images) folders.
+    """Write captions, turns, dialogues and images of a small made-up split, in the folders that a run expects.
 
+    Returns (folder/embeddings/SPLIT, folder/images/SPLIT/SIZE of the first size).
     Every vector holds its own row number in element 0, its image in element 1; every picture is full of noise but
     for pixel (0, 0), which holds its image's position.
     """
 
     def make(
         folder: Path,
+        split: str = "train",
         *,
         images: int = 24,
+        first_id: int = 1000,
         captions: Sequence[int] = (5, 1, 6, 7),
         rounds: Sequence[int] = (10, 3, 1),
         caption_dim: int = 12,
         turn_dim: int = 10,
-        size: int = 76,
+        sizes: Sequence[int] = (76,),
         dtype: str = "float16",
         seed: int = 0,
         without_dialogue: Sequence[int] = (),
@@ -54,7 +57,8 @@ def make_stores() -> MakeStores:
         shards: int = 2,
     ) -> tuple[Path, Path]:
         random = np.random.default_rng(seed)
-        ids = 1000 + 7 * random.permutation(images)
+        embeddings, pictures_of = folder / "embeddings" / split, folder / "images" / split
+        ids = first_id + 7 * random.permutation(images)
         per_caption = np.resize(captions, images)
         talking = [i for i in range(images) if i not in without_dialogue]
         per_round = np.resize(rounds, images)[talking]
@@ -67,7 +71,7 @@ def make_stores() -> MakeStores:
 
         owners = np.repeat(np.arange(images), per_caption)
         write_store(
-            folder / "captions",
+            embeddings / "captions",
             vectors(owners, caption_dim),
             {
                 "row": np.arange(len(owners)),
@@ -81,7 +85,7 @@ def make_stores() -> MakeStores:
         turns = np.repeat(talking, per_round)
         first = np.cumsum(per_round) - per_round
         write_store(
-            folder / "turns",
+            embeddings / "turns",
             vectors(turns, turn_dim),
             {
                 "row": first,
@@ -93,7 +97,7 @@ def make_stores() -> MakeStores:
             **about,
         )
         write_store(
-            folder / "dialogues",
+            embeddings / "dialogues",
             vectors(np.array(talking), turn_dim),
             {
                 "row": np.arange(len(talking)),
@@ -103,22 +107,23 @@ def make_stores() -> MakeStores:
             shards=shards,
             **about,
         )
-        pictures = random.integers(0, 256, (images, size, size, 3), dtype=np.uint8)
-        pictures[:, 0, 0] = np.arange(images)[:, None]
-        # Another order than the captions': alignment is by image_id.
-        order = random.permutation(images)
-        write_store(
-            folder / str(size),
-            pictures[order],
-            {
-                "row": np.arange(images),
-                "image_id": ids[order],
-                "file_name": [f"{ids[i]}.jpg" for i in order],
-            },
-            kind="images",
-            shards=shards,
-            resampling="box",
-        )
-        return folder, folder / str(size)
+        for size in sizes:
+            pictures = random.integers(0, 256, (images, size, size, 3), dtype=np.uint8)
+            pictures[:, 0, 0] = np.arange(images)[:, None]
+            # Another order than the captions': alignment is by image_id.
+            order = random.permutation(images)
+            write_store(
+                pictures_of / str(size),
+                pictures[order],
+                {
+                    "row": np.arange(images),
+                    "image_id": ids[order],
+                    "file_name": [f"{ids[i]}.jpg" for i in order],
+                },
+                kind="images",
+                shards=shards,
+                resampling="box",
+            )
+        return embeddings, pictures_of / str(sizes[0])
 
     return make
