@@ -1,0 +1,184 @@
+"""What a training run depends on: sections `model`, `stage1` and `stage2` of params.yaml, as frozen dataclasses.
+
+The defaults are the paper's. A section may name a `preset` whose values its own keys then override.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from store import params
+from store.errors import ParamsError
+
+T = TypeVar("T")
+Dialogue = Literal["none", "collapsed", "recurrent"]
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Shapes and switches of the networks, shared by both stages (paper section 4; `docs/training.md`)."""
+
+    dialogue: Dialogue = "recurrent"
+    gf: int = 128  # N_gi = 4 gf
+    df: int = 64  # N_di = 8 df
+    residual_blocks: int = 4
+    condition_dim: int = 128  # N_g = N_d
+    noise_dim: int = 100  # N_z
+    lstm_hidden: int = 1024  # each way
+    condition_activation: Literal["relu", "leaky_relu", "none"] = "relu"
+    standardise: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("gf", "df", "residual_blocks", "condition_dim", "noise_dim", "lstm_hidden"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1")
+        if self.gf % 4:
+            raise ValueError("gf must be a multiple of 4, since stage 2 ends with gf / 4 channels")
+
+
+@dataclass(frozen=True)
+class Penalties:
+    """Gradient penalties on the discriminator; a weight of 0 leaves one out."""
+
+    r1: float = 0.0  # gamma / 2 E |grad_x D|^2 (Mescheder et al., 2018)
+    gradient_penalty: float = 0.0  # lambda E (|grad D| - 1)^2 between real and fake (Gulrajani et al., 2017)
+    matching_aware: float = 0.0  # k E (|grad_x D| + |grad_e D|)^6 on real matched pairs (Tao et al., 2022)
+    every: int = 1  # iterations between penalties; the weight is multiplied by it
+
+    def __post_init__(self) -> None:
+        if min(self.r1, self.gradient_penalty, self.matching_aware) < 0:
+            raise ValueError("a penalty's weight cannot be negative")
+        if self.every < 1:
+            raise ValueError("every must be at least 1")
+
+    def __bool__(self) -> bool:
+        return any((self.r1, self.gradient_penalty, self.matching_aware))
+
+
+@dataclass(frozen=True)
+class Auxiliary:
+    """Object recognition by the discriminator (paper section 6): which COCO categories the picture shows."""
+
+    weight: float = 0.0
+    instances: str | None = None  # instances_{split}.json of the training split
+
+
+@dataclass(frozen=True)
+class StageConfig:
+    """How one stage is trained. Durations are in pictures seen, so that they mean the same for every batch size."""
+
+    # How long
+    epochs: int | None = 800
+    images: int | None = None  # pictures seen; instead of epochs
+    batch: int = 384  # pictures of one iteration, over all processes and accumulation steps
+    accumulate: int = 1
+    seed: int = 0
+    # Objective
+    loss: Literal["bce", "hinge", "wgan"] = "bce"
+    generator_loss: Literal["non-saturating", "saturating"] = "non-saturating"
+    kl_weight: float = 2.0
+    d_condition: Literal["mu", "sample"] = "mu"
+    d_norm: Literal["batch", "spectral", "none"] = "batch"
+    penalties: Penalties = field(default_factory=Penalties)
+    auxiliary: Auxiliary = field(default_factory=Auxiliary)
+    # Optimisers
+    g_lr: float = 2e-4
+    d_lr: float = 2e-4
+    betas: tuple[float, float] = (0.5, 0.999)
+    halve_every_epochs: int | None = 50
+    ema_half_life: int = 10_000  # pictures seen; 0 = no average
+    # Pictures
+    crop: Literal["random", "centre"] = "random"
+    flip: bool = True
+    diffaugment: bool = False  # translation and cutout
+    # Machine
+    precision: Literal["float32", "tf32", "bfloat16"] = "float32"
+    channels_last: bool = True
+    compile: bool = False
+    sync_batchnorm: bool = False
+    threads: int = 1  # that gather batches
+    # Records, in pictures seen
+    log_every: int = 20_000
+    grid_every: int = 400_000
+    checkpoint_every: int = 400_000
+    keep: int = 3
+    # Stage 2 only
+    stage1_batchnorm: Literal["frozen", "moving"] = "frozen"
+    finetune_stage1: float = 0.0  # learning rate of stage 1's generator inside stage 2; 0 = frozen
+
+    def __post_init__(self) -> None:
+        if (self.epochs is None) == (self.images is None):
+            raise ValueError("give either epochs or images (the other one null): how long to train")
+        for name in ("batch", "accumulate", "threads", "log_every", "grid_every", "checkpoint_every", "keep"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1")
+        if self.batch < 2 * self.accumulate:
+            raise ValueError(f"batch {self.batch} in {self.accumulate} parts leaves no second image for wrong pairs")
+        if self.batch % self.accumulate:
+            raise ValueError(f"batch {self.batch} cannot be split into {self.accumulate} equal parts (accumulate)")
+        if self.loss == "wgan" and self.d_norm == "batch":
+            raise ValueError(
+                "loss wgan asks for a penalty on each picture, which BatchNorm mixes: d_norm must be none or spectral"
+            )
+        if self.penalties.gradient_penalty and self.d_norm == "batch":
+            raise ValueError(
+                "penalties.gradient_penalty is per picture, which BatchNorm mixes: d_norm must not be batch"
+            )
+        if self.generator_loss == "saturating" and self.loss != "bce":
+            raise ValueError(f"generator_loss saturating is a form of loss bce; loss {self.loss} has one form only")
+        if self.auxiliary.weight and not self.auxiliary.instances:
+            raise ValueError(
+                "auxiliary.weight needs auxiliary.instances, the COCO instances JSON of the training split"
+            )
+
+
+_STACKGAN_STAGE = {
+    "epochs": 120,
+    "batch": 128,
+    "halve_every_epochs": 20,
+}
+
+PRESETS: dict[str, dict[str, dict[str, Any]]] = {
+    # The paper's numbers (section 4) are the defaults above; stage 2 differs in its batch.
+    "paper": {"model": {}, "stage1": {}, "stage2": {"batch": 64}},
+    # hanzhanggit/StackGAN-Pytorch, code/cfg/coco_s1.yml and coco_s2.yml
+    "stackgan-coco": {
+        "model": {"dialogue": "none", "gf": 192, "df": 96, "residual_blocks": 2},
+        "stage1": _STACKGAN_STAGE,
+        "stage2": {**_STACKGAN_STAGE, "epochs": 100, "batch": 40, "stage1_batchnorm": "moving"},
+    },
+}
+
+
+def load(path: str | Path, stage: Literal[1, 2]) -> tuple[ModelConfig, StageConfig]:
+    """Sections `model` and `stage{stage}` of the params file at `path`.
+
+    Raises:
+        ParamsError: an unknown key, a wrong type, or a combination that cannot work; says which.
+    """
+    values = params.load(path)
+    model = section(values, "model", ModelConfig, str(path))
+    training = section(values, f"stage{stage}", StageConfig, str(path))
+    return model, training
+
+
+def section(values: dict[str, Any], name: str, kind: type[T], where: str = "params.yaml") -> T:
+    """Section `name` with its preset, if it names one, beneath its own keys."""
+    given = values.get(name) or {}
+    if not isinstance(given, dict):
+        raise ParamsError(f"{where}: {name}: expected a mapping, found {given!r}")
+    given = dict(given)
+    base = preset(given.pop("preset", "paper"), name, f"{where}: {name}")
+    # A preset's duration gives way to the section's own.
+    if "images" in given and "epochs" not in given:
+        base = {**base, "epochs": None}
+    if "epochs" in given and "images" not in given:
+        base = {**base, "images": None}
+    return params.build(kind, {**base, **given}, f"{where}: {name}")
+
+
+def preset(name: str, part: str, where: str = "preset") -> dict[str, Any]:
+    """Values of preset `name` for section `part` (`model`, `stage1` or `stage2`)."""
+    if name not in PRESETS:
+        raise ParamsError(f"{where}: unknown preset {name!r}; known: {', '.join(PRESETS)}")
+    return dict(PRESETS[name][part])

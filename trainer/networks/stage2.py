@@ -1,0 +1,86 @@
+"""Stage 2: stage 1's picture and the text again, to 256 x 256 (paper 4.2; StackGAN's STAGE2_G and STAGE2_D)."""
+
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from trainer.config import ModelConfig
+from trainer.networks.blocks import Logits, Norm, ResidualBlock, UpBlock, conv3x3, down, same
+from trainer.networks.stage1 import Painted, Stage1Generator
+from trainer.networks.text import ConditioningAugmentation, sample
+
+
+class Stage2Generator(nn.Module):
+    """Holds stage 1's generator as `STAGE1_G`, the name in StackGAN's files. Noise enters through it only."""
+
+    def __init__(self, model: ModelConfig, text_dim: int):
+        super().__init__()
+        gf = model.gf
+        self.STAGE1_G = Stage1Generator(model, text_dim)
+        self.ca_net = ConditioningAugmentation(text_dim, model.condition_dim, model.condition_activation)
+        self.encoder = nn.Sequential(
+            conv3x3(3, gf),
+            nn.ReLU(True),
+            nn.Conv2d(gf, 2 * gf, 4, 2, 1, bias=False),
+            nn.BatchNorm2d(2 * gf),
+            nn.ReLU(True),
+            nn.Conv2d(2 * gf, 4 * gf, 4, 2, 1, bias=False),
+            nn.BatchNorm2d(4 * gf),
+            nn.ReLU(True),
+        )
+        self.hr_joint = nn.Sequential(
+            conv3x3(4 * gf + model.condition_dim, 4 * gf), nn.BatchNorm2d(4 * gf), nn.ReLU(True)
+        )
+        self.residual = nn.Sequential(*(ResidualBlock(4 * gf) for _ in range(model.residual_blocks)))
+        self.upsample1 = UpBlock(4 * gf, 2 * gf)
+        self.upsample2 = UpBlock(2 * gf, gf)
+        self.upsample3 = UpBlock(gf, gf // 2)
+        self.upsample4 = UpBlock(gf // 2, gf // 4)
+        self.img = nn.Sequential(conv3x3(gf // 4, 3), nn.Tanh())
+
+    def forward(
+        self,
+        text: Tensor,
+        noise: Tensor,
+        epsilon: Tensor | None = None,
+        epsilon1: Tensor | None = None,
+        through_stage1: bool = False,
+    ) -> Painted:
+        """text (B, T), noise (B, z), epsilon and epsilon1 (B, c): the draws of stage 2's and stage 1's condition.
+
+        `through_stage1` lets gradients into stage 1; StackGAN and the paper never do.
+        """
+        with torch.set_grad_enabled(through_stage1 and torch.is_grad_enabled()):
+            stage1 = self.STAGE1_G(text, noise, epsilon1).picture
+        mu, logvar = self.ca_net(text)
+        condition = sample(mu, logvar, epsilon)
+        encoded = self.encoder(stage1)
+        tiled = condition[:, :, None, None].expand(-1, -1, *encoded.shape[2:]).to(encoded.dtype)
+        x = self.residual(self.hr_joint(torch.cat([encoded, tiled], 1)))
+        x = self.upsample4(self.upsample3(self.upsample2(self.upsample1(x))))
+        return Painted(self.img(x).float(), condition, mu, logvar, stage1)
+
+
+class Stage2Discriminator(nn.Module):
+    """pictures (B, 3, 256, 256) → features (B, 8 df, 4, 4); logits with and without the condition."""
+
+    def __init__(self, model: ModelConfig, norm: Norm, classes: int = 0):
+        super().__init__()
+        df = model.df
+        self.encode_img = nn.Sequential(
+            *down(3, df, norm, first=True),
+            *down(df, 2 * df, norm),
+            *down(2 * df, 4 * df, norm),
+            *down(4 * df, 8 * df, norm),
+            *down(8 * df, 16 * df, norm),
+            *down(16 * df, 32 * df, norm),
+            *same(32 * df, 16 * df, norm),
+            *same(16 * df, 8 * df, norm),
+        )
+        self.get_cond_logits = Logits(df, model.condition_dim, norm)
+        self.get_uncond_logits: Logits | None = Logits(df, None, norm)
+        self.classify = nn.Conv2d(8 * df, classes, 4) if classes else None
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        return cast(Tensor, self.encode_img(pictures))

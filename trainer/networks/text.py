@@ -1,0 +1,81 @@
+"""From stored text vectors to a condition: standardising, the dialogue's BiLSTM, Conditioning Augmentation."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from trainer.config import Dialogue
+
+
+class Standardise(nn.Module):
+    """(x - mean) / deviation per dimension, with statistics of the training store kept as buffers."""
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, dim: int):
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(dim))
+        self.register_buffer("scale", torch.ones(dim))
+
+    def fit(self, vectors: Tensor) -> None:
+        """Take the statistics of `vectors` (n, dim); a dimension that never changes is only centred."""
+        vectors = vectors.double()
+        deviation = vectors.std(0, correction=0)
+        self.mean.copy_(vectors.mean(0))
+        self.scale.copy_(torch.where(deviation > 1e-6, 1 / deviation, 1.0))
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        return (vectors.float() - self.mean) * self.scale
+
+
+class DialogueEncoder(nn.Module):
+    """The paper's recurrent encoder: final states of an LSTM each way over the turn vectors.
+
+    A bidirectional LSTM with packing would need the lengths on the host in every iteration. Two LSTMs over the
+    padded turns, one of them reading each dialogue from its own last turn, give the same states without that.
+    """
+
+    def __init__(self, turn_dim: int, hidden: int):
+        super().__init__()
+        self.ahead = nn.LSTM(turn_dim, hidden, batch_first=True)
+        self.back = nn.LSTM(turn_dim, hidden, batch_first=True)
+
+    def forward(self, turns: Tensor, rounds: Tensor) -> Tensor:
+        """turns (B, T, turn_dim), rounds (B,) how many of them are real → (B, 2 hidden); no rounds give zeros."""
+        positions = torch.arange(turns.shape[1], device=turns.device)
+        last = (rounds - 1).clamp(min=0)
+        reverse = (last[:, None] - positions).clamp(min=0)
+        ahead, _ = self.ahead(turns)
+        back, _ = self.back(turns.gather(1, reverse[..., None].expand_as(turns)))
+        rows = torch.arange(len(turns), device=turns.device)
+        final = torch.cat([ahead[rows, last], back[rows, last]], 1)
+        return final * (rounds > 0)[:, None]
+
+
+class ConditioningAugmentation(nn.Module):
+    """text (B, T) → mu, logvar (B, c) each (paper eq. 1, 2; StackGAN's CA_NET, whose activation clamps both at 0)."""
+
+    def __init__(self, text_dim: int, condition_dim: int, activation: Literal["relu", "leaky_relu", "none"]):
+        super().__init__()
+        self.fc = nn.Linear(text_dim, 2 * condition_dim)
+        self.activation = {"relu": nn.ReLU(), "leaky_relu": nn.LeakyReLU(0.2), "none": nn.Identity()}[activation]
+
+    def forward(self, text: Tensor) -> tuple[Tensor, Tensor]:
+        with torch.autocast(text.device.type, enabled=False):
+            mu, logvar = self.activation(self.fc(text.float())).chunk(2, 1)
+        return mu, logvar
+
+
+def sample(mu: Tensor, logvar: Tensor, epsilon: Tensor | None) -> Tensor:
+    """mu + sigma * epsilon (paper eq. 2); without epsilon the mean itself."""
+    return mu if epsilon is None else mu + (0.5 * logvar).exp() * epsilon
+
+
+def text_dim(dialogue: Dialogue, caption_dim: int, dialogue_dim: int | None, lstm_hidden: int) -> int:
+    """Width of caption and dialogue side by side."""
+    if dialogue == "none":
+        return caption_dim
+    assert dialogue_dim is not None
+    return caption_dim + (2 * lstm_hidden if dialogue == "recurrent" else dialogue_dim)
