@@ -1,0 +1,218 @@
+"""Paint a held-out split and say what the pictures are worth: figures with protocols, tables, plots and a gallery.
+
+Pictures are painted, judged and forgotten, a batch at a time; what the judges saw (labels, features, posteriors) is
+kept in parts, so that an interrupted evaluation continues and several processes (torchrun) share the work.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from store.errors import ChatPainterError
+from trainer.metrics.settings import EvaluateSettings
+
+if TYPE_CHECKING:
+    from trainer.distributed import Ranks
+    from trainer.metrics.classifier import Classifier
+    from trainer.metrics.held_out import Condition
+    from trainer.metrics.judges import Arrays
+    from trainer.metrics.report import World
+    from trainer.metrics.truth import Truth
+
+__all__ = ["EvaluateSettings", "Paths", "evaluate"]
+
+
+@dataclass(frozen=True)
+class Paths:
+    """Where an evaluation reads and writes; splits are folders below `embeddings` and `images`."""
+
+    generator: Path
+    embeddings: Path
+    images: Path
+    raw: Path  # with truth_{split}.json, where the truth is known
+    out: Path
+    classifier: Path  # made when missing
+    logs: tuple[Path, ...] = ()  # folders of training runs, for their last losses
+
+
+def evaluate(paths: Paths, settings: EvaluateSettings, ranks: "Ranks") -> dict[str, float]:
+    """Evaluate one generator; every process of a torchrun calls it. Writes into `paths.out`, metrics.json last.
+
+    Returns:
+        The figures by name; empty on other processes than the first.
+
+    Raises:
+        ChatPainterError: a file is missing or does not fit the others; says which and what to do.
+    """
+    from store.files import sha256_file
+    from trainer import gallery
+    from trainer.generator import Generator
+    from trainer.metrics import report
+    from trainer.metrics.figures import Figures
+    from trainer.metrics.held_out import Condition, HeldOut, paint
+    from trainer.metrics.judges import Judges
+    from trainer.metrics.parts import Parts
+
+    generator = Generator.load(paths.generator, ranks.device)
+    held_out = HeldOut(
+        paths.embeddings / settings.split,
+        paths.images / settings.split,
+        generator.dialogue,
+        generator.sizes,
+        settings.seed,
+    )
+    held_out.data.refuse_other_encoders(generator.settings["stores"], str(paths.generator))
+    images = np.arange(len(held_out))[: settings.pictures]
+    figures = Figures()
+    truth = _truth(paths.raw, settings.split)
+    classifier, world = None, None
+    if truth is not None:
+        classifier, world = _classifier(paths, settings, truth, ranks)
+    else:
+        figures.skip("scene, classifier and domain figures", f"{paths.raw}/truth_{settings.split}.json is not there")
+    judges = Judges(truth, classifier, settings.published, str(ranks.device), figures)
+
+    condition = Condition(settings.dialogue, settings.rounds)
+    probe_images = images[: settings.probe_pictures]
+    probes = _probes(settings, condition, generator.dialogue) if truth is not None else []
+    sample = settings.condition == "sample"
+
+    def look(rows: np.ndarray, pictures: Callable[[np.ndarray], dict[int, np.ndarray]]) -> "Arrays":
+        batches = [judges.look(pictures(rows[i : i + settings.batch])) for i in range(0, len(rows), settings.batch)]
+        return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
+
+    def painted(rows: np.ndarray) -> "Arrays":
+        return look(rows, lambda some: paint(generator, held_out, some, condition, sample))
+
+    def real(rows: np.ndarray) -> "Arrays":
+        return look(rows, lambda some: {size: held_out.real(some, size) for size in generator.sizes})
+
+    def probed(rows: np.ndarray, told: Condition) -> "Arrays":
+        return look(rows, lambda some: paint(generator, held_out, some, told, sample, only_stage1=True))
+
+    made_from = {
+        "generator": sha256_file(paths.generator),
+        "data": held_out.checksums(),
+        "truth": None if world is None else [world.truth.sha256, world.sha256],
+        "judges": judges.identity,
+        "settings": {name: value for name, value in asdict(settings).items() if name not in ("gallery", "noises")},
+        "processor": ranks.device.type,
+    }
+    parts = Parts(paths.out / "parts", made_from, ranks)
+    shares = np.array_split(images, -(-len(images) // settings.part))
+    with _progress(2 * len(shares) + len(probes), ranks) as did:
+        parts.make("painted", len(shares), lambda number: painted(shares[number]), did)
+        parts.make("real", len(shares), lambda number: real(shares[number]), did)
+        parts.make("probe", len(probes), lambda number: probed(probe_images, probes[number]), did)
+    if not ranks.main:
+        return {}
+
+    it = report.Evaluated(
+        held_out.image_ids[images],
+        parts.gather("painted", len(shares)),
+        parts.gather("real", len(shares)),
+        generator.sizes,
+        settings.seed,
+    )
+    probe_arrays = {condition: {name: values[: len(probe_images)] for name, values in it.painted.items()}}
+    probe_arrays |= {probe: parts.load("probe", number) for number, probe in enumerate(probes)}
+    if world is not None:
+        report.scene_figures(figures, world, it)
+        report.classifier_figures(figures, world, it)
+        report.domain_figures(figures, world, it)
+        report.probe_figures(figures, world, it, probe_arrays, len(probe_images))
+        report.plots(paths.out / "plots", world, it, probe_arrays, len(probe_images))
+    report.published_figures(figures, judges, it, held_out, images)
+    report.losses(figures, paths.logs)
+    report.table(paths.out / f"pictures_{settings.split}.csv", world, it)
+    gallery.write(paths.out, generator, held_out, images, condition, report.picture_scores(world, it), settings)
+    about = {
+        "generator": str(paths.generator),
+        "sha256": made_from["generator"],
+        "split": settings.split,
+        "images": len(images),
+        "dialogue": generator.dialogue,
+        "told": condition.name,
+        "images_seen": generator.settings.get("images_seen"),
+        "settings": asdict(settings),
+    }
+    figures.write(paths.out / "metrics.json", about)
+    parts.clear()
+    return figures.values()
+
+
+def _truth(raw: Path, split: str) -> "Truth | None":
+    from trainer.metrics.truth import Truth
+
+    path = raw / f"truth_{split}.json"
+    return Truth.load(path) if path.exists() else None
+
+
+def _classifier(paths: Paths, settings: EvaluateSettings, truth: "Truth", ranks: "Ranks") -> "tuple[Classifier, World]":
+    """The world's classifier: the one kept in `paths.classifier` if it was made from the same data, else a new one."""
+    from store.files import sha256_file
+    from store.reader import Store
+    from trainer.distributed import wait_for_all
+    from trainer.metrics import classifier as domain
+    from trainer.metrics.report import World
+
+    split = settings.classifier.split
+    learnt = _truth(paths.raw, split)
+    if learnt is None:
+        raise ChatPainterError(
+            f"{paths.raw}/truth_{split}.json: missing, while {settings.split}'s is there; make the world again"
+        )
+    seen, unseen = Store(paths.images / split / "76"), Store(paths.images / settings.split / "76")
+    key = {
+        "settings": asdict(settings.classifier),
+        "learnt": [learnt.sha256, seen.manifest.index.sha256, [shard.sha256 for shard in seen.manifest.shards]],
+        "held_out": [truth.sha256, unseen.manifest.index.sha256],
+        "seed": settings.seed,
+    }
+    if ranks.main and domain.kept(paths.classifier, truth, key) is None:
+        model = domain.train(
+            seen,
+            learnt.targets(seen.column("image_id")),
+            truth.heads(),
+            settings.classifier,
+            ranks.device,
+            settings.seed,
+        )
+        found = domain.read(model, unseen, settings.batch)
+        scores = domain.scores(found, truth.targets(unseen.column("image_id")), truth.heads())
+        domain.keep(model, settings.classifier, paths.classifier, key, scores)
+    wait_for_all()
+    both = domain.kept(paths.classifier, truth, key)
+    assert both is not None
+    return both[0].to(ranks.device), World(truth, sha256_file(paths.classifier), both[1])
+
+
+def _probes(settings: EvaluateSettings, condition: "Condition", dialogue: str) -> "list[Condition]":
+    """What else to tell the generator, to see whether it listens; only what it can be told."""
+    from trainer.metrics.held_out import Condition
+
+    if dialogue == "none":
+        return []
+    probes = [Condition("own")]
+    probes += [Condition(name) for name in settings.probes if dialogue == "recurrent" or name == "shuffled"]
+    if dialogue == "recurrent":
+        probes += [Condition("own", rounds) for rounds in settings.rounds_curve]
+    return [probe for probe in probes if probe != condition]
+
+
+@contextlib.contextmanager
+def _progress(parts: int, ranks: "Ranks") -> Iterator[Callable[[], None]]:
+    from tqdm import tqdm
+
+    with tqdm(
+        total=-(-parts // ranks.world), desc="painting and judging", unit="part", disable=None if ranks.main else True
+    ) as bar:
+
+        def did() -> None:
+            bar.update()
+
+        yield did

@@ -1,0 +1,130 @@
+"""chatpainter-evaluate: what a trained generator's pictures are worth."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from store import params
+from store.errors import ChatPainterError
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.option(
+    "--params",
+    "params_file",
+    type=click.Path(),
+    default="params.yaml",
+    show_default=True,
+    help="File with the section evaluate.",
+)
+@click.option(
+    "--run",
+    "folder",
+    type=click.Path(path_type=Path),
+    default=Path("runs/stage2"),
+    show_default=True,
+    help="Training run, or its generator.safetensors.",
+)
+@click.option("--split", help="Held-out split.  [default: evaluate.split]")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("runs/evaluate"),
+    show_default=True,
+    help="Folder for metrics.json, plots, tables and the gallery.",
+)
+@click.option(
+    "--embeddings",
+    type=click.Path(path_type=Path),
+    default=Path("data/embeddings"),
+    show_default=True,
+    help="Folder with SPLIT/captions, SPLIT/turns or SPLIT/dialogues.",
+)
+@click.option(
+    "--images",
+    type=click.Path(path_type=Path),
+    default=Path("data/images"),
+    show_default=True,
+    help="Folder with SPLIT/76 and SPLIT/304.",
+)
+@click.option(
+    "--raw",
+    type=click.Path(path_type=Path),
+    help="Folder with truth_SPLIT.json, where the truth is known.  [default: raw of the params file]",
+)
+@click.option(
+    "--classifier",
+    type=click.Path(path_type=Path),
+    help="File of the world's classifier, trained when missing.  [default: OUT/classifier.safetensors]",
+)
+@click.option(
+    "--log",
+    "logs",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    help="Training run whose last losses to report; repeatable.  [default: stage1 and stage2 beside the run]",
+)
+@click.option("--pictures", type=click.IntRange(min=8), help="Only the first so many images of the split.")
+@click.option(
+    "--dialogue",
+    type=click.Choice(["own", "shuffled", "reversed"]),
+    help="Paint from the image's own dialogue, another image's, or its rounds in reverse.",
+)
+@click.option("--rounds", type=click.IntRange(min=0), help="Paint from the first so many rounds only.")
+@click.option("--seed", type=int, help="Of captions chosen, noise and everything else drawn.")
+@click.option("--batch", type=click.IntRange(min=1), help="Pictures in memory at a time.")
+@click.option("--gallery", type=click.IntRange(min=0), help="Pictures in the gallery; 0: none.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+def main(
+    params_file: str,
+    folder: Path,
+    out: Path,
+    embeddings: Path,
+    images: Path,
+    raw: Path | None,
+    classifier: Path | None,
+    logs: tuple[Path, ...],
+    device: str,
+    **given: Any,
+) -> None:
+    """Paint a held-out split and score the pictures; the same command again continues an interrupted evaluation.
+
+    Under torchrun the processes share the pictures: torchrun --nproc-per-node 8 -m trainer.evaluate_cli ...
+    """  # fmt: skip
+    from trainer import distributed
+    from trainer.evaluate import EvaluateSettings, Paths, evaluate
+
+    values = params.load(params_file)
+    section = dict(values.get("evaluate") or {})
+    section |= {name: value for name, value in given.items() if value is not None}
+    settings = params.build(EvaluateSettings, section, f"{params_file}: evaluate")
+    if raw is None:
+        if not isinstance(values.get("raw"), str):
+            raise ChatPainterError(f"{params_file}: raw must name the dataset's folder (or give --raw)")
+        raw = Path(values["raw"])
+    generator = folder if folder.suffix == ".safetensors" else folder / "generator.safetensors"
+    beside = generator.parent.parent
+    paths = Paths(
+        generator,
+        embeddings,
+        images,
+        raw,
+        out,
+        classifier or out / "classifier.safetensors",
+        logs or tuple(run for run in (beside / "stage1", beside / "stage2") if (run / "log.jsonl").exists()),
+    )
+    ranks = distributed.start(device)
+    try:
+        values = evaluate(paths, settings, ranks)
+    finally:
+        distributed.stop()
+    if ranks.main:
+        width = max(map(len, values))
+        for name, value in values.items():
+            click.echo(f"{name:<{width}}  {value:.4f}")
+        click.echo(f"{out}/metrics.json  {out}/gallery.html")
+
+
+if __name__ == "__main__":
+    main()

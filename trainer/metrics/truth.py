@@ -1,0 +1,205 @@
+"""The truth beside a made world: which objects lie where in every picture (`truth_SPLIT.json`).
+
+Two kinds of world are understood. One with `places` and `colours` has at most one object at each place (the sample
+world) and can be scored from pixels alone. One without places names its objects (`sprite` in CoDraw) and is scored by
+the classifier.
+"""
+
+import hashlib
+import json
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from store.errors import ChatPainterError
+
+NOTHING = -1  # no object at a place, in every label array of this package
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where an object may lie, in fractions of the whole picture's side."""
+
+    centre: tuple[float, float]  # x, y
+    half: float  # the patch this far round the centre lies on the object wherever it was moved
+
+
+@dataclass(frozen=True)
+class Object:
+    """One object of a scene; what a world does not have is None."""
+
+    name: str | None
+    place: str | None
+    colour: str | None
+    shape: str | None
+    size: str | None
+    radius: float | None
+
+
+@dataclass(frozen=True)
+class Scene:
+    image_id: int
+    ground: str | None
+    objects: tuple[Object, ...]
+
+
+@dataclass(frozen=True)
+class Head:
+    """One question with a closed set of answers that a classifier learns to read off a picture."""
+
+    name: str
+    kind: str  # ground | colour | shape | size | sprite
+    classes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Truth:
+    """All scenes of one split and the vocabulary of their world."""
+
+    path: Path
+    sha256: str
+    places: dict[str, Place]
+    colours: dict[str, tuple[int, int, int]]
+    grounds: dict[str, tuple[int, int, int]]
+    shapes: tuple[str, ...]
+    sizes: tuple[str, ...]
+    sprites: tuple[str, ...]
+    ceilings: dict[str, dict[str, float]]  # score -> what was told (chance, caption, dialogue) -> the best possible
+    scenes: dict[int, Scene]
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Truth":
+        """Read and check a truth file.
+
+        Raises:
+            ChatPainterError: missing, not JSON, or a scene names what its world does not have.
+        """
+        path = Path(path)
+        try:
+            text = path.read_bytes()
+        except OSError as error:
+            raise ChatPainterError(f"{path}: cannot be read ({error.strerror}); make the world again") from None
+        try:
+            values = json.loads(text)
+            truth = _parse(path, hashlib.sha256(text).hexdigest(), values)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise ChatPainterError(
+                f"{path}: not a truth file ({type(error).__name__}: {error}); make the world again"
+            ) from None
+        return truth
+
+    def scene(self, image_id: int) -> Scene:
+        """The scene of one picture.
+
+        Raises:
+            ChatPainterError: the picture is not of this world.
+        """
+        try:
+            return self.scenes[int(image_id)]
+        except KeyError:
+            raise ChatPainterError(
+                f"{self.path}: no scene with image_id {image_id}; the stores were made from another world: "
+                "make the embeddings again"
+            ) from None
+
+    def colour_labels(self, image_ids: np.ndarray) -> np.ndarray:
+        """(n, places) int64: index into `colours` of the object at each place, NOTHING where there is none."""
+        return self._labels(image_ids, "colour", tuple(self.colours))
+
+    def ground_labels(self, image_ids: np.ndarray) -> np.ndarray:
+        """(n,) int64: index into `grounds`."""
+        names = list(self.grounds)
+        return np.array([names.index(self.scene(i).ground or "") for i in image_ids], dtype=np.int64)
+
+    def heads(self) -> tuple[Head, ...]:
+        """Every question that the truth answers: first class "nothing"/"absent" where an object may be missing."""
+        if self.sprites:
+            return tuple(Head(name, "sprite", ("absent", "present")) for name in self.sprites)
+        heads = [Head("ground", "ground", tuple(self.grounds))]
+        for place in self.places:
+            for kind, classes in (("colour", tuple(self.colours)), ("shape", self.shapes), ("size", self.sizes)):
+                heads.append(Head(f"{place}: {kind}", kind, ("nothing", *classes)))
+        return tuple(heads)
+
+    def targets(self, image_ids: np.ndarray) -> np.ndarray:
+        """(n, heads) int64: the right class of every head for every picture."""
+        if self.sprites:
+            column = {name: i for i, name in enumerate(self.sprites)}
+            present = np.zeros((len(image_ids), len(column)), dtype=np.int64)
+            for row, image_id in enumerate(image_ids):
+                for item in self.scene(image_id).objects:
+                    present[row, column[item.name or ""]] = 1
+            return present
+        columns = [self.ground_labels(image_ids)[:, None]]
+        per_place = np.stack(
+            [
+                self._labels(image_ids, "colour", tuple(self.colours)),
+                self._labels(image_ids, "shape", self.shapes),
+                self._labels(image_ids, "size", self.sizes),
+            ],
+            axis=2,
+        )
+        columns.append(per_place.reshape(len(image_ids), -1) + 1)
+        return np.concatenate(columns, axis=1)
+
+    def _labels(self, image_ids: np.ndarray, kind: str, classes: tuple[str, ...]) -> np.ndarray:
+        labels = np.full((len(image_ids), len(self.places)), NOTHING, dtype=np.int64)
+        place_of = {name: i for i, name in enumerate(self.places)}
+        class_of = {name: i for i, name in enumerate(classes)}
+        for row, image_id in enumerate(image_ids):
+            for item in self.scene(image_id).objects:
+                labels[row, place_of[item.place or ""]] = class_of[getattr(item, kind)]
+        return labels
+
+
+def _parse(path: Path, sha256: str, values: dict[str, Any]) -> Truth:
+    world = values["world"]
+    places = {
+        name: Place((float(place["centre"][0]), float(place["centre"][1])), float(place["half"]))
+        for name, place in world.get("places", {}).items()
+    }
+    colours = {name: _rgb(value) for name, value in world.get("colours", {}).items()}
+    grounds = {name: _rgb(value) for name, value in world.get("grounds", {}).items()}
+    shapes, sizes = tuple(world.get("shapes", ())), tuple(world.get("sizes", ()))
+    sprites = () if places else tuple(world["sprites"])
+    known: dict[str, Collection[str]] = {"place": places, "colour": colours, "shape": shapes, "size": sizes}
+    scenes: dict[int, Scene] = {}
+    for entry in values["scenes"]:
+        image_id = int(entry["image_id"])
+        objects = []
+        for item in entry["objects"]:
+            name = item.get("sprite")
+            if sprites and name not in sprites:
+                raise ValueError(f"scene {image_id}: sprite {name!r} is not of this world")
+            for key, allowed in known.items():
+                if not sprites and item[key] not in allowed:
+                    raise ValueError(f"scene {image_id}: {key} {item[key]!r} is not of this world")
+            radius = item.get("radius")
+            objects.append(
+                Object(
+                    name,
+                    item.get("place"),
+                    item.get("colour"),
+                    item.get("shape"),
+                    item.get("size"),
+                    None if radius is None else float(radius),
+                )
+            )
+        if places and len({item.place for item in objects}) != len(objects):
+            raise ValueError(f"scene {image_id}: two objects at one place")
+        ground = entry.get("ground")
+        if grounds and ground not in grounds:
+            raise ValueError(f"scene {image_id}: ground {ground!r} is not of this world")
+        scenes[image_id] = Scene(image_id, ground, tuple(objects))
+    ceilings = {
+        score: {told: float(value) for told, value in best.items()} for score, best in world.get("ceilings", {}).items()
+    }
+    return Truth(path, sha256, places, colours, grounds, shapes, sizes, sprites, ceilings, scenes)
+
+
+def _rgb(value: Any) -> tuple[int, int, int]:
+    red, green, blue = (int(part) for part in value)
+    return red, green, blue
