@@ -6,31 +6,22 @@ its files, so that a run that was cut short, or whose files changed in part, doe
 
 import contextlib
 import json
-import multiprocessing
-import os
-import signal
-import threading
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
 from pipeline.corpora import corpus as corpora
 from pipeline.corpora.coco import Pictures
-from pipeline.pictures import RESAMPLING, Unreadable, decode, encode_jpeg
+from pipeline.decoding import Failed, Recipe, Result, decode_all, processes
+from pipeline.image_stores import image_store
 from store.errors import ChatPainterError
 from store.files import in_words, replacing, sha256_file
-from store.jpeg import BLOCK, JpegWriter
-from store.manifest import content_key
-from store.writer import StoreWriter
+from store.writer import remove_store
 
-# Images a task: small enough that the bar moves, large enough that sending it costs nothing.
-CHUNK = 16
 # Below this side a JPEG saves little and smears much.
 SMALLEST_JPEG = 128
 UNREADABLE = "unreadable.json"
@@ -54,11 +45,7 @@ class ImagesSettings:
     shard_mib: int = 128
 
     def __post_init__(self) -> None:
-        if (
-            not self.sizes
-            or len(set(self.sizes)) < len(self.sizes)
-            or not all(8 <= size <= 4096 for size in self.sizes)
-        ):
+        if not self.sizes or len(set(self.sizes)) < len(self.sizes) or min(self.sizes) < 8 or max(self.sizes) > 4096:
             raise ValueError(f"sizes must be different and between 8 and 4096, found {list(self.sizes)}")
         if not 1 <= self.jpeg_quality <= 100:
             raise ValueError(f"jpeg_quality must be between 1 and 100, found {self.jpeg_quality}")
@@ -68,6 +55,10 @@ class ImagesSettings:
     @property
     def shard_images(self) -> int:
         return max(1, self.shard_mib * 2**20 // (3 * max(self.sizes) ** 2))
+
+    def quality(self, size: int) -> int | None:
+        """The quality of a size's JPEGs; None where it is kept raw."""
+        return self.jpeg_quality if self.encoding == "jpeg" and size >= SMALLEST_JPEG else None
 
 
 @dataclass(frozen=True)
@@ -115,32 +106,43 @@ def make(
     listed, without_file = _list(corpus, raw, split, without_image)
     checksums = _checksums(listed, workers)
     known = _Unreadable(out, listed, checksums, settings.unreadable)
+    recipe = Recipe(settings.sizes, tuple(map(settings.quality, settings.sizes)))
     decoded = 0
     with contextlib.ExitStack() as stack:
-        writers = [_writer(out / str(size), split, size, settings, sha256_file(corpus)) for size in settings.sizes]
-        stores = [_store(stack.enter_context(writer)) for writer in writers]
-        pool = stack.enter_context(_pool(workers))
-        while True:
+        stores = [
+            image_store(out / str(size), split, size, quality, sha256_file(corpus))
+            for size, quality in zip(recipe.sizes, recipe.qualities)
+        ]
+        for store in stores:
+            stack.enter_context(store.writer)
+        pool = stack.enter_context(processes(workers))
+        finished = False
+        while not finished:
             shards = known.without(_parts(listed, settings.shard_images))
             if not shards:
                 raise ChatPainterError(f"{raw}: not one picture of split {split!r} can be read; see {known.path}")
             missing = [store.plan([[checksums[each.image_id] for each in part] for part in shards]) for store in stores]
-            work = [number for number in range(len(shards)) if any(number in some for some in missing)]
+            work = sorted(set().union(*missing))
             started(sum(len(shards[number]) for number in work))
-            for number, arrays, problems in _decode_all(pool, work, shards, settings, workers, done):
+            results = decode_all(pool, workers, [each.path for number in work for each in shards[number]], recipe)
+            for number in work:
+                pictures, problems = _collect(results, shards[number], done)
                 if problems:
                     known.add(problems)
-                    break
-                for store, some, pictures in zip(stores, missing, arrays):
+                    break  # What is left is another plan.
+                for store, some, column in zip(stores, missing, zip(*pictures)):
                     if number in some:
-                        store.write(number, pictures)
+                        store.write(number, column)
                 decoded += 1
             else:
-                break
+                finished = True
+            results.close()
         rows = [each for part in shards for each in part]
+        counts = {"images": len(rows), "unreadable": len(known.found)}
         for store in stores:
-            store.commit(rows, len(known.found))
+            store.commit([each.image_id for each in rows], [each.file_name for each in rows], counts)
         known.write()
+    _remove_other_sizes(out, settings.sizes)
     return Made(len(rows), len(shards), decoded, without_file, known.found)
 
 
@@ -174,6 +176,28 @@ def _checksums(listed: list[Listed], workers: int) -> dict[int, str]:
 
     with ThreadPoolExecutor(max(4, workers)) as threads:  # hashing lets go of the GIL
         return {each.image_id: value for each, value in zip(listed, threads.map(checksum, listed))}
+
+
+def _collect(
+    results: Iterator[Result], part: list[Listed], done: Callable[[int], object]
+) -> tuple[list[list[np.ndarray | bytes]], list[tuple[Listed, str]]]:
+    """The pictures of a shard and what could not be read of it."""
+    pictures: list[list[np.ndarray | bytes]] = []
+    problems: list[tuple[Listed, str]] = []
+    for each, result in zip(part, results):
+        if isinstance(result, Failed):
+            problems.append((each, result.reason))
+        else:
+            pictures.append(result)
+        done(1)
+    return pictures, problems
+
+
+def _remove_other_sizes(out: Path, sizes: tuple[int, ...]) -> None:
+    """Stores of sizes that are no longer asked for would be taken for new ones."""
+    for path in out.iterdir():
+        if path.name.isdecimal() and int(path.name) not in sizes and path.is_dir():
+            remove_store(path)
 
 
 def _parts(listed: list[Listed], length: int) -> list[list[Listed]]:
@@ -227,178 +251,3 @@ def _noted(path: Path) -> dict[str, str]:
         return {str(entry["sha256"]): str(entry["reason"]) for entry in json.loads(path.read_text(encoding="utf-8"))}
     except (ValueError, KeyError, TypeError):
         return {}  # It only spares work.
-
-
-# Stores -----------------------------------------------------------------------------------------------------------
-
-
-class _RawStore:
-    """Pictures as they are: a row a picture."""
-
-    def __init__(self, writer: StoreWriter) -> None:
-        self._writer = writer
-
-    def plan(self, contents: list[list[str]]) -> list[int]:
-        """Say what every shard is made from; the numbers of those to write."""
-        planned, first_row = [], 0
-        for part in contents:
-            planned.append((first_row, len(part), _key(self._writer, first_row, part)))
-            first_row += len(part)
-        return self._writer.plan(planned)
-
-    def write(self, number: int, pictures: Sequence[Any]) -> None:
-        self._writer.write_shard(number, np.stack(pictures))
-
-    def commit(self, rows: list[Listed], skipped: int) -> None:
-        index = {"row": np.arange(len(rows), dtype=np.int64)}
-        self._writer.commit(_index(rows, index), {"images": len(rows), "unreadable": skipped})
-
-
-class _JpegStore:
-    """Pictures as JPEGs: a row a block of bytes."""
-
-    def __init__(self, writer: JpegWriter) -> None:
-        self._writer = writer
-        self._keys: list[str] = []
-
-    def plan(self, contents: list[list[str]]) -> list[int]:
-        positions = np.cumsum([0, *map(len, contents)])
-        self._keys = [_key(self._writer, int(first), part) for first, part in zip(positions, contents)]
-        return list(range(self._writer.keep(self._keys), len(contents)))
-
-    def write(self, number: int, pictures: Sequence[Any]) -> None:
-        self._writer.append(pictures, self._keys[number])
-
-    def commit(self, rows: list[Listed], skipped: int) -> None:
-        first, blocks = self._writer.runs()
-        index = {"row": first, "blocks": blocks}
-        self._writer.commit(_index(rows, index), {"images": len(rows), "unreadable": skipped})
-
-
-def _writer(path: Path, split: str, size: int, settings: ImagesSettings, corpus: str) -> StoreWriter:
-    made_from = {"corpus": corpus, "size": size, "resampling": RESAMPLING.name.lower(), "encoding": "raw"}
-    common: dict[str, Any] = {"kind": "images", "split": split, "dataset": "images", "dtype": "uint8"}
-    if _is_jpeg(size, settings):
-        made_from |= {"encoding": "jpeg", "quality": settings.jpeg_quality}
-        return JpegWriter(path, shape=(BLOCK,), made_from=made_from, **common)
-    return StoreWriter(path, shape=(size, size, 3), made_from=made_from, **common)
-
-
-def _store(writer: StoreWriter) -> _RawStore | _JpegStore:
-    return _JpegStore(writer) if isinstance(writer, JpegWriter) else _RawStore(writer)
-
-
-def _is_jpeg(size: int, settings: ImagesSettings) -> bool:
-    return settings.encoding == "jpeg" and size >= SMALLEST_JPEG
-
-
-def _key(writer: StoreWriter, first_row: int, contents: list[str]) -> str:
-    return content_key(writer.made_from, writer.dtype, writer.shape, first_row, contents)
-
-
-def _index(rows: list[Listed], columns: dict[str, np.ndarray]) -> Any:
-    import pyarrow as pa
-
-    names = {"image_id": [each.image_id for each in rows], "file_name": [each.file_name for each in rows]}
-    kinds = [("image_id", pa.int64()), ("file_name", pa.string())]
-    return pa.table(columns | names, schema=pa.schema([(name, pa.int64()) for name in columns] + kinds))
-
-
-# Decoding ---------------------------------------------------------------------------------------------------------
-
-
-def _decode_all(
-    pool: Executor | None,
-    work: list[int],
-    shards: list[list[Listed]],
-    settings: ImagesSettings,
-    workers: int,
-    done: Callable[[int], object],
-) -> Iterator[tuple[int, list[list[Any]], list[tuple[Listed, str]]]]:
-    """Decode shards in order: (its number, the pictures of each size, what could not be read)."""
-    chunks = [(number, part) for number in work for part in _parts(shards[number], CHUNK)]
-    pictures: list[list[Any]] = [[] for _ in settings.sizes]
-    problems: list[tuple[Listed, str]] = []
-    for position, ((number, part), results) in enumerate(zip(chunks, _in_order(pool, chunks, settings, workers))):
-        for each, result in zip(part, results):
-            if isinstance(result, str):
-                problems.append((each, result))
-                continue
-            for some, picture in zip(pictures, result):
-                some.append(picture)
-        done(len(part))
-        if position + 1 == len(chunks) or chunks[position + 1][0] != number:
-            yield number, pictures, problems
-            pictures, problems = [[] for _ in settings.sizes], []
-
-
-def _in_order(
-    pool: Executor | None, chunks: list[tuple[int, list[Listed]]], settings: ImagesSettings, workers: int
-) -> Iterator[list[Any]]:
-    """The results of all chunks in order, a few of them ahead of their time and never more."""
-    if pool is None:
-        for _, part in chunks:
-            yield _decode_some([each.path for each in part], settings)
-        return
-    ahead: deque[Future] = deque()
-    rest = iter(chunks)
-    try:
-        while True:
-            while len(ahead) < 3 * workers and (chunk := next(rest, None)):
-                ahead.append(pool.submit(_decode_some, [each.path for each in chunk[1]], settings))
-            if not ahead:
-                return
-            yield ahead.popleft().result()
-    except BrokenProcessPool:
-        raise ChatPainterError(
-            "a process that decodes pictures was killed, out of memory?; run the same command again (finished shards "
-            "are kept), with a smaller --workers"
-        ) from None
-    finally:
-        for future in ahead:
-            future.cancel()
-
-
-def _decode_some(paths: list[Path], settings: ImagesSettings) -> list[list[Any] | str]:
-    """Each picture at every size, an array or a JPEG's bytes; or why it could not be read."""
-    results: list[list[Any] | str] = []
-    for path in paths:
-        try:
-            arrays = decode(path, settings.sizes)
-        except Unreadable as problem:
-            results.append(str(problem))
-            continue
-        results.append(
-            [
-                encode_jpeg(array, settings.jpeg_quality) if _is_jpeg(size, settings) else array
-                for size, array in zip(settings.sizes, arrays)
-            ]
-        )
-    return results
-
-
-@contextlib.contextmanager
-def _pool(workers: int) -> Iterator[Executor | None]:
-    """Processes that decode; None for one worker, which needs none."""
-    if workers == 1:
-        yield None
-        return
-    # Arrow's threads are running by now: a forked process could inherit a lock that nobody will ever open.
-    pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker)
-    try:
-        yield pool
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _start_worker() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # The run that started it says what Ctrl-C means.
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """A run killed outright cannot tell its workers, and they would wait for work for ever."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)

@@ -120,7 +120,7 @@ def _write_split(
         "info": {"description": f"CoDraw {split}, the teller's first messages"},
         "licenses": [{"id": 1, "name": "CC BY-NC 4.0", "url": "https://creativecommons.org/licenses/by-nc/4.0/"}],
     }
-    world = {"canvas": list(CANVAS), "kinds": list(KINDS), "scales": list(SCALES)}
+    world = {"canvas": list(CANVAS), "kinds": list(KINDS), "scales": list(SCALES), "sprites": renderer.sprites()}
     for path, content in (
         (f"annotations/captions_{split}.json", head | {"images": images, "annotations": captions}),
         (f"visdial/visdial_1.0_{split}.json", visdial_layout("1.0", split, dialogues)),

@@ -5,6 +5,7 @@ index, x, y, z, flip). x and y are the centre on a canvas of 500 x 400 pixels, -
 z is the depth; a flip of 1 mirrors.
 """
 
+import re
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -17,6 +18,7 @@ CANVAS = (500, 400)
 SCALES = (1.0, 0.7, 0.49)
 KINDS = ("sky", "large", "boy", "girl", "animal", "clothing", "food", "toy")
 NOT_IN_USE = -10000
+_SPRITE = re.compile(r"([a-z]+\d?_\d+s)\.png")
 _FIELDS = 8
 
 
@@ -24,7 +26,7 @@ _FIELDS = 8
 class ClipArt:
     """One clip-art of a scene; x, y in pixels from the top left of the canvas, z 0 (near) to 2 (far)."""
 
-    png: str
+    sprite: str
     kind: str
     index: int
     x: float
@@ -47,9 +49,10 @@ def parse(scene: str, where: str) -> list[ClipArt]:
         things = []
         for start in range(1, len(fields), _FIELDS):
             png, _, index, kind, x, y, z, flip = fields[start : start + _FIELDS]
-            if Path(png).name != png or not 0 <= int(z) < len(SCALES) or not 0 <= int(kind) < len(KINDS):
+            sprite = _SPRITE.fullmatch(png)
+            if not sprite or not 0 <= int(z) < len(SCALES) or not 0 <= int(kind) < len(KINDS):
                 raise ValueError(f"{png!r} of type {kind} at depth {z}")
-            things.append(ClipArt(png, KINDS[int(kind)], int(index), float(x), float(y), int(z), flip == "1"))
+            things.append(ClipArt(sprite[1], KINDS[int(kind)], int(index), float(x), float(y), int(z), flip == "1"))
     except ValueError as error:
         raise ChatPainterError(f"{where}: not a scene ({error}); take CoDraw's file again") from None
     return [thing for thing in things if thing.x != NOT_IN_USE and thing.y != NOT_IN_USE]
@@ -69,17 +72,21 @@ class Renderer:
             raise ChatPainterError(f"{sprites / 'background.png'}: expected {CANVAS}, found {self._background.size}")
         self._sprite = cache(self._make_sprite)
 
+    def sprites(self) -> list[str]:
+        """The names of all clip-arts there are, sorted."""
+        return sorted(found[1] for path in self._folder.iterdir() if (found := _SPRITE.fullmatch(path.name)))
+
     def picture(self, scene: list[ClipArt]) -> Image.Image:
         """The picture of a scene, 500 x 400 RGB: the sky first, then from far to near, as written within a depth."""
         image = self._background.copy()
         for thing in sorted(scene, key=lambda thing: (thing.kind != "sky", -thing.z)):
-            sprite = self._sprite(thing.png, thing.z, thing.flip)
+            sprite = self._sprite(thing.sprite, thing.z, thing.flip)
             left_top = (round(thing.x - sprite.width / 2), round(thing.y - sprite.height / 2))
             image.paste(sprite, left_top, sprite)
         return image
 
-    def _make_sprite(self, png: str, z: int, flip: bool) -> Image.Image:
-        sprite = self._load(png)
+    def _make_sprite(self, name: str, z: int, flip: bool) -> Image.Image:
+        sprite = self._load(f"{name}.png")
         if z:
             size = (round(sprite.width * SCALES[z]), round(sprite.height * SCALES[z]))
             # Colours under transparent pixels must not bleed into the edge.
