@@ -87,7 +87,7 @@ class Checkpoints:
             damaged.append(path)
         if damaged:
             raise ChatPainterError(
-                f"{self.folder}: none of the {len(damaged)} checkpoints is whole; remove the run's folder to start again"
+                f"{self.folder}: none of the {len(damaged)} checkpoints is whole; remove the run to start again"
             )
         return None
 

@@ -15,6 +15,7 @@ import torch
 from store.errors import ChatPainterError
 from store.files import replacing
 from trainer.batches import Batch, TrainingData, augment
+from trainer.generator import to_uint8
 
 WIDTH = 192  # of a column at least, in pixels: narrower ones leave no room for words
 FONT = 12
@@ -69,9 +70,9 @@ def paint_grid(generator: Paints, held: HeldOut, path: str | Path, *, noises: in
     with torch.inference_mode():
         for one in noise:
             painted = generator(captions, dialogues, held.batch.rounds, noise=one.expand(len(held), -1))
-            rows.append(_uint8(painted[max(painted)]))
+            rows.append(to_uint8(painted[max(painted)]).cpu().numpy())
     size = rows[0].shape[1]
-    real = _uint8(augment(held.batch.images, min(size, held.batch.images.shape[1])))
+    real = to_uint8(augment(held.batch.images, min(size, held.batch.images.shape[1]))).numpy()
     labels = ["real"] + [f"noise {number + 1}" for number in range(noises)]
     words = [[caption, *rounds] for caption, rounds in zip(held.captions, held.rounds, strict=True)]
     return write_grid([real, *rows], path, below=words, left=labels)
@@ -127,12 +128,6 @@ def write_grid(
     return path
 
 
-def _uint8(pictures: torch.Tensor) -> np.ndarray:
-    """(n, 3, s, s) in [-1, 1] → (n, s, s, 3) uint8, rounded."""
-    scaled = ((pictures.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
-    return np.ascontiguousarray(scaled.permute(0, 2, 3, 1).cpu().numpy())
-
-
 def wrap(paragraphs: Sequence[str], width: int, length: Any, most: int) -> list[str]:
     """Paragraphs as lines no wider than `width`; what does not fit in `most` lines ends in an ellipsis."""
     lines: list[str] = []
@@ -147,4 +142,9 @@ def wrap(paragraphs: Sequence[str], width: int, length: Any, most: int) -> list[
                 longer = longer[:-1]
             line = longer
         lines.append(line)
-    return lines if len(lines) <= most else [*lines[: most - 1], lines[most - 1].rstrip() + " …"]
+    if len(lines) <= most:
+        return lines
+    last = lines[most - 1]
+    while last and length(last + " …") > width:
+        last = last[:-1]
+    return [*lines[: most - 1], last.rstrip() + " …"]

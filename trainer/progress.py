@@ -9,6 +9,7 @@ import csv
 import json
 import math
 import resource
+import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -145,7 +146,7 @@ class Progress:
             "sec_per_kimg": lasted / images * 1000 if images else math.nan,
             "img_per_s": images / lasted if lasted else math.nan,
             "data_wait": waited / lasted if lasted else 0.0,
-            "cpu_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / GIB,
+            "cpu_gib": peak_memory() / GIB,
             **figures,
             **means,
         }
@@ -197,8 +198,8 @@ def start_log(folder: str | Path, images_seen: int) -> list[dict[str, Any]]:
         ChatPainterError: the folder cannot be written.
     """
     folder = Path(folder)
-    kept = [record for record in read_log(folder) if record.get("images", 0) <= images_seen]
     try:
+        kept = [record for record in read_log(folder) if record.get("images", 0) <= images_seen]
         folder.mkdir(parents=True, exist_ok=True)
         with replacing(folder / "log.jsonl") as temporary:
             temporary.write_text("".join(json.dumps(record) + "\n" for record in kept), encoding="utf-8")
@@ -245,6 +246,12 @@ def status_line(record: Mapping[str, float], left: float = math.nan) -> str:
     return "  ".join(parts)
 
 
+def peak_memory() -> int:
+    """The most memory that this process has had so far, in bytes."""
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else most * 1024
+
+
 def duration(seconds: float) -> str:
     """59s, 3m 07s, 2h 05m, 3d 04h."""
     whole = max(0, round(seconds))
@@ -281,6 +288,10 @@ class _DvcLive:
     def __init__(self, folder: Path, images_seen: int) -> None:
         from dvclive import Live
 
+        for path in (folder / "dvclive").rglob("*.tsv"):
+            head, *lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+            kept = [line for line in lines if int(line.split("\t")[head.split("\t").index("step")]) <= images_seen]
+            path.write_text(head + "".join(kept), encoding="utf-8")
         # The run's own dvc.yaml stage is the experiment: no second dvc.yaml, no commit, no report page from here.
         self._live = Live(
             str(folder / "dvclive"), resume=images_seen > 0, save_dvc_exp=False, dvcyaml=None, report=None
