@@ -48,15 +48,19 @@ def _shared(function: Callable[..., Any]) -> Callable[..., Any]:
             click.option(
                 "--run",
                 type=click.Path(path_type=Path),
-                help="A run's folder, an exported model's folder, or a generator file. [default: runs/stage2, or runs/stage1]",
+                help="Folder of a run or an exported model, or a generator file. [default: runs/stage2 or runs/stage1]",
             ),
             click.option(
                 "--weights",
                 type=click.Path(exists=True, file_okay=False),
-                help="Folder with the encoders' weight files. [default: as exported with the model, or as params.yaml says]",
+                help="Folder with the encoders' weights. [default: as exported with the model, or as params.yaml says]",
             ),
             click.option(
-                "--device", default="auto", show_default=True, type=click.Choice(["auto", "cpu", "cuda"]), help="Paint there."
+                "--device",
+                default="auto",
+                show_default=True,
+                type=click.Choice(["auto", "cpu", "cuda"]),
+                help="Paint there.",
             ),
         )
     ):
@@ -104,7 +108,9 @@ _OUT = click.option(
 @click.option("--image-id", "image_ids", type=int, multiple=True, help="An image of --split; may be given again.")
 @click.option("--data", default="data", show_default=True, type=click.Path(path_type=Path, file_okay=False),
               help="Where the stores of --split lie.")  # fmt: skip
-@click.option("-n", "count", default=1, show_default=True, type=click.IntRange(1, 64), help="Pictures of each dialogue.")
+@click.option(
+    "-n", "count", default=1, show_default=True, type=click.IntRange(1, 64), help="Pictures of each dialogue."
+)
 @_noise
 @click.option("--every-round", is_flag=True, help="From the caption alone to all rounds; -o film.gif makes it move.")
 @click.option("--stage", type=click.Choice(["1", "2", "both"]), help="Pictures of this stage. [default: the last]")
@@ -151,7 +157,9 @@ def paint(
 @click.argument("first")
 @click.argument("last", required=False)
 @_talk
-@click.option("--steps", default=8, show_default=True, type=click.IntRange(2, 120), help="Pictures, both ends included.")
+@click.option(
+    "--steps", default=8, show_default=True, type=click.IntRange(2, 120), help="Pictures, both ends included."
+)
 @_noise
 @click.option("--to-seed", type=click.IntRange(0, 2**32 - 1), help="The noise of the last picture. [default: --seed]")
 @_OUT
@@ -172,8 +180,8 @@ def interpolate(
 ) -> None:
     """Walk from one text to another, or from one noise to another.
 
-    FIRST and LAST are captions (LAST may be left out to change the noise alone), or files of which the first dialogue is
-    read. The rounds of --ask and --answer are added to both.
+    FIRST and LAST are captions (leave LAST out to change the noise alone), or files of which the first dialogue
+    is read. The rounds of --ask and --answer are added to both.
     """
     _refuse_suffix(out, moving=True)
     if last is None and to_seed is None:
@@ -201,7 +209,7 @@ def interpolate(
 @click.option("--port", default=7860, show_default=True, type=click.IntRange(0, 65535), help="0: any free one.")
 @click.option("--open", "show", is_flag=True, help="Open the page in a browser.")
 @click.option("--corpus", type=click.Path(path_type=Path, dir_okay=False),
-              help="Corpus that the interviewer's questions are learnt from. [default: data/corpus/train.parquet]")  # fmt: skip
+              help="Corpus the interviewer learns from. [default: data/corpus/train.parquet]")  # fmt: skip
 @_shared
 def serve(
     host: str,
@@ -218,7 +226,9 @@ def serve(
 
     found = interviewer.find(_run(run), corpus)
     if found is None:
-        click.echo("no interviewer: neither interviewer.json beside the generator nor data/corpus/train.parquet", err=True)
+        click.echo(
+            "no interviewer: neither interviewer.json beside the generator nor data/corpus/train.parquet", err=True
+        )
     public = not page.is_loopback(host)
     if public:
         click.echo(f"served on {host}: everybody who can reach this machine can paint; there is no password", err=True)
@@ -232,11 +242,13 @@ def serve(
 
 @main.command()
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
-@click.option("--with-weights", is_flag=True, help="Copy the encoders' weight files even where they are published ones.")
+@click.option(
+    "--with-weights", is_flag=True, help="Copy the encoders' weight files even where they are published ones."
+)
 @click.option("--metrics", type=click.Path(path_type=Path, dir_okay=False),
               help="Metrics for the model card. [default: runs/evaluate/metrics.json]")  # fmt: skip
 @click.option("--corpus", type=click.Path(path_type=Path, dir_okay=False),
-              help="Corpus that the interviewer's questions are learnt from. [default: data/corpus/train.parquet]")  # fmt: skip
+              help="Corpus the interviewer learns from. [default: data/corpus/train.parquet]")  # fmt: skip
 @click.option("--onnx/--no-onnx", default=True, show_default=True, help="Write ONNX files too, and check them.")
 @_shared
 def export(
@@ -266,7 +278,7 @@ def _run(run: Path | None) -> Path:
         if (folder / "generator.safetensors").is_file():
             return folder
     raise ChatPainterError(
-        "runs/stage2/generator.safetensors: no such generator; train one (`make repro`), or name a run's folder with --run"
+        "runs/stage2/generator.safetensors: no such generator; train one (`make repro`), or name a run with --run"
     )
 
 

@@ -33,7 +33,7 @@ class Reading:
 
 @dataclass(frozen=True)
 class Vectors:
-    """Text vectors of B dialogues: captions (B, dc); turns (B, T, dd) and rounds (B,), or dialogues (B, dd), or None."""
+    """Of B dialogues: captions (B, dc); `dialogues` are turns (B, T, dd) with rounds (B,), or (B, dd), or None."""
 
     captions: np.ndarray
     dialogues: np.ndarray | None
@@ -131,7 +131,8 @@ class _Remembering:
         encoded = self._encoder.encode(strings)
         found = []
         for row, string in enumerate(strings):
-            vector, cut, unknown = encoded.vectors[row], bool(encoded.truncated[row]), []
+            vector, cut = encoded.vectors[row], bool(encoded.truncated[row])
+            unknown: list[str] = []
             if encoded.unknown[row]:
                 spelt, unknown = self._respell(string)
                 if spelt != string:

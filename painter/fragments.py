@@ -22,9 +22,7 @@ def text(words: str) -> str:
 def easel(visit: Visit) -> str:
     """The picture, the other noises, and what the picture was before."""
     if not visit.pictures or visit.dialogue is None:
-        return (
-            '<div class="cp-easel cp-blank"><div class="cp-canvas"><p>Your picture will be painted here.</p></div></div>'
-        )
+        return '<div class="cp-easel cp-blank"><div class="cp-canvas"><p>Your picture appears here.</p></div></div>'
     alt = text(f"Painted: {visit.dialogue.caption}" + _after(len(visit.rounds), ", after {}"))
     png = [_uri(picture, "png") for picture in visit.pictures]
     others = "".join(
@@ -38,11 +36,11 @@ def easel(visit: Visit) -> str:
         f'<figure class="cp-canvas"><img id="cp-picture" src="{png[visit.choice]}" data-now="{png[visit.choice]}"'
         f' data-said="{_showing(visit)}"'
         f' alt="{alt}" width="256" height="256"><figcaption id="cp-showing">{_showing(visit)}</figcaption></figure>'
-        f'<div class="cp-noises" role="radiogroup" aria-label="Variations: the same words with other noise">{others}</div>'
+        f'<div class="cp-under"><div class="cp-noises" role="radiogroup" aria-label="Variations">{others}</div>'
         '<p class="cp-keep">'
         f'<a id="cp-save-picture" download="chatpainter.png" href="{png[visit.choice]}">Save picture</a>'
         f'<a id="cp-save-dialogue" download="dialogue.json" href="data:application/json;base64,{dialogue}">'
-        "Save conversation</a></p>"
+        "Save conversation</a></p></div>"
         f"{_strip(visit)}</div>"
     )
 
@@ -61,7 +59,10 @@ def _strip(visit: Visit) -> str:
         )
     earlier = visit.frames[0].rounds
     more = f"<p>and {earlier} earlier</p>" if earlier else ""
-    return f'<section class="cp-strip" aria-label="How the picture grew"><ol>{"".join(steps)}</ol>{more}</section>'
+    return (
+        '<section class="cp-strip" aria-labelledby="cp-grew" tabindex="0"><h2 id="cp-grew">How the picture grew</h2>'
+        f"<ol>{''.join(steps)}</ol>{more}</section>"
+    )
 
 
 def _heard(visit: Visit, number: int) -> str:
@@ -132,7 +133,10 @@ def examples(captions: list[str]) -> str:
     buttons = "".join(
         f'<button type="button" data-text="{text(caption)}">{text(caption)}</button>' for caption in captions
     )
-    return f'<div class="cp-offers cp-examples" role="group" aria-label="Examples"><p>Or try one of these</p>{buttons}</div>'
+    return (
+        '<div class="cp-offers cp-examples" role="group" aria-label="Examples"><p>Or try one of these</p>'
+        f"{buttons}</div>"
+    )
 
 
 def _uri(content: bytes, kind: str) -> str:
@@ -140,8 +144,9 @@ def _uri(content: bytes, kind: str) -> str:
 
 
 _LOGO = (
-    '<svg viewBox="0 0 40 40" width="40" height="40" aria-hidden="true"><path fill="var(--cp-accent)" d="M6 4h28a4 4 0 0 1 4 4'
-    'v18a4 4 0 0 1-4 4H18l-9 7v-7H6a4 4 0 0 1-4-4V8a4 4 0 0 1 4-4z"/><circle cx="12" cy="17" r="3.4" fill="#f4c95d"/>'
+    '<svg viewBox="0 0 40 40" width="40" height="40" aria-hidden="true"><path fill="var(--cp-accent)"'
+    ' d="M6 4h28a4 4 0 0 1 4 4v18a4 4 0 0 1-4 4H18l-9 7v-7H6a4 4 0 0 1-4-4V8a4 4 0 0 1 4-4z"/>'
+    '<circle cx="12" cy="17" r="3.4" fill="#f4c95d"/>'
     '<circle cx="20" cy="17" r="3.4" fill="#fff"/><circle cx="28" cy="17" r="3.4" fill="#6fb7a8"/></svg>'
 )
 
@@ -151,7 +156,7 @@ def header(painter: Painter) -> str:
     untrained = (
         ""
         if painter.text_trained
-        else ' <span class="cp-badge" title="The text encoders were never trained: they tell texts apart, nothing more">'
+        else ' <span class="cp-badge" title="They were never trained: they tell texts apart, nothing more">'
         "untrained text encoders</span>"
     )
     return (
@@ -169,7 +174,7 @@ def footer(public: bool) -> str:
         else "Everything happens on this computer; nothing you type leaves it or is written down."
     )
     return (
-        f'<footer class="cp-footer"><p>{where} One picture is painted at a time and up to {WAITING} visitors wait in turn. '
-        f"A caption takes {CAPTION_LETTERS:,} characters, a question or answer {TEXT_LETTERS}, a picture {ROUNDS} rounds; "
-        f"{NOISES} variations are painted at once.</p></footer>"
+        f'<footer class="cp-footer"><p>{where} One picture is painted at a time; up to {WAITING} visitors wait. '
+        f"A caption takes {CAPTION_LETTERS:,} characters, a question or answer {TEXT_LETTERS}, "
+        f"a picture {ROUNDS} rounds in {NOISES} variations.</p></footer>"
     )

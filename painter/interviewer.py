@@ -1,5 +1,6 @@
 """The interviewer: asks what is still unknown about a picture, with questions that people asked in the corpus."""
 
+import itertools
 import json
 import math
 import re
@@ -14,15 +15,19 @@ from store.errors import ChatPainterError
 
 FORMAT = "chatpainter-interviewer"
 VERSION = 1
+BANK = "interviewer.json"
 QUESTIONS = 400
 ANSWERS = 8
 CUES = 12
 
 # Words that ask rather than name a thing: what is left of a question is its topic.
 _ASKING = frozenset(
-    "a about an and any are at be can colour color could did do does else ever for from has have how i if in is it its "
-    "kind like look looks many me near of on one or see s seem some tell that the their them there these they this to "
-    "type was what what's whats where which who with would you your picture image photo".split()
+    re.findall(
+        r"\S+",
+        "a about an and any are at be can colour color could did do does else for from has have how i if in is it its "
+        "kind like look looks many me near of on one or see s some tell that the their them there these they this to "
+        "type was what what's whats where which who with would you your picture image photo",
+    )
 )
 
 
@@ -103,7 +108,7 @@ def _words(text: str) -> list[str]:
 def _topics(text: str) -> set[str]:
     # Pairs of neighbours tell "top left" from "bottom left" when "left" alone has been mentioned.
     words = [word for word in _words(text) if word not in _ASKING]
-    return set(words) | {" ".join(pair) for pair in zip(words, words[1:])}
+    return set(words) | {" ".join(pair) for pair in itertools.pairwise(words)}
 
 
 def learn(dialogues: Iterable[Dialogue], examples: int = 6) -> Interviewer:
@@ -163,7 +168,9 @@ def load(path: Path) -> Interviewer:
         ]
         return Interviewer(questions, [str(caption) for caption in values["examples"]])
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ChatPainterError(f"{path}: not an interviewer's question bank ({error}); export the model again") from None
+        raise ChatPainterError(
+            f"{path}: not an interviewer's question bank ({error}); export the model again"
+        ) from None
 
 
 def from_corpus(path: Path, most: int = 20_000) -> Interviewer:
@@ -184,3 +191,16 @@ def from_corpus(path: Path, most: int = 20_000) -> Interviewer:
         rounds = tuple((turn["question"], turn["answer"] or "") for turn in row["rounds"] or [])
         dialogues.append(Dialogue(caption.strip(), rounds))
     return learn(dialogues)
+
+
+def find(run: Path, corpus: Path | None = None) -> Interviewer | None:
+    """The interviewer of a run or exported model: its `corpus` if named, else the bank beside it, else data/corpus.
+
+    Raises:
+        ChatPainterError: what was named or found cannot be read.
+    """
+    folder = run if run.is_dir() else run.parent
+    if corpus is None and (folder / BANK).is_file():
+        return load(folder / BANK)
+    corpus = corpus or Path("data/corpus/train.parquet")
+    return from_corpus(corpus) if corpus.is_file() else None

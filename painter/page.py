@@ -4,6 +4,7 @@ Everything the browser needs comes from this process: no fonts, scripts or stati
 """
 
 import os
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,17 +34,17 @@ def build(painter: Painter, interviewer: Interviewer | None, public: bool = Fals
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     import gradio as gr
 
+    # The library's own rules for HTML are meant for articles.
+    raw = partial(gr.HTML, apply_default_css=False)
     with gr.Blocks(title="ChatPainter", analytics_enabled=False, fill_width=True) as page:
-        visit = gr.State(Visit, time_to_live=IDLE_SECONDS)
-        gr.HTML(fragments.header(painter), js_on_load=None, elem_id="cp-header")
+        visit = gr.State(None, time_to_live=IDLE_SECONDS)
+        raw(fragments.header(painter), js_on_load=None, elem_id="cp-header")
         with gr.Row(elem_id="cp-desk"):
             with gr.Column(scale=11, min_width=300, elem_id="cp-left"):
-                easel = gr.HTML(fragments.easel(Visit()), js_on_load=_script("easel.js"), elem_id="cp-easel")
+                easel = raw(fragments.easel(Visit()), js_on_load=_script("easel.js"), elem_id="cp-easel")
             with gr.Column(scale=9, min_width=300, elem_id="cp-right"):
-                talk = gr.HTML("", js_on_load=None, elem_id="cp-talk", autoscroll=True)
-                notice = gr.HTML(
-                    "", js_on_load="element.setAttribute('aria-live', 'polite');", elem_id="cp-notice"
-                )
+                talk = raw("", js_on_load=_script("talk.js"), elem_id="cp-talk")
+                notice = raw("", js_on_load="element.setAttribute('aria-live', 'polite');", elem_id="cp-notice")
                 with gr.Column(elem_id="cp-begin") as begin:
                     caption = gr.Textbox(
                         label="What should I paint?",
@@ -54,35 +55,33 @@ def build(painter: Painter, interviewer: Interviewer | None, public: bool = Fals
                         elem_id="cp-caption",
                     )
                     paint = gr.Button("Paint", variant="primary", elem_id="cp-paint")
-                    examples = gr.HTML(
+                    examples = raw(
                         fragments.examples(interviewer.examples if interviewer else []),
                         js_on_load=_script("offers.js"),
                         elem_id="cp-examples",
                     )
                 with gr.Column(visible=False, elem_id="cp-go-on") as go_on:
                     question = gr.Textbox(
-                        label="Question (take the interviewer’s, or type your own)" if interviewer else "Question",
+                        label="Question, from the interviewer or your own" if interviewer else "Question",
                         lines=1,
                         max_lines=3,
                         elem_id="cp-question",
                     )
                     answer = gr.Textbox(label="Your answer", lines=1, max_lines=3, elem_id="cp-answer")
-                    offers = gr.HTML("", js_on_load=_script("offers.js"), elem_id="cp-offers")
+                    offers = raw("", js_on_load=_script("offers.js"), elem_id="cp-offers")
+                    repaint = gr.Button("Repaint", variant="primary", elem_id="cp-repaint")
                     with gr.Row(elem_id="cp-acts"):
-                        repaint = gr.Button("Repaint", variant="primary", elem_id="cp-repaint")
-                        another = gr.Button(
-                            "Another question", elem_id="cp-another", visible=interviewer is not None
-                        )
+                        another = gr.Button("Another question", elem_id="cp-another", visible=interviewer is not None)
                         undo = gr.Button("Undo", elem_id="cp-undo")
                         restart = gr.Button("New picture", elem_id="cp-restart")
-                with gr.Accordion("Noise: where pictures of the same words differ", open=False, elem_id="cp-noise"):
+                with gr.Accordion("Noise", open=False, elem_id="cp-noise"):
                     with gr.Row():
                         seed = gr.Number(0, label="Seed", precision=0, minimum=0, maximum=SEEDS - 1, elem_id="cp-seed")
                         truncation = gr.Slider(
                             0, 2, 1, step=0.1, label="Amount of noise (1 as in training)", elem_id="cp-truncation"
                         )
                     dice = gr.Button("Other variations", elem_id="cp-dice")
-        gr.HTML(fragments.footer(public), js_on_load=None, elem_id="cp-footer")
+        raw(fragments.footer(public), js_on_load=None, elem_id="cp-footer")
 
         seen = [visit, easel, talk, notice, begin, go_on, caption, question, answer, offers]
 
@@ -107,30 +106,35 @@ def build(painter: Painter, interviewer: Interviewer | None, public: bool = Fals
                 *fields,
             ]
 
-        def on_paint(now: Visit, words: str) -> list[Any]:
+        def on_paint(now: Visit | None, words: str) -> list[Any]:
+            now = now or Visit()
             try:
                 now.begin(painter, words)
             except ChatPainterError as error:
                 return shown(now, error.message, ask=False)
             return shown(now)
 
-        def on_example(now: Visit, event: gr.EventData) -> list[Any]:
+        def on_example(now: Visit | None, event: gr.EventData) -> list[Any]:
+            now = now or Visit()
             words = str(event._data.get("text", ""))
             result = on_paint(now, words)
             result[6] = words
             return result
 
-        def on_answer(now: Visit, asked: str, said: str) -> list[Any]:
+        def on_answer(now: Visit | None, asked: str, said: str) -> list[Any]:
+            now = now or Visit()
             try:
                 now.answer(painter, asked, said)
             except ChatPainterError as error:
                 return shown(now, error.message, ask=False)
             return shown(now)
 
-        def on_offer(now: Visit, asked: str, event: gr.EventData) -> list[Any]:
+        def on_offer(now: Visit | None, asked: str, event: gr.EventData) -> list[Any]:
+            now = now or Visit()
             return on_answer(now, asked, str(event._data.get("text", "")))
 
-        def on_undo(now: Visit) -> list[Any]:
+        def on_undo(now: Visit | None) -> list[Any]:
+            now = now or Visit()
             words = now.dialogue.caption if now.dialogue else ""
             try:
                 now.undo(painter)
@@ -140,26 +144,34 @@ def build(painter: Painter, interviewer: Interviewer | None, public: bool = Fals
             result[6] = words
             return result
 
-        def on_restart(now: Visit) -> list[Any]:
+        def on_restart(now: Visit | None) -> list[Any]:
+            now = now or Visit()
             result = shown(Visit(seed=now.seed, truncation=now.truncation))
             result[6] = ""
             return result
 
-        def on_noise(now: Visit, number: float | None, amount: float) -> list[Any]:
+        def on_noise(now: Visit | None, number: float | None, amount: float) -> list[Any]:
+            now = now or Visit()
             now.noises(painter, int(number or 0), amount)
             return shown(now, ask=False)
 
-        def on_choose(now: Visit, event: gr.EventData) -> list[Any]:
+        def on_choose(now: Visit | None, event: gr.EventData) -> list[Any]:
+            now = now or Visit()
             number = event._data.get("number")
             now.choose(number if isinstance(number, int) else -1)
             return shown(now, ask=False)
+
+        def on_another(now: Visit | None, asked: str) -> list[Any]:
+            return shown(now or Visit(), skip=asked)
 
         # One painting at a time: two would only slow each other down on the same cores.
         turn: dict[str, Any] = {"concurrency_id": "painting", "concurrency_limit": 1, "api_visibility": "private"}
         light: dict[str, Any] = {"concurrency_limit": 4, "api_visibility": "private", "show_progress": "hidden"}
         wait: dict[str, Any] = {"show_progress": "minimal", "show_progress_on": [easel]}
 
-        to_answer = "() => setTimeout(() => document.querySelector('#cp-answer textarea, #cp-caption textarea')?.focus(), 60)"
+        to_answer = (
+            "() => setTimeout(() => document.querySelector('#cp-answer textarea, #cp-caption textarea')?.focus(), 60)"
+        )
         to_choice = "() => setTimeout(() => document.querySelector('#cp-easel [aria-checked=true]')?.focus(), 60)"
         for event, handler, takes in (
             (paint.click, on_paint, [visit, caption]),
@@ -178,9 +190,7 @@ def build(painter: Painter, interviewer: Interviewer | None, public: bool = Fals
         )
         restart.click(on_restart, [visit], seen, **light).then(None, None, None, js=to_answer)
         easel.choose(on_choose, [visit], seen, **light).then(None, None, None, js=to_choice)
-        another.click(lambda now, asked: shown(now, skip=asked), [visit, question], seen, **light).then(
-            None, None, None, js=to_answer
-        )
+        another.click(on_another, [visit, question], seen, **light).then(None, None, None, js=to_answer)
         question.submit(None, None, None, js=to_answer)
 
     page.queue(max_size=WAITING, default_concurrency_limit=1)

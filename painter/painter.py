@@ -62,7 +62,7 @@ class Painter:
         if "stores" not in generator.settings:
             raise ChatPainterError(f"{file}: does not say which encoders it was trained with; train or export it again")
         found = places(file.parent, weights)
-        return cls(generator, TextEncoders(generator.settings["stores"], replace(found, device=where.type)))
+        return cls(generator, TextEncoders(generator.settings["stores"], replace(found, device=cast(Any, where.type))))
 
     def paint(
         self,
@@ -75,7 +75,7 @@ class Painter:
         """`n` pictures of the caption and the talk about it, (n, s, s, 3) uint8; s is 256, or 64 after stage 1 alone.
 
         Picture i depends on the words, `seed` and i, and (but for rounding) on nothing else: asking for more pictures
-        adds to the first ones. Conditioning Augmentation is at its mean, so that pictures of one text differ by their noise alone.
+        adds to the first ones. Conditioning Augmentation is at its mean: pictures of one text differ by noise alone.
 
         Args:
             rounds: (question, answer) pairs; fewer than in training, or none, are fine. A generator trained without
@@ -223,7 +223,9 @@ def generator_file(path: str | Path) -> Path:
     path = Path(path)
     file = path / "generator.safetensors" if path.is_dir() else path
     if not file.is_file():
-        raise ChatPainterError(f"{file}: no such generator; train one (`make repro`), or name a run's folder with --run")
+        raise ChatPainterError(
+            f"{file}: no such generator; train one (`make repro`), or name a run's folder with --run"
+        )
     return file
 
 

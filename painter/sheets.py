@@ -122,8 +122,8 @@ def changes(painter: Painter, dialogue: Dialogue, n: int = 8, seed: int = 0) -> 
     """Which round changed what: the picture painted without each round, and how far each pixel moved.
 
     Returns:
-        pictures (r + 1, s, s, 3) uint8 of the first noise: all rounds, then without round 0, 1, …; and the mean absolute
-        difference to all rounds over colours and `n` noises, (r, s, s) float32 in [0, 255].
+        pictures (r + 1, s, s, 3) uint8 of the first noise: all rounds, then without round 0, 1, …; and the mean
+        absolute difference to all rounds over colours and `n` noises, (r, s, s) float32 in [0, 255].
     """
     rounds = len(dialogue.rounds)
     painted = painter.paint_batch([dialogue, *(dialogue.without(i) for i in range(rounds))], n, seed)
@@ -220,9 +220,7 @@ def _save(picture: np.ndarray, out: Path) -> None:
         raise ChatPainterError(f"{out}: cannot be written ({error.strerror or error}); choose another -o") from None
 
 
-def _save_film(
-    frames: Sequence[np.ndarray], captions: Sequence[str], out: Path, milliseconds: int = FRAME_MS
-) -> None:
+def _save_film(frames: Sequence[np.ndarray], captions: Sequence[str], out: Path, milliseconds: int = FRAME_MS) -> None:
     """An endless GIF; each frame has its words on a band below, as high as the longest of them needs."""
     from PIL import Image, ImageDraw, ImageFont
 

@@ -84,7 +84,12 @@ SAID = [Dialogue("a red circle", (("is it large", "yes"), ("what is the ground l
 
 
 def test_reads_every_layout(tmp_path: Path) -> None:
-    own = [{"caption": "a red circle", "rounds": [{"question": "is it large", "answer": "yes"}, ["what is the ground like", ""]]}]
+    own = [
+        {
+            "caption": "a red circle",
+            "rounds": [{"question": "is it large", "answer": "yes"}, ["what is the ground like", ""]],
+        }
+    ]
     (tmp_path / "own.json").write_text(json.dumps([*own, {"caption": "two shapes"}]))
     (tmp_path / "visdial.json").write_text(json.dumps(to_visdial(SAID)))
     (tmp_path / "lines.txt").write_text("a red circle\tis it large? yes\twhat is the ground like?\n\ntwo shapes\r\n")

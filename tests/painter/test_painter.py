@@ -1,6 +1,7 @@
 """Painter: pictures follow from words, seed and nothing else; only the encoders of the training will do."""
 
 import doctest
+import itertools
 import json
 import shutil
 from collections.abc import Callable
@@ -82,7 +83,7 @@ def test_any_number_of_rounds(dialogue: str, make_run: Callable[..., Path], weig
 
     pictures = [ready.paint(CAPTION, rounds)[0] for rounds in ([], ROUNDS[:1], ROUNDS, many)]
 
-    differ = [not np.array_equal(one, two) for one, two in zip(pictures, pictures[1:])]
+    differ = [not np.array_equal(one, two) for one, two in itertools.pairwise(pictures)]
     assert differ == [dialogue != "none"] * 3
 
 
@@ -141,7 +142,7 @@ def test_interpolation_begins_and_ends_at_the_ends(painter: Painter) -> None:
     ends = painter.paint(CAPTION, ROUNDS, seed=1)[0], painter.paint("two shapes", seed=2)[0]
     assert abs(way[0].astype(int) - ends[0]).max() <= 1
     assert abs(way[-1].astype(int) - ends[1]).max() <= 1
-    steps = [abs(one.astype(int) - two).mean() for one, two in zip(way, way[1:])]
+    steps = [abs(one.astype(int) - two).mean() for one, two in itertools.pairwise(way)]
     assert max(steps) < abs(way[0].astype(int) - way[-1]).mean()
     same = painter.between(first, first, 3, (4, 4))
     assert abs(same[0].astype(int) - same[1]).max() <= 1
