@@ -5,6 +5,7 @@ Nothing here remembers anything: the rows of a batch, the caption of each image,
 """
 
 import functools
+import hashlib
 import threading
 import time
 import zlib
@@ -201,6 +202,12 @@ class TrainingData:
         if self._dialogues is not None:
             stores[_DIALOGUE_KIND[self.dialogue]] = self._dialogues
         return stores
+
+    @property
+    def checksums(self) -> dict[str, str]:
+        """sha256 of each store's manifest, which names the checksum of every shard and of the index."""
+        texts = {name: store.manifest.text().encode() for name, store in self.stores.items()}
+        return {name: hashlib.sha256(text).hexdigest() for name, text in texts.items()}
 
     def report(self) -> str:
         """One line: how many images there are and what was left out for want of what."""

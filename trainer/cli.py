@@ -29,6 +29,8 @@ def _options(stage: int) -> Callable[[Callable], Callable]:
         click.option("--images-seen", type=click.IntRange(min=1), help="Stop when so many pictures were seen in all."),
         click.option("--steps", type=click.IntRange(min=1), help="Stop after so many iterations in all."),
         click.option("--fork", is_flag=True, help="Continue an existing run's weights under a changed configuration."),
+        click.option("--restart", is_flag=True,
+                     help="Set an existing run of another configuration aside (FOLDER.old-N) and begin again."),
         click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N."),
         click.option("--log", "sinks", multiple=True, type=click.Choice(["tensorboard", "dvclive"]),
                      default=["tensorboard", "dvclive"], show_default=True, help="Logs beside log.jsonl; repeatable."),
@@ -71,6 +73,7 @@ def _train(
     images_seen: int | None,
     steps: int | None,
     fork: bool,
+    restart: bool,
     device: str,
     sinks: tuple[str, ...],
     dry_run: bool,
@@ -81,6 +84,8 @@ def _train(
     model, training = config.load(params_file, stage)
     if steps and images_seen:
         raise click.UsageError("give --steps or --images-seen, not both")
+    if fork and restart:
+        raise click.UsageError("give --fork or --restart, not both")
     split = split or splits[0]
     if held_out is None:
         held_out = next((name for name in splits[1:] if name != split and (embeddings / name).is_dir()), None)
@@ -100,6 +105,7 @@ def _train(
         stage1=first,
         stop_at=steps * training.batch if steps else images_seen,
         fork=fork,
+        restart=restart,
         device=device,
         sinks=sinks,
     )

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from store.errors import ChatPainterError
-from store.files import replacing
+from store.files import replacing, sha256_file
 from trainer import distributed
 from trainer.batches import BatchRing, TrainingData, images_per_epoch
 from trainer.checkpoints import Checkpoints
@@ -51,6 +51,7 @@ class Run:
     stage1: Path | None = None  # run folder or generator file; stage 2 only
     stop_at: int | None = None  # pictures seen at which this command stops
     fork: bool = False
+    restart: bool = False
     device: str = "auto"
     sinks: tuple[str, ...] = ()
 
@@ -103,9 +104,9 @@ def _train(run: Run, ranks: distributed.Ranks, interrupts: Interrupts) -> bool:
         discriminator = distributed.synchronise_batchnorm(discriminator, ranks)
     players = Players(generator, discriminator, training, ranks.device)
     checkpoints = Checkpoints(run.folder / "checkpoints", training.keep)
-    config = describe(run, generator)
+    config = describe(run, generator, data)
     if ranks.main:
-        settle_config(run.folder, config, run.fork)
+        settle_config(run, config)
     distributed.wait_for_all()
     images_seen = 0
     latest = distributed.from_main(str(checkpoints.latest() or "") if ranks.main else "")
@@ -201,8 +202,7 @@ def standardise(generator: Generator, data: TrainingData) -> None:
 
 def adopt_stage1(generator: Generator, run: Run, data: TrainingData) -> None:
     """Stage 2 takes stage 1's generator, dialogue encoder and standardisation (paper 4.2)."""
-    assert run.stage1 is not None
-    path = run.stage1 / "generator.safetensors" if run.stage1.is_dir() or not run.stage1.suffix else run.stage1
+    path = stage1_file(run)
     first = Generator.load(path)
     if first.stage != 1:
         raise ChatPainterError(f"{path}: holds stage {first.stage}; stage 2 starts from a stage 1 generator")
@@ -214,6 +214,11 @@ def adopt_stage1(generator: Generator, run: Run, data: TrainingData) -> None:
     generator.standardise.load_state_dict(first.standardise.state_dict())
     if generator.dialogue_encoder is not None and first.dialogue_encoder is not None:
         generator.dialogue_encoder.load_state_dict(first.dialogue_encoder.state_dict())
+
+
+def stage1_file(run: Run) -> Path:
+    assert run.stage1 is not None
+    return run.stage1 / "generator.safetensors" if run.stage1.is_dir() or not run.stage1.suffix else run.stage1
 
 
 def dry_run(run: Run) -> str:
@@ -271,8 +276,8 @@ def precision(training: StageConfig) -> None:
     torch.backends.cudnn.benchmark = True
 
 
-def describe(run: Run, generator: Generator) -> dict[str, Any]:
-    """What config.json holds."""
+def describe(run: Run, generator: Generator, data: TrainingData) -> dict[str, Any]:
+    """What config.json holds: all that decides what is trained, the data's and stage 1's checksums included."""
     return {
         "stage": run.stage,
         "model": asdict(run.model),
@@ -281,6 +286,8 @@ def describe(run: Run, generator: Generator) -> dict[str, Any]:
         "dialogue_dim": generator.settings["dialogue_dim"],
         "stores": generator.settings["stores"],
         "split": run.split,
+        "data": data.checksums,
+        **({"stage1_generator": sha256_file(stage1_file(run))} if run.stage == 2 else {}),
         "parameters": {
             "generator": count(generator.painter.parameters()),
             "dialogue_encoder": count(generator.dialogue_encoder.parameters()) if generator.dialogue_encoder else 0,
@@ -292,8 +299,9 @@ def count(parameters: Any) -> int:
     return sum(p.numel() for p in parameters)
 
 
-def settle_config(folder: Path, config: dict[str, Any], fork: bool) -> None:
-    """Write config.json, or refuse to continue a run that was started with another one."""
+def settle_config(run: Run, config: dict[str, Any]) -> None:
+    """Write config.json; a run that was started with another one is refused, forked, or set aside for a new one."""
+    folder = run.folder
     path = folder / "config.json"
     if path.exists():
         try:
@@ -302,14 +310,25 @@ def settle_config(folder: Path, config: dict[str, Any], fork: bool) -> None:
             raise ChatPainterError(f"{path}: not JSON; remove the run's folder to start again") from None
         section = f"stage{config['stage']}"
         changed = differences(before, config, ignore=tuple(f"{section}.{name}" for name in MAY_CHANGE))
-        if changed and not fork:
+        if changed and run.restart:
+            print(f"{folder}: the configuration changed ({', '.join(changed)}); the old run is {set_aside(folder)}")
+        elif changed and not run.fork:
             raise ChatPainterError(
                 f"{folder}: was trained with another configuration ({', '.join(changed)}); restore it, name another "
-                "--run, or continue from its weights under the new configuration with --fork"
+                "--run, continue from its weights with --fork, or set it aside and begin again with --restart"
             )
     folder.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(config, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def set_aside(folder: Path) -> Path:
+    """Rename a run's folder to the first free FOLDER.old-N."""
+    number = 1
+    while (old := folder.with_name(f"{folder.name}.old-{number}")).exists():
+        number += 1
+    folder.rename(old)
+    return old
 
 
 def differences(before: Any, after: Any, where: str = "", ignore: tuple[str, ...] = ()) -> list[str]:
