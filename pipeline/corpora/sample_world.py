@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 PLACES = {
-    "top left": (0.29, 0.29),
-    "top right": (0.71, 0.29),
-    "bottom left": (0.29, 0.71),
-    "bottom right": (0.71, 0.71),
+    "top left": (0.28, 0.28),
+    "top right": (0.72, 0.28),
+    "bottom left": (0.28, 0.72),
+    "bottom right": (0.72, 0.72),
 }
 COLOURS = {
     "red": (220, 40, 40),
