@@ -44,8 +44,9 @@ def sync_folder(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
-    except OSError:
-        pass  # Some network file systems cannot sync a folder; they order renames themselves.
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # some network file systems cannot sync a folder; they order renames themselves
+            raise
     finally:
         os.close(descriptor)
 

@@ -33,9 +33,13 @@ class FolderLock:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             while self._descriptor is None:
                 self._descriptor = self._try()
-            os.ftruncate(self._descriptor, 0)
-            os.pwrite(self._descriptor, self.token.encode(), 0)
-            os.fsync(self._descriptor)
+            try:
+                os.ftruncate(self._descriptor, 0)
+                os.pwrite(self._descriptor, self.token.encode(), 0)
+                os.fsync(self._descriptor)
+            except OSError:
+                self.__exit__(None, None, None)
+                raise
         return self
 
     def _try(self) -> int | None:

@@ -87,7 +87,6 @@ class ShardTask:
                 data = _bytes(rows)
                 while data:
                     data = data[file.write(data) :]
-                os.fsync(file.fileno())
             size, checksum = temporary.stat().st_size, sha256_file(temporary)
             # A worker may outlive its run: what it made must not land in the folder of the next one.
             self.check_folder()

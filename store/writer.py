@@ -59,6 +59,7 @@ class StoreWriter:
         self.kept: list[int] = []
         self.reasons: collections.Counter[str] = collections.Counter()
         self._shards: dict[int, Shard] = {}
+        self._checksums: dict[str, str] = {}
         self._lock = FolderLock(self.path)
 
     def __enter__(self) -> "StoreWriter":
@@ -99,6 +100,7 @@ class StoreWriter:
             for number, (first_row, rows, key) in enumerate(shards)
         ]
         with in_words(self.path):
+            self._checksums = self._known_checksums()
             with ThreadPoolExecutor(4) as pool:  # hashing lets go of the GIL
                 self._shards = {n: shard for n, shard in enumerate(pool.map(self._kept, self.tasks)) if shard}
             self.kept = sorted(self._shards)
@@ -195,7 +197,8 @@ class StoreWriter:
 
     def _kept(self, task: ShardTask) -> Shard | None:
         """The shard on disk where it is the one planned and whole; else None, with the reason noted."""
-        if there := finished(task):
+        there = finished(task)
+        if there and there[0].sha256 == self._checksums.get(there[0].file, there[0].sha256):
             return there[0]
         if task.path.exists():
             try:
@@ -204,6 +207,13 @@ class StoreWriter:
                 reason = None
             self.reasons[reason or "damaged"] += 1
         return None
+
+    def _known_checksums(self) -> dict[str, str]:
+        """Checksums of whole files, where an earlier run got as far as a manifest."""
+        try:
+            return {shard.file: shard.sha256 for shard in Manifest.read(self.path).shards}
+        except StoreError:
+            return {}
 
     def _strays(self) -> list[Path]:
         current = {self.tasks[number].path.name for number in self._shards} | {INDEX, MANIFEST}

@@ -1,0 +1,136 @@
+"""verify: no damage goes unseen, and every fault names its file."""
+
+import json
+import shutil
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from click.testing import CliRunner
+
+from store.cli import main
+from store.files import sha256_file
+from store.shards import read_header
+from store.verify import verify_store
+
+
+def test_a_whole_store_has_no_fault(tmp_path, make_store):
+    make_store(tmp_path)
+    assert list(verify_store(tmp_path)) == []
+
+
+def test_any_flipped_bit_of_any_file_is_found(tmp_path, make_store):
+    make_store(tmp_path / "whole", [[3, 2], [2]], (4,))
+    rng = np.random.default_rng(0)
+    for name in ("vectors-00000.h5", "vectors-00001.h5", "index.parquet"):
+        whole = (tmp_path / "whole" / name).read_bytes()
+        written = np.flatnonzero(np.frombuffer(whole, np.uint8))
+        header = read_header(tmp_path / "whole" / name, "vectors") if name.endswith("h5") else None
+        places = [
+            0,
+            8,
+            len(whole) - 1,
+            *rng.choice(written, 12),
+            *([header.offset, header.offset + 7] if header else []),
+        ]
+        for place in places:
+            damaged = bytearray(whole)
+            damaged[place] ^= 1 << int(rng.integers(8))
+            (tmp_path / "whole" / name).write_bytes(damaged)
+            faults = list(verify_store(tmp_path / "whole"))
+            assert len(faults) == 1, (name, place, faults)
+            assert f"/{name}: " in faults[0]
+            assert "\n" not in faults[0]
+        (tmp_path / "whole" / name).write_bytes(whole)
+    assert list(verify_store(tmp_path / "whole")) == []
+
+
+def rewrite_manifest(path, change):
+    values = json.loads((path / "manifest.json").read_text())
+    change(values)
+    (path / "manifest.json").write_text(json.dumps(values))
+
+
+def rewrite_index(path, change):
+    table = change(pq.read_table(path / "index.parquet"))
+    pq.write_table(table, path / "index.parquet")
+    rewrite_manifest(path, lambda values: values["index"].update(sha256=sha256_file(path / "index.parquet")))
+
+
+def swap_texts(table):
+    texts = table["texts"].to_pylist()
+    texts[0][0], texts[0][1] = texts[0][1], texts[0][0]
+    return table.set_column(table.column_names.index("texts"), "texts", [texts])
+
+
+FAULTS = {
+    "truncated": (lambda p: (p / "vectors-00001.h5").write_bytes((p / "vectors-00001.h5").read_bytes()[:-9000]),
+                  "vectors-00001.h5"),
+    "missing": (lambda p: (p / "vectors-00000.h5").unlink(), "vectors-00000.h5: missing"),
+    "swapped": (lambda p: shutil.copy(p / "vectors-00000.h5", p / "vectors-00001.h5"), "vectors-00001.h5: damaged"),
+    "stray": (lambda p: (p / "vectors-00002.h5").write_bytes(b""), "vectors-00002.h5: no part of the store"),
+    "index missing": (lambda p: (p / "index.parquet").unlink(), "index.parquet: no such file"),
+    "index of texts": (lambda p: rewrite_index(p, swap_texts), "its texts are not those that vectors-00000.h5"),
+    "index of rows": (lambda p: rewrite_index(p, lambda t: t.slice(1)), "index.parquet: its rows are not 0 to 21"),
+    "rows": (lambda p: rewrite_manifest(p, lambda v: v.update(rows=22)), "manifest.json: its shards do not follow"),
+    "made from": (lambda p: rewrite_manifest(p, lambda v: v["made_from"]["encoder"].update(name="x")),
+                  "vectors-00000.h5: not the shard that the manifest names"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_faults_are_named_and_the_command_ends_with_status_1(tmp_path, make_store, fault):
+    damage, message = FAULTS[fault]
+    make_store(tmp_path / "s")
+    damage(tmp_path / "s")
+    assert any(message in found for found in verify_store(tmp_path / "s")), list(verify_store(tmp_path / "s"))
+    result = CliRunner().invoke(main, ["verify", str(tmp_path)])
+    assert result.exit_code == 1
+    assert message in result.output
+
+
+def test_verify_of_a_folder_of_stores(tmp_path, make_store):
+    make_store(tmp_path / "a")
+    make_store(tmp_path / "deep" / "b")
+    result = CliRunner().invoke(main, ["verify", str(tmp_path)])
+    assert result.exit_code == 0
+    assert [line.split(":")[0] for line in result.output.splitlines()] == [
+        str(tmp_path / "a"),
+        str(tmp_path / "deep/b"),
+    ]
+    assert "whole: 21 rows in 2 shards" in result.output
+
+
+def test_info_says_what_and_from_what(tmp_path, make_store):
+    make_store(tmp_path)
+    output = CliRunner().invoke(main, ["info", str(tmp_path)]).output
+    for part in ("21 turns of 12 float16, split t", "shards: 2", "index: 5 lines", "texts 21, unknown 1",
+                 "UNTRAINED", "encoder.name: test", "text.turn: question+answer", "corpus: c0"):  # fmt: skip
+        assert part in output
+    values = json.loads(CliRunner().invoke(main, ["info", "--json", str(tmp_path)]).output)
+    assert (values["rows"], values["shards"], values["made_from"]["encoder"]["name"]) == (21, 2, "test")
+
+
+def test_head_shows_norms_and_texts(tmp_path, make_store):
+    rows = make_store(tmp_path)
+    output = CliRunner().invoke(main, ["head", str(tmp_path), "--start", "1", "-n", "2"]).output
+    lines = output.splitlines()
+    assert lines[0] == "row 3  image_id 7  rounds 1"
+    assert len(lines) == 1 + 1 + 1 + 10
+    assert f"norm {np.linalg.norm(rows[3].astype(float)):7.4f}" in lines[1]
+    assert "'dialogue 2 turn 9'" in lines[-1]
+
+
+def test_head_of_images(tmp_path, make_store):
+    rows = make_store(tmp_path, [[1, 1]], (4, 4, 3), "uint8", "images")
+    output = CliRunner().invoke(main, ["head", str(tmp_path)]).output
+    assert f"mean {rows[0].mean():.2f}" in output or "norm" in output
+
+
+def test_not_a_store(tmp_path):
+    for command in ("verify", "info", "head"):
+        result = CliRunner().invoke(main, [command, str(tmp_path)])
+        assert result.exit_code == 1
+        assert result.output.startswith("Error: ")
+        assert "manifest.json" in result.output
+        assert len(result.output.splitlines()) == 1

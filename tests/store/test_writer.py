@@ -1,0 +1,281 @@
+"""StoreWriter: whole files or none, finished shards kept, stale ones never."""
+
+import errno
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from store import Store, StoreError, StoreWriter
+from store import shards as shards_module
+from store.manifest import content_key
+from store.shards import OtherMount, read_header
+from store.verify import verify_store
+from store.writer import remove_store
+
+ORIGIN = {"corpus": "c", "encoder": {"name": "e", "weights": {"a.npz": "1"}}}
+COUNTS = (4, 4, 3)
+
+
+def plan_for(made_from, texts="abcdefghijk"):
+    starts = np.cumsum([0, *COUNTS])[:-1].tolist()
+    return [
+        (start, count, content_key(made_from, "float16", (8,), start, texts[start : start + count]))
+        for start, count in zip(starts, COUNTS)
+    ]
+
+
+def rows_for(texts="abcdefghijk"):
+    return np.array([[ord(text) + column for column in range(8)] for text in texts], np.float16)
+
+
+def write(path, made_from=ORIGIN, texts="abcdefghijk", only=None, order=None):
+    """One run; returns the shards it wrote. Stops after `only` shards where given, without committing."""
+    with StoreWriter(path, kind="captions", split="t", shape=(8,), dtype="float16", made_from=made_from) as writer:
+        plan = plan_for(made_from, texts)
+        missing = writer.plan(plan)
+        written = []
+        for number in order or missing:
+            if len(written) == only:
+                break
+            first, count, key = plan[number]
+            writer.write_shard(number, rows_for(texts)[first : first + count], key, {"texts": count})
+            written.append(number)
+        if only is not None:
+            return written
+        index = {"row": np.arange(11), "image_id": np.arange(11), "caption_id": np.arange(11), "text": list(texts)}
+        writer.commit(pa.table(index))
+        return written
+
+
+def content(path: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in sorted(path.iterdir())}
+
+
+def test_the_same_inputs_give_the_same_bytes_in_any_order_and_process(tmp_path):
+    write(tmp_path / "a")
+    write(tmp_path / "b", order=[2, 0, 1])
+    # A process with another hash seed, at another time.
+    script = f"import runpy; runpy.run_path({__file__!r})['write'](__import__('pathlib').Path({str(tmp_path / 'c')!r}))"
+    subprocess.run([sys.executable, "-c", script], check=True)
+    assert sorted(content(tmp_path / "a")) == [
+        "index.parquet", "manifest.json", "vectors-00000.h5", "vectors-00001.h5", "vectors-00002.h5"
+    ]  # fmt: skip
+    assert content(tmp_path / "a") == content(tmp_path / "b") == content(tmp_path / "c")
+    assert Store(tmp_path / "a").manifest.counts == {"texts": 11}
+
+
+@pytest.mark.parametrize("finished", [0, 1, 2, 3])
+def test_an_interrupted_run_is_continued_to_the_same_bytes(tmp_path, finished):
+    write(tmp_path / "whole")
+    assert write(tmp_path / "cut", only=finished) == list(range(3))[:finished]
+    assert not (tmp_path / "cut" / "manifest.json").exists()
+    assert write(tmp_path / "cut") == list(range(3))[finished:]
+    assert content(tmp_path / "cut") == content(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("call", ["replace", "fsync"])
+@pytest.mark.parametrize("nth", [1, 2, 3, 4, 5])
+def test_an_error_at_any_step_leaves_nothing_half_made(tmp_path, monkeypatch, call, nth):
+    write(tmp_path / "whole")
+    real, calls = getattr(os, call), []
+
+    def failing(*arguments):
+        calls.append(arguments)
+        if len(calls) == nth:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, call, failing)
+        with pytest.raises(StoreError, match=rf"{tmp_path}/cut.*: the disk is full"):
+            write(tmp_path / "cut")
+    assert not (tmp_path / "cut" / "manifest.json").exists()
+    assert set(content(tmp_path / "cut")) <= set(content(tmp_path / "whole"))
+    write(tmp_path / "cut")
+    assert content(tmp_path / "cut") == content(tmp_path / "whole")
+
+
+def test_a_run_with_nothing_to_do_touches_nothing(tmp_path):
+    write(tmp_path)
+    before = {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir() if path.name != "index.parquet"}
+    assert write(tmp_path) == []
+    assert {name: (tmp_path / name).stat().st_mtime_ns for name in before} == before
+
+
+def test_one_changed_text_makes_one_shard_again(tmp_path):
+    write(tmp_path / "a")
+    assert write(tmp_path / "a", texts="abcdeXghijk") == [1]
+    write(tmp_path / "fresh", texts="abcdeXghijk")
+    assert content(tmp_path / "a") == content(tmp_path / "fresh")
+
+
+def test_another_corpus_with_the_same_texts_keeps_every_shard(tmp_path):
+    write(tmp_path)
+    assert write(tmp_path, {**ORIGIN, "corpus": "other"}) == []
+    assert Store(tmp_path).manifest.made_from["corpus"] == "other"
+
+
+def test_other_weights_make_every_shard_again_and_say_why(tmp_path):
+    write(tmp_path / "a")
+    other = {**ORIGIN, "encoder": {"name": "e", "weights": {"a.npz": "2"}}}
+    with StoreWriter(
+        tmp_path / "a", kind="captions", split="t", shape=(8,), dtype="float16", made_from=other
+    ) as writer:
+        assert writer.plan(plan_for(other)) == [0, 1, 2]
+        assert writer.reasons == {"made from another encoder.weights.a.npz": 3}
+        # The store is gone before any of its shards changes, and no old shard can be mistaken for a new one.
+        assert list(content(tmp_path / "a")) == [".lock", "index.parquet"]
+    write(tmp_path / "a", other)
+    write(tmp_path / "fresh", other)
+    assert content(tmp_path / "a") == content(tmp_path / "fresh")
+
+
+def test_strays_go_and_files_of_others_stay(tmp_path):
+    write(tmp_path / "whole")
+    write(tmp_path / "a")
+    strays = ["vectors-00003.h5", "vectors-00001.h5.0123456789ab.tmp", "images-00000.h5", "manifest.json.ff.tmp"]
+    for name in [*strays, "notes.txt", "my-vectors.h5"]:
+        (tmp_path / "a" / name).write_bytes(b"x")
+    assert write(tmp_path / "a") == []
+    others = {"notes.txt": b"x", "my-vectors.h5": b"x"}
+    assert content(tmp_path / "a") == {**content(tmp_path / "whole"), **others}
+    remove_store(tmp_path / "a")
+    assert content(tmp_path / "a") == others
+    remove_store(tmp_path / "whole")
+    assert not (tmp_path / "whole").exists()
+
+
+@pytest.mark.parametrize("damage", ["row", "short", "empty", "no hdf5"])
+@pytest.mark.parametrize("committed", [True, False])
+def test_a_damaged_shard_is_made_again(tmp_path, damage, committed):
+    write(tmp_path / "whole")
+    write(tmp_path / "a", only=None if committed else 3)
+    shard = tmp_path / "a" / "vectors-00001.h5"
+    data = bytearray(shard.read_bytes())
+    data[read_header(shard, "vectors").offset + 5] ^= 4
+    shard.write_bytes({"row": data, "short": data[:-1000], "empty": b"", "no hdf5": bytes(len(data))}[damage])
+    assert write(tmp_path / "a") == [1]
+    assert content(tmp_path / "a") == content(tmp_path / "whole")
+
+
+def test_a_bit_outside_the_rows_is_seen_by_the_manifest(tmp_path):
+    write(tmp_path / "whole")
+    write(tmp_path / "a")
+    shard = tmp_path / "a" / "vectors-00001.h5"
+    data = bytearray(shard.read_bytes())
+    data[read_header(shard, "vectors").offset - 1] ^= 4  # HDF5 never looks here
+    shard.write_bytes(data)
+    assert write(tmp_path / "a") == [1]
+    assert content(tmp_path / "a") == content(tmp_path / "whole")
+
+
+def test_commit_names_what_is_missing(tmp_path):
+    with StoreWriter(tmp_path, kind="captions", split="t", shape=(8,), dtype="float16", made_from=ORIGIN) as writer:
+        writer.plan(plan_for(ORIGIN))
+        writer.write_shard(1, rows_for()[4:8])
+        with pytest.raises(StoreError, match=r"2 shards missing \(vectors-00000\.h5, vectors-00002\.h5\)"):
+            writer.commit(pa.table({"row": np.arange(11)}))
+        with pytest.raises(ValueError, match="another key"):
+            writer.write_shard(0, rows_for()[:4], "no")
+        with pytest.raises(ValueError, match="takes"):
+            writer.write_shard(0, rows_for()[:3])
+
+
+def test_a_shard_found_on_disk_counts_though_nobody_reported_it(tmp_path):
+    with StoreWriter(tmp_path, kind="captions", split="t", shape=(8,), dtype="float16", made_from=ORIGIN) as writer:
+        writer.plan(plan_for(ORIGIN))
+        writer.tasks[2].write(rows_for()[8:])
+        assert writer.missing() == [0, 1, 2]
+        assert writer.reconcile() == [0, 1]
+
+
+def hold(path, ready):
+    with StoreWriter(path, kind="captions", split="t", shape=(8,), dtype="float16", made_from=ORIGIN):
+        ready.set()
+        signal.pause()
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork.*:DeprecationWarning")
+def test_a_second_run_is_refused_until_the_first_is_gone_even_by_kill(tmp_path):
+    context = multiprocessing.get_context("fork")
+    ready = context.Event()
+    child = context.Process(target=hold, args=(tmp_path, ready))
+    child.start()
+    assert ready.wait(60)
+    with pytest.raises(StoreError, match=rf"another run is writing here \(process {child.pid} on "):
+        write(tmp_path)
+    child.kill()
+    child.join(30)
+    assert (tmp_path / ".lock").exists()  # nobody was left to remove it, and it stops nobody
+    write(tmp_path)
+    assert not (tmp_path / ".lock").exists()
+    assert not list(verify_store(tmp_path))
+
+
+def test_what_a_worker_makes_after_its_run_has_ended_does_not_land(tmp_path, monkeypatch):
+    monkeypatch.setattr(shards_module, "PATIENCE_SECONDS", 0.0)
+    with StoreWriter(tmp_path, kind="captions", split="t", shape=(8,), dtype="float16", made_from=ORIGIN) as writer:
+        writer.plan(plan_for(ORIGIN))
+        task = writer.tasks[0]
+    with pytest.raises(OtherMount, match="does not see the folder of the run"):
+        task.write(rows_for()[:4])
+    other = {**ORIGIN, "encoder": {"name": "new"}}
+    with StoreWriter(tmp_path, kind="captions", split="t", shape=(8,), dtype="float16", made_from=other) as writer:
+        writer.plan(plan_for(other))
+        with pytest.raises(OtherMount):
+            task.write(rows_for()[:4])
+    assert content(tmp_path) == {}
+
+
+def test_a_shard_that_only_the_worker_sees_is_an_error(tmp_path, monkeypatch):
+    monkeypatch.setattr("store.writer.PATIENCE_SECONDS", 0.0)
+    with StoreWriter(tmp_path, kind="captions", split="t", shape=(8,), dtype="float16", made_from=ORIGIN) as writer:
+        writer.plan(plan_for(ORIGIN))
+        shard = writer.tasks[0].write(rows_for()[:4])
+        writer.tasks[0].path.unlink()
+        with pytest.raises(StoreError, match=r"vectors-00000\.h5: a worker has written it but it cannot be seen here"):
+            writer.accept(0, shard)
+
+
+FILL = """
+    import numpy as np, pyarrow as pa
+    from store import StoreWriter
+    with StoreWriter({path!r}, kind="captions", split="t", shape=(1024,), dtype="float32", made_from={{}}) as writer:
+        for number in writer.plan([(number * 256, 256, str(number)) for number in range(20)]):
+            writer.write_shard(number, np.ones((256, 1024), np.float32))
+"""
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [("-o size=6m", "the disk is full; free some space"), ("-o ro,size=6m", "read-only file system")],
+)
+def test_a_full_disk_and_a_read_only_one_end_in_one_line(tmp_path, options, message):
+    script = textwrap.dedent(FILL).format(path=str(tmp_path / "disk" / "store"))
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "fill.py").write_text(
+        f"from store.errors import ChatPainterError\ntry:\n{textwrap.indent(script, '    ')}\n"
+        "except ChatPainterError as error:\n    error.show()\n    raise SystemExit(1)\n"
+    )
+    mount = f"mount -t tmpfs {options} tmpfs {tmp_path}/disk && {sys.executable} {tmp_path}/fill.py"
+    done = subprocess.run(
+        ["unshare", "-m", "sh", "-c", f"{mount}; status=$?; ls -a {tmp_path}/disk/store; exit $status"],
+        capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+    )  # fmt: skip
+    if "permitted" in done.stderr or "denied" in done.stderr or "unshare" in done.stderr:
+        pytest.skip("may not mount here")
+    assert done.returncode == 1, done.stderr
+    lines = [line for line in done.stderr.splitlines() if not line.startswith("ls:")]
+    assert len(lines) == 1, done.stderr
+    assert message in lines[0]
+    assert str(tmp_path / "disk") in lines[0]
+    assert ".tmp" not in done.stdout
+    assert "manifest.json" not in done.stdout
