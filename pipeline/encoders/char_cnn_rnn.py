@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from pipeline.encoders import CharCnnRnnSettings, Encoded, EncoderSettings, check_texts
-from pipeline.weights import published, reed
+from pipeline.weights import WeightsError, published, reed
 
 VERSION = 1
+MOST_TEXTS = 4096  # in one piece, which bounds memory
 LENGTH = reed.LENGTH
 # '-' stands in it twice; Reed's table keeps the later one, so channel 36 is never active.
 ALPHABET = b"abcdefghijklmnopqrstuvwxyz0123456789-,;.!?:'\"/\\|_@#$%^&*~`+-=<>()[]{} "
@@ -57,94 +58,39 @@ class CharCnnRnn:
     """Encoder over a published .t7 file of any variant, or over an untrained one."""
 
     def __init__(self, settings: EncoderSettings) -> None:
-        import torch
-
+        from pipeline.encoders.character_net import CharacterNet
         from pipeline.encoders.devices import device
 
         self.identity, found = identity(settings)
         self.settings = settings
         (path,) = found.paths.values()
-        self.weights = reed.load(path)
-        self.dim = self.weights.dim
-        self.device = device(settings.device)
-
-        def tensor(array: np.ndarray) -> torch.Tensor:
-            return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
-
-        first, *others = self.weights.convolutions
-        kernel = first[0].shape[1] // len(ALPHABET)
-        # (kernel, channels + 1, width): the last row stands for "nothing" and adds nothing
-        taps = first[0].reshape(len(first[0]), kernel, len(ALPHABET)).transpose(1, 2, 0)
-        self.taps = tensor(np.concatenate([taps, np.zeros((kernel, 1, taps.shape[2]), np.float32)], 1))
-        self.first_bias = tensor(first[1])
-        self.others = []
-        width = len(first[0])
-        for weight, bias in others:
-            self.others.append((tensor(weight.reshape(len(weight), -1, width).transpose(0, 2, 1)), tensor(bias)))
-            width = len(weight)
-        self.maps = {name: (tensor(weight.T), tensor(bias)) for name, (weight, bias) in self.weights.maps.items()}
-        self.projection = tensor(self.weights.projection[0].T), tensor(self.weights.projection[1])
+        weights = reed.load(path)
+        if weights.untrained and found.trained:
+            raise WeightsError(f"{path}: says of itself that it is untrained; take {published.MARKER} along with it")
+        self.dim = weights.dim
+        self.net = CharacterNet(weights, device(settings.device))
 
     def encode(self, texts: Sequence[str]) -> Encoded:
         """Vectors of `texts`. An empty text has one too: that of 201 empty columns."""
-        import torch
-
         from pipeline.encoders.devices import precision
 
-        texts = check_texts(texts)
-        read = [channels(text, self.settings.char_cnn_rnn) for text in texts]
-        rows = np.full((len(texts), LENGTH), NOTHING, np.uint8)
-        for row, (found, _, _) in zip(rows, read):
-            row[: len(found)] = found
-        vectors = np.empty((len(texts), self.dim), np.float32)
+        read = [channels(text, self.settings.char_cnn_rnn) for text in check_texts(texts)]
+        place: dict[bytes, int] = {}
+        which = np.array([place.setdefault(row.tobytes(), len(place)) for row, _, _ in read], np.int64)
+        rows = sorted(place)  # texts that begin alike lie side by side and share columns
+        order = np.empty(len(rows), np.int64)
+        order[[place[row] for row in rows]] = np.arange(len(rows))
+        vectors = np.empty((len(rows), self.dim), np.float32)
         with precision(self.settings.precision):
-            for start in range(0, len(texts), 64):
-                batch = torch.from_numpy(rows[start : start + 64].astype(np.int64)).to(self.device)
-                vectors[start : start + 64] = self._forward(batch).cpu().numpy()
+            for start in range(0, len(rows), MOST_TEXTS):
+                piece = rows[start : start + MOST_TEXTS]
+                padded = np.full((len(piece), LENGTH), NOTHING, np.uint8)
+                for target, row in zip(padded, piece):
+                    target[: len(row)] = np.frombuffer(row, np.uint8)
+                vectors[start : start + MOST_TEXTS] = self.net(padded, np.array([len(row) for row in piece]))
         return Encoded(
-            vectors,
-            np.array([len(found) for found, _, _ in read], np.int32),
+            vectors[order[which]] if len(read) else vectors,
+            np.array([len(row) for row, _, _ in read], np.int32),
             np.array([unknown for _, unknown, _ in read], np.int32),
             np.array([cut for _, _, cut in read], bool),
         )
-
-    def _forward(self, rows: Any) -> Any:
-        """Vectors of texts given as channels (n, 201)."""
-        from torch.nn import functional as F
-
-        kernel = len(self.taps)
-        columns = LENGTH - kernel + 1
-        x = self.first_bias + sum(self.taps[k][rows[:, k : k + columns]] for k in range(kernel))  # (n, columns, width)
-        x = self._activate(x.transpose(1, 2), 0)
-        for i, (weight, bias) in enumerate(self.others, 1):
-            x = self._activate(F.conv1d(x, weight, bias), i)
-        return self._recur(x.permute(2, 0, 1))
-
-    def _activate(self, x: Any, layer: int) -> Any:
-        from torch.nn import functional as F
-
-        x = F.threshold(x, self.weights.threshold, 0.0)
-        pool = self.weights.pools[layer]
-        return F.max_pool1d(x, pool.width, pool.stride) if pool else x
-
-    def _recur(self, x: Any) -> Any:
-        """From the columns (steps, n, width) to vectors (n, dim)."""
-        import torch
-
-        def apply(name: str, value: Any) -> Any:
-            weight, bias = self.maps[name]
-            return value @ weight + bias
-
-        h = (torch.relu if self.weights.recurrence == "rnn" else torch.tanh)(apply("input", x[0]))
-        total = h.clone()
-        for column in x[1:]:
-            if self.weights.recurrence == "rnn":
-                h = torch.relu(apply("input", column) + apply("hidden", h))
-            else:
-                z = torch.sigmoid(apply("input_update", column) + apply("hidden_update", h))
-                r = torch.sigmoid(apply("input_reset", column) + apply("hidden_reset", h))
-                h = z * torch.tanh(apply("input", column) + apply("hidden", r * h)) + (1 - z) * h
-            total += h
-        if self.weights.average:
-            h = total / self.weights.steps
-        return h @ self.projection[0] + self.projection[1]

@@ -32,6 +32,8 @@ def precision(name: str) -> Iterator[None]:
 
     wanted = "tf32" if name == "tf32" else "ieee"
     backends: list[Any] = [torch.backends.cuda.matmul, torch.backends.cudnn]
+    if hasattr(torch.backends.mkldnn, "matmul"):
+        backends.append(torch.backends.mkldnn.matmul)
     if hasattr(torch.backends.cudnn, "conv"):
         backends += [torch.backends.cudnn.conv, torch.backends.cudnn.rnn]  # type: ignore[attr-defined,unused-ignore]
     before = [backend.fp32_precision for backend in backends]

@@ -6,13 +6,16 @@ at unit length, 4800 values at the published dimensions.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pipeline import tokens
 from pipeline.encoders import Encoded, EncoderSettings, check_texts
 from pipeline.weights import published, tables, theano
+
+if TYPE_CHECKING:
+    from pipeline.encoders import prefix_tree
 
 VERSION = 1
 
@@ -65,6 +68,7 @@ class SkipThought:
 
     def encode(self, texts: Sequence[str]) -> Encoded:
         """Vectors of `texts`. An empty text, on which the original stops, becomes zeros."""
+        from pipeline.encoders import prefix_tree
         from pipeline.encoders.devices import precision
 
         texts = check_texts(texts)
@@ -75,17 +79,23 @@ class SkipThought:
         if self.settings.skip_thought.eos:
             ids = [row + [self.end] for row in ids]
         vectors = np.zeros((len(texts), self.dim), np.float32)
-        filled = [i for i, row in enumerate(ids) if row]
+        filled = np.array([i for i, row in enumerate(ids) if row], np.int64)
+        ordered, place = prefix_tree.distinct([ids[i] for i in filled])
+        states = np.empty((len(ordered), self.dim), np.float32)
         with precision(self.settings.precision):
-            column = 0
-            for half in self.halves:
-                start = column
-                for direction in half:
-                    if filled:
-                        states = direction.last_states([ids[i] for i in filled])
-                        vectors[filled, column : column + direction.dim] = states
-                    column += direction.dim
-                if self.settings.skip_thought.normalise:
-                    norms = np.linalg.norm(vectors[:, start:column], axis=1, keepdims=True)
-                    vectors[:, start:column] /= np.where(norms > 0, norms, 1)
+            for piece in prefix_tree.pieces(ordered):
+                self._encode(prefix_tree.Sequences(ordered[piece]), states[piece])
+        vectors[filled] = states[place]
         return Encoded(vectors, counts, unknown, np.zeros(len(texts), bool))
+
+    def _encode(self, sequences: "prefix_tree.Sequences", out: np.ndarray) -> None:
+        column = 0
+        for half in self.halves:
+            start = column
+            for direction in half:
+                direction.last_states(sequences, out[:, column : column + direction.dim])
+                column += direction.dim
+            if self.settings.skip_thought.normalise:
+                part = out[:, start:column]
+                norms = np.linalg.norm(part, axis=1, keepdims=True)
+                part /= np.where(norms > 0, norms, 1)
