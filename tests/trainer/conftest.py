@@ -1,7 +1,12 @@
-"""Small stores for the trainer's tests, made through the real writer."""
+"""Small stores for the trainer's tests, made through the real writer, and processes that train together."""
 
 import itertools
-from collections.abc import Callable, Sequence
+import multiprocessing
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -127,3 +132,65 @@ def make_stores() -> MakeStores:
         return embeddings, pictures_of / str(sizes[0])
 
     return make
+
+
+class Processes:
+    """Processes that find each other as torchrun's do. They are forked: importing torch anew would cost each 10 s."""
+
+    def __init__(self, target: Callable[..., None], world: int, *arguments: object) -> None:
+        import torch._dynamo  # noqa: F401  (the first step of an optimiser imports it; here all inherit it)
+
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        context = multiprocessing.get_context("fork")
+        self.each = [
+            context.Process(target=_member, args=(target, arguments, rank, world, port), daemon=True)
+            for rank in range(world)
+        ]
+        for process in self.each:
+            process.start()
+
+    def signal(self, rank: int, number: signal.Signals) -> None:
+        pid = self.each[rank].pid
+        assert pid is not None
+        os.kill(pid, number)
+
+    def wait(self, timeout: float = 120) -> list[int | None]:
+        """Exit statuses, in the order of ranks; a process that one signal ended has the negative of its number."""
+        deadline = time.monotonic() + timeout
+        for process in self.each:
+            process.join(max(0.0, deadline - time.monotonic()))
+        statuses = [process.exitcode for process in self.each]
+        self.kill()
+        return statuses
+
+    def kill(self) -> None:
+        for process in self.each:
+            process.kill()
+            process.join()
+
+
+def _member(target: Callable[..., None], arguments: tuple[object, ...], rank: int, world: int, port: int) -> None:
+    import torch
+
+    # A pool of OpenMP threads does not live on in a forked process; one thread needs none.
+    torch.set_num_threads(1)
+    if world > 1:
+        here = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": world, "RANK": rank, "LOCAL_RANK": rank}
+        os.environ.update({name: str(value) for name, value in here.items()})
+    target(*arguments)
+
+
+@pytest.fixture
+def launch() -> Iterator[Callable[..., Processes]]:
+    """launch(function, world, *arguments): `world` processes that run the function; killed at the end of the test."""
+    started: list[Processes] = []
+
+    def start(target: Callable[..., None], world: int, *arguments: object) -> Processes:
+        started.append(Processes(target, world, *arguments))
+        return started[-1]
+
+    yield start
+    for processes in started:
+        processes.kill()
