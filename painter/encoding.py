@@ -66,6 +66,19 @@ class TextEncoders:
         """False where the vectors come from weights that nobody trained."""
         return all(bool(encoder.identity.get("trained", True)) for encoder in (self.captions, self.dialogue))
 
+    def hashes(self) -> dict[str, str]:
+        """sha256 of every weight file by its name."""
+        return {
+            name: digest
+            for encoder in (self.captions, self.dialogue)
+            for name, digest in encoder.identity.get("weights", {}).items()
+        }
+
+    def files(self) -> list[Path]:
+        """The weight files, as the encoders found them."""
+        folders = [Path(folder) for folder in (self.settings.weights, self.settings.untrained) if folder]
+        return [next(folder / name for folder in folders if (folder / name).is_file()) for name in self.hashes()]
+
     def encode(self, dialogues: Sequence[Dialogue]) -> Vectors:
         """Vectors of the dialogues, float32. No round at all is a row of zeros, and 0 in `rounds`."""
         captions = self.captions.vectors([dialogue.caption for dialogue in dialogues])

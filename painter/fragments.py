@@ -161,7 +161,7 @@ def header(painter: Painter) -> str:
     )
     return (
         f'<header class="cp-header">{_LOGO}<div><h1>ChatPainter</h1>'
-        "<p>Describe a picture, then talk about it. It is painted again after every answer.</p></div>"
+        "<p>Describe a picture, then talk about it. Every answer repaints it.</p></div>"
         f'<p class="cp-model">{text(painter.about)}{untrained}</p></header>'
     )
 

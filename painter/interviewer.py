@@ -111,7 +111,7 @@ def _topics(text: str) -> set[str]:
     return set(words) | {" ".join(pair) for pair in itertools.pairwise(words)}
 
 
-def learn(dialogues: Iterable[Dialogue], examples: int = 6) -> Interviewer:
+def learn(dialogues: Iterable[Dialogue], examples: int = 5) -> Interviewer:
     """The bank of the questions that were asked most often in `dialogues`, and captions spread over them.
 
     Questions asked once are left out where the corpus is large enough to know better.

@@ -1,0 +1,212 @@
+"""One folder with everything that painting needs, to be carried anywhere and used offline.
+
+generator.safetensors  settings.json  interviewer.json  README.md (the model card)
+encoders/              the encoders' weight files, or only the list of which published ones to put there
+stage1.onnx  generator.onnx
+"""
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from painter import card, interviewer
+from painter.painter import Painter, generator_file
+from store.errors import ChatPainterError
+from store.files import replacing
+
+if TYPE_CHECKING:
+    import torch
+
+SMALL = 100 * 1024**2
+"""Weight files that together are smaller are copied without being asked for."""
+TOLERANCE = 1e-3
+"""Largest difference allowed between torch and ONNX Runtime, of values in [-1, 1]: a tenth of an 8-bit step."""
+
+
+def export(
+    painter: Painter,
+    run: Path,
+    folder: Path,
+    *,
+    with_weights: bool = False,
+    metrics: Path | None = None,
+    corpus: Path | None = None,
+    onnx: bool = True,
+) -> Iterator[str]:
+    """Write the folder; yields one line about each thing written.
+
+    Raises:
+        ChatPainterError: the folder holds something else, cannot be written, or ONNX Runtime paints something else.
+    """
+    source = generator_file(run)
+    generator = folder / "generator.safetensors"
+    if folder.is_dir() and any(folder.iterdir()) and not generator.is_file():
+        raise ChatPainterError(f"{folder}: holds other things; name a new folder, or one exported before")
+    if generator.is_file() and generator.samefile(source):
+        raise ChatPainterError(f"{folder}: is what was to be exported; name another folder")
+    found = interviewer.find(run, corpus)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        weights = _weights(painter, folder / "encoders", with_weights)
+        yield weights
+        if found is not None:
+            _write(folder / interviewer.BANK, json.dumps(found.to_json(), ensure_ascii=False))
+            yield f"{folder / interviewer.BANK}: {len(found.questions)} questions"
+        _write(folder / "settings.json", json.dumps(painter.generator.settings, indent=1, sort_keys=True))
+        checked = {}
+        if onnx:
+            for name, difference in write_onnx(painter, folder):
+                checked[name] = difference
+                yield f"{folder / name}: differs from torch by at most {difference:.1e}"
+        _write(folder / "README.md", card.write(painter, run, metrics, found, checked))
+        # Last: without it the folder is no model.
+        with replacing(generator) as temporary:
+            shutil.copyfile(source, temporary)
+    except OSError as error:
+        raise ChatPainterError(f"{folder}: cannot be written ({error.strerror or error}); choose another") from None
+    yield f'{folder}: complete; paint with  chatpainter-paint --run {folder} "…"'
+
+
+def _weights(painter: Painter, folder: Path, with_weights: bool) -> str:
+    """Copy the weight files where they are small or asked for; else list which files belong into `folder`."""
+    from pipeline.weights import published
+
+    files = painter.text.files()
+    size = sum(path.stat().st_size for path in files)
+    folder.mkdir(exist_ok=True)
+    if with_weights or size <= SMALL:
+        for path in files:
+            with replacing(folder / path.name) as temporary:
+                shutil.copyfile(path, temporary)
+        marker = files[0].parent / published.MARKER
+        if marker.is_file():
+            _write(folder / published.MARKER, marker.read_text(encoding="utf-8"))
+        return f"{folder}: {len(files)} weight files, {size / 1024**2:,.1f} MiB"
+    names = "\n".join(f"{digest}  {name}" for name, digest in sorted(painter.text.hashes().items()))
+    _write(folder / "SHA256SUMS", names + "\n")
+    return (
+        f"{folder}: the weight files ({size / 1024**3:,.1f} GiB) are not copied; put those of SHA256SUMS there, "
+        "or export --with-weights"
+    )
+
+
+def write_onnx(painter: Painter, folder: Path) -> Iterator[tuple[str, float]]:
+    """stage1.onnx and, of a generator with stage 2, generator.onnx; yields the name and the largest difference.
+
+    Inputs: `captions` (B, dc), `turns` (B, T, dd) with `rounds` (B,) or `dialogues` (B, dd), `noise` (B, z), all as
+    encoded; outputs: `picture_64` and `picture_256` (B, 3, s, s) in [-1, 1].
+
+    Raises:
+        ChatPainterError: ONNX Runtime does not paint what torch paints.
+    """
+    for name, sizes in (("stage1.onnx", (64,)), ("generator.onnx", (64, 256))):
+        if sizes[-1] in painter.generator.sizes:
+            path = folder / name
+            with replacing(path) as temporary:
+                _export_onnx(painter, temporary, sizes)
+                difference = _difference(painter, temporary, sizes)
+                if difference > TOLERANCE:
+                    raise ChatPainterError(f"{path}: differs from torch by {difference:.2g}; export with --no-onnx")
+            yield name, difference
+
+
+def _export_onnx(painter: Painter, path: Path, sizes: tuple[int, ...]) -> None:
+    import logging
+    import warnings
+
+    import torch
+
+    inputs = _example(painter, 2, 3)
+    batch, turns = torch.export.Dim("batch"), torch.export.Dim("turns")
+    dynamic = {name: {0: batch, 1: turns} if name == "turns" else {0: batch} for name in inputs}
+    log = logging.getLogger("torch.onnx")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            torch.onnx.export(
+                _network(painter, sizes),
+                kwargs=inputs,
+                f=path,
+                input_names=list(inputs),
+                output_names=[f"picture_{size}" for size in sizes],
+                dynamic_shapes=dynamic,
+                dynamo=True,
+                external_data=False,
+                verbose=False,
+            )
+    finally:
+        log.setLevel(level)
+
+
+def _network(painter: Painter, sizes: tuple[int, ...]) -> "torch.nn.Module":
+    import torch
+
+    generator = painter.generator
+
+    class Network(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.generator = generator
+
+        def forward(
+            self,
+            captions: torch.Tensor,
+            noise: torch.Tensor,
+            turns: torch.Tensor | None = None,
+            rounds: torch.Tensor | None = None,
+            dialogues: torch.Tensor | None = None,
+        ) -> tuple[torch.Tensor, ...]:
+            text = self.generator.encode_text(captions, dialogues if turns is None else turns, rounds)
+            network = self.generator.painter
+            if sizes == (64,) and self.generator.stage == 2:
+                network = self.generator.stage2.STAGE1_G
+            painted = network(text, noise)
+            return (painted.picture,) if len(sizes) == 1 else (painted.stage1, painted.picture)
+
+    return Network().eval()
+
+
+def _example(painter: Painter, batch: int, turns: int) -> dict[str, "torch.Tensor"]:
+    """Random inputs of the sizes that the generator takes; some dialogues end early."""
+    import torch
+
+    stream = torch.Generator().manual_seed(batch * 100 + turns)
+    settings = painter.generator.settings
+
+    def normal(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, generator=stream)
+
+    inputs = {"captions": normal(batch, settings["caption_dim"]), "noise": normal(batch, painter.generator.noise_dim)}
+    if painter.generator.dialogue == "collapsed":
+        inputs["dialogues"] = normal(batch, settings["dialogue_dim"])
+    elif painter.generator.dialogue == "recurrent":
+        inputs["turns"] = normal(batch, turns, settings["dialogue_dim"])
+        inputs["rounds"] = torch.arange(batch) % (turns + 1)
+    return inputs
+
+
+def _difference(painter: Painter, path: Path, sizes: tuple[int, ...]) -> float:
+    """The largest difference between torch and ONNX Runtime, over batches and lengths other than the exported ones."""
+    import onnxruntime
+    import torch
+
+    session = onnxruntime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
+    network = _network(painter, sizes)
+    worst = 0.0
+    for batch, turns in ((1, 1), (5, 7)):
+        inputs = _example(painter, batch, turns)
+        with torch.inference_mode():
+            expected: Any = network(**inputs)
+        found = session.run(None, {name: value.numpy() for name, value in inputs.items()})
+        for mine, theirs in zip(expected, found):
+            worst = max(worst, float((mine - torch.from_numpy(theirs)).abs().max()))
+    return worst
+
+
+def _write(path: Path, content: str) -> None:
+    with replacing(path) as temporary:
+        temporary.write_text(content, encoding="utf-8")

@@ -1,0 +1,159 @@
+"""An exported folder paints the same pictures anywhere, alone."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from painter import Painter
+from painter import export as module
+from store.errors import ChatPainterError
+
+ROUNDS = [("what is the ground like", "sand"), ("what is at the top left", "a red circle")]
+
+
+def exported(painter: Any, run: Path, folder: Path, **options: Any) -> str:
+    return "\n".join(module.export(painter, run, folder, **{"onnx": False, **options}))
+
+
+def test_paints_the_same_in_an_empty_place(painter: Painter, run: Path, corpus: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    said = exported(painter, run, folder, corpus=corpus)
+
+    assert "complete" in said
+    moved = tmp_path / "elsewhere" / "model"
+    moved.parent.mkdir()
+    shutil.move(folder, moved)
+    for path in moved.rglob("*"):
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    code = (
+        "import sys, numpy; from painter import Painter; "
+        "numpy.save('out.npy', Painter.from_run('model').paint('a red circle', " + repr(ROUNDS) + ", n=2, seed=4))"
+    )
+    environment = {
+        **os.environ,
+        "XDG_CACHE_HOME": str(tmp_path / "cache"),
+        "PYTHONPATH": str(Path(__file__).parents[2]),
+    }
+    subprocess.run([sys.executable, "-c", code], cwd=moved.parent, check=True, env=environment)
+
+    assert (np.load(moved.parent / "out.npy") == painter.paint("a red circle", ROUNDS, n=2, seed=4)).all()
+    settings = json.loads((moved / "settings.json").read_text())
+    assert settings == painter.generator.settings
+
+
+def test_the_card_says_what_matters(painter: Painter, run: Path, corpus: Path, tmp_path: Path) -> None:
+    figure = {"name": "colour_accuracy", "value": 0.875, "protocol": "exact", "pictures": 500, "about": {}}
+    metrics = tmp_path / "metrics.json"
+    metrics.write_text(json.dumps({"colour_accuracy": 0.875, "figures": [figure]}))
+
+    exported(painter, run, tmp_path / "model", metrics=metrics, corpus=corpus)
+
+    card = (tmp_path / "model" / "README.md").read_text()
+    for words in (
+        "Its text encoders are untrained",
+        "| colour_accuracy | 0.875 | 500 | exact |",
+        "## Limits",
+        "MIT",
+        "1,234",
+    ):
+        assert words in card
+    for digest in painter.text.hashes().values():
+        assert digest in card
+    with pytest.raises(ChatPainterError, match="run chatpainter-evaluate first"):
+        exported(painter, run, tmp_path / "other", metrics=tmp_path / "nothing.json")
+
+
+def test_large_weights_stay_behind_and_are_listed(
+    painter: Painter, run: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "SMALL", 1000)
+    folder = tmp_path / "model"
+
+    assert "put those of SHA256SUMS there" in exported(painter, run, folder)
+
+    assert [path.name for path in (folder / "encoders").iterdir()] == ["SHA256SUMS"]
+    with pytest.raises(ChatPainterError, match="no weights"):
+        Painter.from_run(folder)
+    for path in weights.iterdir():
+        if path.is_file():
+            shutil.copy(path, folder / "encoders")
+    check = subprocess.run(["sha256sum", "-c", "SHA256SUMS"], cwd=folder / "encoders", capture_output=True, text=True)
+    assert check.returncode == 0, check.stdout
+    assert (Painter.from_run(folder).paint("a red circle") == painter.paint("a red circle")).all()
+    assert "weight files" in exported(painter, run, folder, with_weights=True), "an export may be made again"
+
+
+def test_other_folders_are_left_alone(painter: Painter, run: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("mine")
+    with pytest.raises(ChatPainterError, match="holds other things"):
+        exported(painter, run, tmp_path)
+    exported(painter, run, tmp_path / "model")
+    again = Painter.from_run(tmp_path / "model")
+    with pytest.raises(ChatPainterError, match="is what was to be exported"):
+        exported(again, tmp_path / "model", tmp_path / "model")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ChatPainterError, match="cannot be written"):
+        exported(painter, run, tmp_path / "file" / "model")
+
+
+def onnx_equals(ready: Painter, folder: Path) -> dict[str, float]:
+    """Differences that the export itself found, and one found here through the encoders and to_uint8."""
+    import onnxruntime
+
+    found = dict(module.write_onnx(ready, folder))
+    name = "generator.onnx" if ready.generator.stage == 2 else "stage1.onnx"
+    session = onnxruntime.InferenceSession(folder / name, providers=["CPUExecutionProvider"])
+    from painter import Dialogue
+
+    vectors = ready.text.encode([Dialogue("a red circle", tuple(ROUNDS)), Dialogue("two shapes")])
+    inputs: dict[str, np.ndarray] = {"captions": vectors.captions, "noise": np.repeat(ready.noise(1, 4).numpy(), 2, 0)}
+    if vectors.rounds is not None and vectors.dialogues is not None:
+        inputs |= {"turns": vectors.dialogues, "rounds": vectors.rounds}
+    elif vectors.dialogues is not None:
+        inputs["dialogues"] = vectors.dialogues
+    picture = session.run([f"picture_{ready.size}"], inputs)[0]
+    expected = ready.paint("a red circle", ROUNDS, seed=4)[0], ready.paint("two shapes", seed=4)[0]
+    pixels = np.rint((picture.clip(-1, 1) + 1) * 127.5).astype(int).transpose(0, 2, 3, 1)
+    assert abs(pixels - np.stack(expected)).max() <= 1
+    return found
+
+
+def test_onnx_paints_what_torch_paints(make_run: Callable[..., Path], weights: Path, tmp_path: Path) -> None:
+    ready = Painter.from_run(make_run("recurrent", 1), weights=str(weights))
+
+    found = onnx_equals(ready, tmp_path)
+
+    assert found.keys() == {"stage1.onnx"}
+    assert max(found.values()) < 1e-4
+
+
+def test_onnx_that_differs_is_not_written(
+    make_run: Callable[..., Path], weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ready = Painter.from_run(make_run("recurrent", 1), weights=str(weights))
+    monkeypatch.setattr(module, "_export_onnx", lambda painter, path, sizes: path.write_bytes(b""))
+    monkeypatch.setattr(module, "_difference", lambda painter, path, sizes: 0.5)
+
+    with pytest.raises(ChatPainterError, match=r"differs from torch by 0\.5"):
+        list(module.write_onnx(ready, tmp_path))
+
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dialogue", ["none", "collapsed", "recurrent"])
+def test_onnx_of_both_stages(dialogue: str, make_run: Callable[..., Path], weights: Path, tmp_path: Path) -> None:
+    ready = Painter.from_run(make_run(dialogue), weights=str(weights))
+
+    found = onnx_equals(ready, tmp_path)
+
+    assert found.keys() == {"stage1.onnx", "generator.onnx"}
+    assert max(found.values()) < 1e-3
