@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 __all__ = ["EvaluateSettings", "Paths", "evaluate"]
 
 
+CLASSIFIER = Path("classifier.safetensors")
+
+
 @dataclass(frozen=True)
 class Paths:
     """Where an evaluation reads and writes; splits are folders below `embeddings` and `images`."""
@@ -143,6 +146,20 @@ def evaluate(paths: Paths, settings: EvaluateSettings, ranks: "Ranks") -> dict[s
     figures.write(paths.out / "metrics.json", about)
     parts.clear()
     return figures.values()
+
+
+def make_classifier(params_file: str, device: str) -> None:
+    """Train the classifier of the world that a params file names, into classifier.safetensors beside it, if missing."""
+    from store import params
+    from trainer import distributed
+
+    values = params.load(params_file)
+    settings = params.section(values, "evaluate", EvaluateSettings, params_file)
+    truth = _truth(Path(values["raw"]), settings.split)
+    if truth is not None:
+        here = Path("data")
+        paths = Paths(Path(), here / "embeddings", here / "images", Path(values["raw"]), Path(), CLASSIFIER)
+        _classifier(paths, settings, truth, distributed.start(device))
 
 
 def _truth(raw: Path, split: str) -> "Truth | None":
