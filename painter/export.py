@@ -119,8 +119,7 @@ def _export_onnx(painter: Painter, path: Path, sizes: tuple[int, ...]) -> None:
     import torch
 
     inputs = _example(painter, 2, 3)
-    batch, turns = torch.export.Dim("batch"), torch.export.Dim("turns")
-    dynamic = {name: {0: batch, 1: turns} if name == "turns" else {0: batch} for name in inputs}
+    dynamic = {name: {0: "batch", 1: "turns"} if name == "turns" else {0: "batch"} for name in inputs}
     log = logging.getLogger("torch.onnx")
     level = log.level
     log.setLevel(logging.ERROR)

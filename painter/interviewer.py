@@ -19,6 +19,7 @@ BANK = "interviewer.json"
 QUESTIONS = 400
 ANSWERS = 8
 CUES = 12
+COMMON = 300
 
 # Words that ask rather than name a thing: what is left of a question is its topic.
 _ASKING = frozenset(
@@ -75,7 +76,7 @@ class Interviewer:
             topics = _topics(question.text)
             new = len(topics - known) / len(topics) if topics else 0.0
             called_for = math.exp(min(50.0, sum(question.cues.get(word, 0.0) for word in words)))
-            return question.count * called_for * question.spread * new**3
+            return question.count * called_for * question.spread * new**2
 
         best = max(self.questions, key=worth, default=None)
         return best if best is not None and worth(best) > 0 else None
@@ -133,12 +134,14 @@ def learn(dialogues: Iterable[Dialogue], examples: int = 5) -> Interviewer:
                 answered[plain(question)][plain(answer)] += 1
     least = 2 if len(captions) >= 200 else 1
     kept = [text for text, count in asked.most_common(QUESTIONS) if count >= least and text]
+    common = [word for word, _ in word_captions.most_common(COMMON)]
     bank = []
     for text in kept:
+        with_word = captions_with[text]
         lift = {
-            # Shrunk towards no effect where the word was seen seldom.
-            word: math.log((count + 2) / (asked[text] * word_captions[word] / len(captions) + 2))
-            for word, count in captions_with[text].items()
+            # Shrunk towards no effect where the word was seen seldom. Common words count by their absence too.
+            word: math.log((with_word[word] + 2) / (asked[text] * word_captions[word] / len(captions) + 2))
+            for word in {*with_word, *common}
         }
         cues = dict(sorted(lift.items(), key=lambda item: (-abs(item[1]), item[0]))[:CUES])
         bank.append(Question(text, asked[text], answered[text].most_common(ANSWERS), cues))
