@@ -182,9 +182,9 @@ def _member(target: Callable[..., None], arguments: tuple[object, ...], rank: in
     target(*arguments)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def launch() -> Iterator[Callable[..., Processes]]:
-    """launch(function, world, *arguments): `world` processes that run the function; killed at the end of the test."""
+    """launch(function, world, *arguments): `world` processes that run the function; none outlives the tests."""
     started: list[Processes] = []
 
     def start(target: Callable[..., None], world: int, *arguments: object) -> Processes:

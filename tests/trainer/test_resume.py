@@ -1,0 +1,226 @@
+"""Running the same command again continues exactly: 2N steps equal N, an end of any kind, and N, bit by bit."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from store.errors import ChatPainterError
+from trainer import loop
+from trainer.checkpoints import Checkpoints, load
+from trainer.config import ModelConfig, StageConfig
+from trainer.generator import Generator
+from trainer.interrupts import PREEMPTED
+from trainer.progress import read_log
+
+BATCH = 6
+IMAGES = 20  # 3 batches an epoch, so that runs cross epochs
+MODEL = ModelConfig(
+    gf=4, df=4, residual_blocks=1, condition_dim=6, noise_dim=5, lstm_hidden=6, dialogue="recurrent", standardise=True
+)
+TRAINING = StageConfig(
+    epochs=None, images=10 * BATCH, batch=BATCH, seed=3, halve_every_epochs=1, ema_half_life=20, d_norm="spectral",
+    loss="hinge", diffaugment=True, log_every=BATCH, grid_every=4 * BATCH, checkpoint_every=2 * BATCH,
+    keep=3, threads=2,
+)  # fmt: skip
+TIMES = {"seconds", "sec_per_kimg", "img_per_s", "data_wait", "cpu_gib"}
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory, make_stores) -> Path:
+    """data/ with a split to train on and one to paint."""
+    folder = tmp_path_factory.mktemp("world")
+    for split, seed in (("train", 0), ("val", 1)):
+        make_stores(folder / "data", split, images=IMAGES, sizes=(76, 304), rounds=(3, 1, 2), seed=seed)
+    return folder
+
+
+def run_of(world: Path, stage: int, folder: Path, **changes) -> loop.Run:
+    training = replace(TRAINING, images=changes.pop("images", (10 if stage == 1 else 4) * BATCH))
+    return loop.Run(
+        stage=stage, model=MODEL, training=training, folder=folder, embeddings=world / "data" / "embeddings",
+        images=world / "data" / "images", split="train", held_out="val", device="cpu",
+        stage1=world / "stage1" if stage == 2 else None, **changes,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def straight(world) -> dict[int, Path]:
+    """Both stages, each trained in one go."""
+    folders = {1: world / "stage1", 2: world / "stage2"}
+    for stage, folder in folders.items():
+        assert loop.train(run_of(world, stage, folder))
+    return folders
+
+
+def same(one: object, other: object, where: str = "") -> None:
+    if isinstance(one, torch.Tensor):
+        assert isinstance(other, torch.Tensor), where
+        assert torch.equal(one, other), where
+    elif isinstance(one, dict):
+        assert isinstance(other, dict), where
+        assert one.keys() == other.keys(), where
+        for key in one:
+            same(one[key], other[key], f"{where}.{key}")
+    elif isinstance(one, list | tuple):
+        assert isinstance(other, list | tuple), where
+        assert len(one) == len(other), where
+        for number, pair in enumerate(zip(one, other)):
+            same(*pair, f"{where}[{number}]")
+    else:
+        assert one == other, where
+
+
+def assert_same_run(found: Path, expected: Path) -> None:
+    """Networks, average, optimisers, what is exported, the log's figures and the last grid are equal to the bit."""
+    ours, theirs = (Checkpoints(folder / "checkpoints").latest() for folder in (found, expected))
+    assert ours is not None
+    assert theirs is not None
+    assert ours.name == theirs.name
+    same(load(ours), load(theirs))
+    generators = [Generator.load(folder / "generator.safetensors") for folder in (found, expected)]
+    same(generators[0].state_dict(), generators[1].state_dict())
+    same(generators[0].settings, generators[1].settings)
+    figures = [
+        [{name: value for name, value in record.items() if name not in TIMES} for record in read_log(folder)]
+        for folder in (found, expected)
+    ]
+    assert figures[0] == figures[1]
+    grids = [sorted((folder / "grids").glob("*.png"))[-1] for folder in (found, expected)]
+    assert grids[0].name == grids[1].name
+    assert grids[0].read_bytes() == grids[1].read_bytes()
+
+
+def wait_for(condition: Callable[[], object], timeout: float = 90) -> None:
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline, "it took too long"
+        time.sleep(0.01)
+
+
+def train(run: loop.Run) -> None:
+    """In a process of its own, with the exit status of the command."""
+    if not loop.train(run):
+        raise SystemExit(PREEMPTED)
+
+
+@pytest.mark.parametrize("stage", [1, 2])
+def test_n_and_n_again_are_2n(world, straight, tmp_path, stage):
+    half = (5 if stage == 1 else 2) * BATCH
+    assert loop.train(run_of(world, stage, tmp_path / "run", stop_at=half))
+    state = load(Checkpoints(tmp_path / "run" / "checkpoints").latest())
+    assert state["images_seen"] == half
+    torch.manual_seed(12345)  # nothing may hang on what the process did before
+    assert loop.train(run_of(world, stage, tmp_path / "run"))
+    assert_same_run(tmp_path / "run", straight[stage])
+
+
+@pytest.mark.parametrize("stage", [1, 2])
+def test_killed_in_the_middle_it_continues_as_if_nothing_had_happened(world, straight, tmp_path, launch, stage):
+    folder = tmp_path / "run"
+    processes = launch(train, 1, run_of(world, stage, folder))
+    # Past the first checkpoint, so that a part of the log has to be taken back.
+    wait_for(lambda: len(read_log(folder)) >= 3)
+    processes.signal(0, signal.SIGKILL)
+    assert processes.wait() == [-signal.SIGKILL]
+    reached = read_log(folder)[-1]["images"]
+    assert reached < read_log(straight[stage])[-1]["images"]
+    assert loop.train(run_of(world, stage, folder))
+    assert_same_run(folder, straight[stage])
+
+
+def test_a_damaged_checkpoint_costs_its_interval_only(world, straight, tmp_path, capsys):
+    folder = tmp_path / "run"
+    assert loop.train(run_of(world, 1, folder, stop_at=6 * BATCH))
+    newest = Checkpoints(folder / "checkpoints").latest()
+    newest.write_bytes(newest.read_bytes()[:1000])
+    assert loop.train(run_of(world, 1, folder))
+    said = capsys.readouterr().out
+    assert f"{newest}: damaged" in said
+    assert f"images-{4 * BATCH:012d}.pt" in said
+    assert_same_run(folder, straight[1])
+
+
+def test_the_command_asked_to_stop_saves_and_leaves_with_its_own_status(world, straight, tmp_path):
+    """The real command, the real signal; then the same command again, to the end."""
+    folder = tmp_path / "run"
+    changed = {field: value for field, value in vars(TRAINING).items() if value != getattr(StageConfig(), field)}
+    model = {field: value for field, value in vars(MODEL).items() if value != getattr(ModelConfig(), field)}
+    (tmp_path / "params.yaml").write_text(
+        yaml.safe_dump({"splits": ["train", "val"], "model": model, "stage1": changed})
+    )
+    command = [
+        sys.executable, "-m", "trainer.cli", "stage1", "--params", tmp_path / "params.yaml", "--run", folder,
+        "--embeddings", world / "data" / "embeddings", "--images", world / "data" / "images", "--device", "cpu",
+        "--log", "tensorboard",
+    ]  # fmt: skip
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+    wait_for(lambda: read_log(folder) or process.poll() is not None)
+    process.send_signal(signal.SIGTERM)
+    output = process.communicate(timeout=90)[0]
+    assert process.returncode == PREEMPTED == 75, output
+    stopped = load(Checkpoints(folder / "checkpoints").latest())["images_seen"]
+    assert stopped == read_log(folder)[-1]["images"] < 10 * BATCH
+    assert loop.train(run_of(world, 1, folder))
+    assert_same_run(folder, straight[1])
+
+
+def test_a_finished_run_has_nothing_to_do(world, straight):
+    before = {path: path.read_bytes() for path in straight[1].rglob("*") if path.is_file()}
+    assert loop.train(run_of(world, 1, straight[1]))
+    assert {path: path.read_bytes() for path in straight[1].rglob("*") if path.is_file()} == before
+
+
+def test_a_changed_configuration_is_refused_with_the_difference(world, straight):
+    run = run_of(world, 1, straight[1])
+    changed = replace(run, training=replace(run.training, g_lr=1e-3))
+    with pytest.raises(ChatPainterError, match=r"g_lr: 0.0002 → 0.001.*--fork"):
+        loop.train(changed)
+    assert json.loads((straight[1] / "config.json").read_text())["stage1"]["g_lr"] == 2e-4
+
+
+@pytest.fixture(scope="module")
+def together(world, straight, tmp_path_factory, launch) -> dict[int, Path]:
+    """Both stages, each trained in one go by two processes."""
+    folders = {stage: tmp_path_factory.mktemp("together") for stage in (1, 2)}
+    for stage, folder in folders.items():
+        assert launch(train, 2, run_of(world, stage, folder)).wait() == [0, 0]
+    return folders
+
+
+class TestTwoProcesses:
+    @pytest.mark.parametrize("stage", [1, 2])
+    def test_n_and_n_again_are_2n(self, world, together, tmp_path, launch, stage):
+        run = run_of(world, stage, tmp_path)
+        half = run.training.images // BATCH // 2 * BATCH
+        assert launch(train, 2, replace(run, stop_at=half)).wait() == [0, 0]
+        assert launch(train, 2, run).wait() == [0, 0]
+        assert_same_run(tmp_path, together[stage])
+
+    def test_a_signal_to_one_stops_both_and_a_kill_loses_nothing(self, world, together, tmp_path, launch):
+        folder = tmp_path / "run"
+        run = run_of(world, 1, folder)
+        processes = launch(train, 2, run)
+        wait_for(lambda: read_log(folder))
+        processes.signal(1, signal.SIGUSR1)
+        assert processes.wait() == [PREEMPTED, PREEMPTED]
+        stopped = load(Checkpoints(folder / "checkpoints").latest())["images_seen"]
+
+        processes = launch(train, 2, run)
+        wait_for(lambda: read_log(folder)[-1]["images"] > stopped)
+        for rank in (0, 1):
+            processes.signal(rank, signal.SIGKILL)
+        assert processes.wait() == [-signal.SIGKILL, -signal.SIGKILL]
+
+        assert launch(train, 2, run).wait() == [0, 0]
+        assert_same_run(folder, together[1])
