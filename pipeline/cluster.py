@@ -6,6 +6,7 @@ compares with the disk afterwards.
 """
 
 import contextlib
+import itertools
 import logging
 import os
 import threading
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.embed import Lost, Made, Source, Work, make, width
+from pipeline.embed import Lost, Made, Source, Work, make, unload, width
 from store.errors import ChatPainterError
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -149,6 +150,8 @@ class Cluster:
         return client
 
     def width(self, source: Source) -> int:
+        if self.scheduler is None:
+            return width(source)
         wake = threading.Event()
         future = self.client.submit(width, source, pure=False)
         future.add_done_callback(lambda _: wake.set())
@@ -161,6 +164,13 @@ class Cluster:
 
     def run(self, work: Iterable[Work]) -> Iterator[Made | Lost]:
         queue = iter(work)
+        if self._client is None and self.scheduler is None and not (self.dashboard or self.report):
+            first = list(itertools.islice(queue, 2))
+            if len(first) < 2:  # nothing to share out: workers would only take longer to start
+                yield from map(make, first)
+                return
+            queue = itertools.chain(first, queue)
+            unload()
         pending: dict[int, Any] = {}
         wake = threading.Event()
         watch = _Watch(self)

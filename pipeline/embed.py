@@ -15,7 +15,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 
 from store.errors import ChatPainterError, StoreError
-from store.files import in_words, sha256_file
+from store.files import sha256_file
 from store.manifest import Manifest, Shard, content_key
 from store.shards import ShardTask, finished, read_header
 from store.writer import StoreWriter, remove_store
@@ -75,6 +75,12 @@ class Source:
 
 _loaded: dict[Any, Any] = {}
 _loading = threading.Lock()
+
+
+def unload() -> None:
+    """Let go of this process's encoders: from here on its workers' do the work."""
+    with _loading:
+        _loaded.clear()
 
 
 @dataclass(frozen=True)
@@ -207,9 +213,14 @@ def embed(
 
     if not corpus.is_file():
         raise ChatPainterError(f"{corpus}: no such corpus; make it with: chatpainter-prepare corpus --split {split}")
-    with in_words(corpus):
+    try:
         checksum = sha256_file(corpus)
         table = pyarrow.parquet.read_table(corpus, columns=partitions.COLUMNS)
+    except (OSError, ValueError, pyarrow.ArrowException) as error:
+        raise ChatPainterError(
+            f"{corpus}: not a corpus ({str(error).splitlines()[0]}); make it again: chatpainter-prepare corpus "
+            f"--split {split}"
+        ) from None
     manifests: dict[str, Manifest] = {}
     for kind in partitions.KINDS:
         if kinds is not None and kind not in kinds:

@@ -190,3 +190,7 @@ class Bars:
             f"{counts['unknown']:,} of {counts['tokens']:,} tokens unknown, {counts['empty']:,} texts empty, "
             f"{counts['truncated']:,} cut short"
         )
+
+
+if __name__ == "__main__":
+    main()

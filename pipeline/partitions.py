@@ -78,7 +78,7 @@ def _captions(corpus: pa.Table, settings: TextSettings) -> Rows:
             "text": strings,
         }
     )
-    return Rows(index, pa.chunked_array([strings]), _starts(counts))
+    return Rows(index, pa.chunked_array([strings]), _starts(counts[counts > 0]))
 
 
 def _turns(corpus: pa.Table, settings: TextSettings) -> Rows:
