@@ -36,11 +36,7 @@ def tokenizer(name: Name) -> Tokenizer:
             ) from None
         words: Tokenizer = NLTKWordTokenizer().tokenize
     else:
-        rules = RULES[name]
-
-        def words(sentence: str) -> list[str]:
-            return _apply(rules, sentence)
-
+        words = _Treebank(RULES[name])
     return lambda text: [word for sentence in sentences(text) for word in words(sentence)]
 
 
@@ -59,10 +55,42 @@ def _rules(*pairs: tuple[str, str]) -> Rules:
     return [(re.compile(pattern), replacement) for pattern, replacement in pairs]
 
 
-def _apply(rules: Rules, sentence: str) -> list[str]:
-    for pattern, replacement in rules:
-        sentence = pattern.sub(replacement, sentence)
-    return sentence.split()
+# Sentences of letters, digits, inner apostrophes and hyphens, commas and one closing mark: in them no rule looks past
+# the white space round a word, so that each distinct word needs its rules once.
+PLAIN = re.compile(r"(?:[A-Za-z0-9]+(?:['-][A-Za-z0-9]+)*,? +)*[A-Za-z0-9]+(?:['-][A-Za-z0-9]+)*[.?!,]?\Z")
+MOST_REMEMBERED = 200_000
+
+
+class _Treebank:
+    """Rules as a function from a sentence to its words."""
+
+    def __init__(self, rules: Rules) -> None:
+        self.rules = rules
+        self.inside: dict[str, list[str]] = {}
+        self.last: dict[str, list[str]] = {}
+
+    def __call__(self, sentence: str) -> list[str]:
+        if not PLAIN.match(sentence):
+            return self.apply(sentence)
+        if len(self.inside) + len(self.last) > MOST_REMEMBERED:
+            self.inside.clear()
+            self.last.clear()
+        *inside, last = sentence.split()
+        found: list[str] = []
+        for word in inside:
+            words = self.inside.get(word)
+            if words is None:
+                words = self.inside[word] = self.apply(f"x {word} x")[1:-1]
+            found += words
+        words = self.last.get(last)
+        if words is None:
+            words = self.last[last] = self.apply(f"x {last}")[1:]
+        return found + words
+
+    def apply(self, sentence: str) -> list[str]:
+        for pattern, replacement in self.rules:
+            sentence = pattern.sub(replacement, sentence)
+        return sentence.split()
 
 
 # The Penn Treebank conventions (Robert MacIntyre's sed script of 1995), in the order that NLTK applies them.
@@ -134,8 +162,9 @@ ABBREVIATIONS = frozenset(_ABBREVIATIONS.split())
 STARTERS = frozenset(_STARTERS.split())
 # A run of word material that ends in . ? or !, followed by white space and more, or by other punctuation.
 CANDIDATE = re.compile(r"""\S*[.?!](?=[?!)";}\]*:@'({\[]|\s+(\S+))""")
+MARK = re.compile(r"[.?!]")
 CLOSERS = re.compile(r"""["')\]}]+?(?:\s+|(?=--)|$)""")
-NUMBER = re.compile(r"-?[\d.,]*\d[\d.,]*\Z")
+NUMBER = re.compile(r"(?:.*:)?-?[.,]?\d[\d,.-]*\Z")
 
 
 def sentences(text: str) -> list[str]:
@@ -147,6 +176,8 @@ def sentences(text: str) -> list[str]:
     text = text.strip()
     if not text:
         return []
+    if not MARK.search(text, 0, len(text) - 1):
+        return [text]
     cuts = [0]
     for candidate in CANDIDATE.finditer(text):
         following = candidate.group(1)
