@@ -32,9 +32,7 @@ def _splits(function: Any) -> Any:
 
 
 def _out(default: str) -> Any:
-    return click.option(
-        "--out", default=default, show_default=True, type=click.Path(path_type=Path), help="Written there."
-    )
+    return click.option("--out", default=default, show_default=True, type=click.Path(path_type=Path), help="Folder.")
 
 
 @main.command()
@@ -80,9 +78,19 @@ def codraw(source: Path, raw: Path, limit: int | None) -> None:
 @_raw
 @click.option("--visdial-version", metavar="VERSION",
               help="0.9 or 1.0. [params: visdial_version; with --raw: the one that lies there]")  # fmt: skip
-@click.option("--without-caption", type=click.Choice(["drop", "keep"]), help="Images without a caption.")
-@click.option("--without-dialogue", type=click.Choice(["drop", "keep"]), help="Images without a round.")
-@click.option("--without-image", type=click.Choice(["drop", "keep"]), help="Images without a file.")
+@click.option(
+    "--without-caption",
+    type=click.Choice(["drop", "keep"]),
+    help="Images without a caption. [params: corpus.without_caption]",
+)
+@click.option(
+    "--without-dialogue",
+    type=click.Choice(["drop", "keep"]),
+    help="Images without a round. [params: corpus.without_dialogue]",
+)
+@click.option(
+    "--without-image", type=click.Choice(["drop", "keep"]), help="Images without a file. [params: corpus.without_image]"
+)
 @_out("data/corpus")
 @click.pass_obj
 def corpus(
@@ -121,9 +129,11 @@ def corpus(
               help="Folder of SPLIT.parquet.")  # fmt: skip
 @click.option("--size", "sizes", multiple=True, type=click.IntRange(8, 4096),
               help="Side in pixels; may be given more than once. [params: images.sizes]")  # fmt: skip
-@click.option("--encoding", type=click.Choice(["raw", "jpeg"]), help="jpeg: sizes of 128 and above only.")
+@click.option("--encoding", type=click.Choice(["raw", "jpeg"]), help="jpeg: sizes from 128. [params: images.encoding]")
 @click.option("--jpeg-quality", type=click.IntRange(1, 100), help="[params: images.jpeg_quality]")
-@click.option("--unreadable", type=click.Choice(["stop", "skip"]), help="What a damaged file does.")
+@click.option(
+    "--unreadable", type=click.Choice(["stop", "skip"]), help="What a damaged file does. [params: images.unreadable]"
+)
 @click.option("--shard-mib", type=click.IntRange(1), help="[params: images.shard_mib]")
 @click.option("--workers", type=click.IntRange(1), help="Processes that decode. [as many as there are cores]")
 @_out("data/images")

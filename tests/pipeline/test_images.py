@@ -125,17 +125,16 @@ def test_pictures_are_turned_as_exif_says(tmp_path: Path, orientation: int) -> N
     assert np.abs(got - expected).mean() < 3
 
 
-def test_a_large_photograph_is_decoded_smaller_and_looks_the_same(tmp_path: Path) -> None:
+@pytest.mark.parametrize("size", [76, 140])
+def test_a_large_photograph_is_decoded_smaller_and_looks_the_same(tmp_path: Path, size: int) -> None:
     """Draft mode keeps three pixels for one: what it changes is below what JPEG itself changes."""
-    noisy = np.asarray(picture(5, (1600, 1200))).astype(int) + np.random.default_rng(0).integers(
-        -20, 20, (1200, 1600, 1)
-    )
-    image = Image.fromarray(noisy.clip(0, 255).astype(np.uint8))
+    noise = np.random.default_rng(0).integers(-20, 20, (1200, 1600, 1))
+    image = Image.fromarray((np.asarray(picture(5, (1600, 1200))) + noise).clip(0, 255).astype(np.uint8))
     path = saved(tmp_path, image, "jpg", quality=95)
     with Image.open(path) as whole:
-        expected = np.asarray(whole.convert("RGB").resize((76, 76), Image.Resampling.BILINEAR)).astype(int)
-    (got,) = pictures.decode(path, (76,))
-    assert np.abs(got - expected).mean() < 0.6
+        expected = np.asarray(whole.convert("RGB").resize((size, size), Image.Resampling.BILINEAR)).astype(int)
+    (got,) = pictures.decode(path, (size,))
+    assert np.abs(got - expected).mean() < 0.4
     assert (got != expected).any()  # or draft mode was not used at all
 
 
