@@ -62,8 +62,8 @@ class Visit:
         caption = _said(caption, CAPTION_LETTERS, "caption")
         if not caption:
             raise Refused("Type a caption first: one sentence that says what is in the picture.")
-        self.frames, self.skipped = [], []
-        self._paint(painter, Dialogue(caption))
+        self._paint(painter, Dialogue(caption), self.seed, self.truncation, afresh=True)
+        self.skipped = []
 
     def answer(self, painter: Painter, question: str, answer: str) -> None:
         """Add a round and repaint."""
@@ -77,7 +77,7 @@ class Visit:
         if len(self.rounds) >= ROUNDS:
             raise Refused(f"{ROUNDS} rounds are the most that one picture takes; undo some or start again.")
         grown = Dialogue(self.dialogue.caption, (*self.rounds, (question, answer)))
-        self._paint(painter, grown)
+        self._paint(painter, grown, self.seed, self.truncation)
 
     def undo(self, painter: Painter) -> None:
         """Take the last round back; with no round left, take the caption back."""
@@ -86,15 +86,14 @@ class Visit:
         if not self.rounds:
             self.__init__(seed=self.seed, truncation=self.truncation)  # type: ignore[misc]
             return
-        self.frames = self.frames[:-1]
-        self._paint(painter, self.dialogue.without(len(self.rounds) - 1))
+        self._paint(painter, self.dialogue.without(len(self.rounds) - 1), self.seed, self.truncation)
 
     def noises(self, painter: Painter, seed: int, truncation: float) -> None:
         """Paint the same words with other noises; older frames had the old ones, so the strip begins anew."""
-        self.seed, self.truncation = seed % SEEDS, min(max(truncation, 0.0), 3.0)
+        seed, truncation = seed % SEEDS, min(max(truncation, 0.0), 3.0)
         if self.dialogue is not None:
-            self.frames = []
-            self._paint(painter, self.dialogue)
+            self._paint(painter, self.dialogue, seed, truncation, afresh=True)
+        self.seed, self.truncation = seed, truncation
 
     def choose(self, number: int) -> None:
         """Look at the picture of another noise."""
@@ -113,15 +112,17 @@ class Visit:
         """The conversation so far in VisDial's layout, as JSON."""
         return json.dumps(to_visdial([self.dialogue] if self.dialogue else []), indent=2).encode()
 
-    def _paint(self, painter: Painter, dialogue: Dialogue) -> None:
+    def _paint(
+        self, painter: Painter, dialogue: Dialogue, seed: int, truncation: float, afresh: bool = False
+    ) -> None:
         started = time.perf_counter()
-        pictures = painter.paint(dialogue.caption, dialogue.rounds, NOISES, self.seed, self.truncation)
+        pictures = painter.paint(dialogue.caption, dialogue.rounds, NOISES, seed, truncation)
         reading = painter.read(dialogue)
         self.seconds = time.perf_counter() - started
         # Only now, so that a failed painting leaves the visit as it was.
         self.dialogue, self.unknown, self.cut = dialogue, reading.unknown, reading.cut
         self.pictures = [_encoded(picture, "PNG") for picture in pictures]
-        kept = [frame for frame in self.frames if frame.rounds < len(dialogue.rounds)]
+        kept = [] if afresh else [frame for frame in self.frames if frame.rounds < len(dialogue.rounds)]
         frame = Frame(len(dialogue.rounds), [_encoded(picture, "JPEG") for picture in pictures])
         self.frames = [*kept, frame][-FRAMES:]
 

@@ -1,0 +1,396 @@
+"""The chat page in a real browser."""
+
+import base64
+import io
+import json
+import os
+import re
+import shutil
+import socket
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from painter import Painter, interviewer, page
+from painter.visit import CAPTION_LETTERS
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
+
+CAPTION = "a red circle at the top left and one other shape"
+ARGUMENTS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
+             "--disable-background-networking", "--disable-component-update"]  # fmt: skip
+SCREENSHOTS = os.environ.get("CHATPAINTER_SCREENSHOTS")
+# With a run's folder in it, the pictures in the screenshots are those of a trained model.
+SCREENSHOT_RUN = os.environ.get("CHATPAINTER_SCREENSHOT_RUN")
+
+
+def chromium() -> str | None:
+    """The system's Chromium."""
+    names = [os.environ.get("CHROMIUM"), "chromium", "chromium-browser", "google-chrome", "google-chrome-stable"]
+    return next((path for name in names if name and (path := shutil.which(name))), None)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    path = chromium()
+    if path is None:
+        pytest.skip("no Chromium (apt-get install chromium, or name it in CHROMIUM)")
+    sync = pytest.importorskip("playwright.sync_api")
+    with sync.sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
+        yield opened
+        opened.close()
+
+
+@pytest.fixture(scope="module")
+def connections() -> Iterator[list[Any]]:
+    """Every address that this process connects to while the page is served."""
+    found: list[Any] = []
+    connect = socket.socket.connect
+
+    def noted(self: socket.socket, address: Any) -> Any:
+        found.append(address)
+        return connect(self, address)
+
+    patch = pytest.MonkeyPatch()
+    patch.setattr(socket.socket, "connect", noted)
+    yield found
+    patch.undo()
+
+
+@pytest.fixture(scope="module")
+def address(painter: Painter, corpus: Path, connections: list[Any]) -> Iterator[str]:
+    app = page.build(painter, interviewer.from_corpus(corpus))
+    url, app = page.launch(app, port=None, wait=False)
+    yield url
+    app.close()
+
+
+@pytest.fixture
+def tab(browser: Any, address: str) -> Iterator[Any]:
+    """A fresh visitor; fails the test if the page asked another machine for anything, or a script failed."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    opened = context.new_page()
+    outside: list[str] = []
+    wrong: list[str] = []
+    opened.on("request", lambda request: outside.append(request.url) if foreign(request.url) else None)
+    opened.on("pageerror", lambda error: wrong.append(str(error)))
+    opened.goto(address)
+    opened.wait_for_selector("#cp-caption textarea")
+    yield opened
+    context.close()
+    assert not outside
+    assert not wrong
+
+
+def foreign(url: str) -> bool:
+    return not re.match(r"(https?://127\.0\.0\.1|data:|blob:)", url)
+
+
+def picture(tab: Any) -> np.ndarray:
+    """The picture on the easel, (256, 256, 3)."""
+    source = tab.get_attribute("#cp-picture", "src")
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(source.split(",")[1]))))
+
+
+def begin(tab: Any, caption: str = CAPTION) -> None:
+    tab.fill("#cp-caption textarea", caption)
+    tab.click("#cp-paint")
+    tab.wait_for_selector("#cp-answer textarea")
+
+
+def changed(tab: Any, before: str) -> None:
+    """Wait until another picture is on the easel."""
+    tab.wait_for_function("before => document.querySelector('#cp-picture')?.src !== before", arg=before)
+
+
+def answer(tab: Any, words: str) -> None:
+    before = tab.get_attribute("#cp-picture", "src")
+    tab.fill("#cp-answer textarea", words)
+    tab.click("#cp-repaint")
+    changed(tab, before)
+
+
+def test_caption_answer_undo(tab: Any, painter: Painter) -> None:
+    begin(tab)
+    asked = tab.input_value("#cp-question textarea").rstrip("?")
+    assert asked == "what is the ground like", "the interviewer began"
+    assert (picture(tab) == painter.paint(CAPTION, n=4)[0]).all()
+    first = tab.get_attribute("#cp-picture", "src")
+
+    answer(tab, "sand")
+    assert (picture(tab) == painter.paint(CAPTION, [(asked + "?", "sand")], n=4)[0]).all()
+    assert tab.get_attribute("#cp-picture", "src") != first
+    assert tab.locator("#cp-easel [data-show]").count() == 2, "the previous picture stands beside it"
+    tab.locator("#cp-easel [data-show]").first.click()
+    assert "Earlier: Caption alone" in tab.text_content("#cp-showing")
+    assert tab.get_attribute("#cp-picture", "src").startswith("data:image/jpeg")
+    second_question = tab.input_value("#cp-question textarea")
+    assert second_question.rstrip("?") != asked
+
+    answer(tab, "a blue square")
+    before = tab.get_attribute("#cp-picture", "src")
+    tab.click("#cp-undo")
+    changed(tab, before)
+    before = tab.get_attribute("#cp-picture", "src")
+    tab.click("#cp-undo")
+    changed(tab, before)
+    assert tab.get_attribute("#cp-picture", "src") == first, "undo leads back to the first picture"
+    tab.click("#cp-undo")
+    tab.wait_for_selector("#cp-caption textarea")
+    assert tab.input_value("#cp-caption textarea") == CAPTION
+    assert tab.locator("#cp-picture").count() == 0
+
+
+def test_variations_seed_and_downloads(tab: Any, painter: Painter) -> None:
+    begin(tab)
+    before = tab.get_attribute("#cp-picture", "src")
+    tab.click("[data-noise='2']")
+    changed(tab, before)
+    assert (picture(tab) == painter.paint(CAPTION, n=4)[2]).all()
+    with tab.expect_download() as saved:
+        tab.click("#cp-save-picture")
+    assert saved.value.suggested_filename == "chatpainter.png"
+    assert (np.asarray(Image.open(saved.value.path())) == picture(tab)).all()
+    with tab.expect_download() as saved:
+        tab.click("#cp-save-dialogue")
+    from pipeline.corpora import visdial
+
+    (said,) = visdial.read(Path(saved.value.path())).values()
+    assert said.caption == CAPTION
+
+    tab.click("#cp-noise button.label-wrap")
+    before = tab.get_attribute("#cp-picture", "src")
+    tab.fill("#cp-seed input", "41")
+    tab.press("#cp-seed input", "Enter")
+    changed(tab, before)
+    assert (picture(tab) == painter.paint(CAPTION, n=4, seed=41)[2]).all()
+    before = tab.get_attribute("#cp-picture", "src")
+    tab.click("#cp-dice")
+    changed(tab, before)
+    assert (picture(tab) == painter.paint(CAPTION, n=4, seed=42)[2]).all()
+    assert tab.input_value("#cp-seed input") == "42"
+
+
+def test_examples_offers_and_another_question(tab: Any) -> None:
+    example = tab.locator("#cp-examples button").first
+    caption = example.text_content()
+    example.click()
+    tab.wait_for_selector("#cp-picture")
+    assert caption in tab.text_content("#cp-talk")
+
+    asked = tab.input_value("#cp-question textarea")
+    tab.click("#cp-another")
+    tab.wait_for_function("asked => document.querySelector('#cp-question textarea').value !== asked", arg=asked)
+    assert tab.locator("#cp-easel [data-show]").count() == 0, "asking paints nothing"
+
+    before = tab.get_attribute("#cp-picture", "src")
+    offer = tab.locator("#cp-offers button").first
+    said = offer.text_content()
+    offer.click()
+    changed(tab, before)
+    assert tab.locator("#cp-talk li").last.text_content() == said
+    tab.click("#cp-restart")
+    tab.wait_for_selector("#cp-caption textarea")
+    assert tab.input_value("#cp-caption textarea") == ""
+
+
+def test_keyboard_alone(tab: Any) -> None:
+    def focus() -> str:
+        return tab.evaluate("document.activeElement.closest('[id^=cp-]')?.id ?? ''")
+
+    tab.wait_for_function("document.activeElement.closest('#cp-caption')")
+    tab.keyboard.type(CAPTION)
+    tab.keyboard.press("Enter")
+    tab.wait_for_function("document.activeElement.closest('#cp-answer')")
+    before = tab.get_attribute("#cp-picture", "src")
+    tab.keyboard.type("sand")
+    tab.keyboard.press("Enter")
+    changed(tab, before)
+    tab.wait_for_function("document.activeElement.closest('#cp-answer')")
+    reached = []
+    for _ in range(12):
+        tab.keyboard.press("Tab")
+        reached.append(focus())
+        if focus() == "cp-undo":
+            break
+    assert {"cp-offers", "cp-repaint", "cp-another", "cp-undo"} <= set(reached)
+    before = tab.get_attribute("#cp-picture", "src")
+    tab.keyboard.press("Enter")
+    changed(tab, before)
+
+    tab.focus("#cp-easel [aria-checked=true]")
+    before = tab.get_attribute("#cp-picture", "src")
+    tab.keyboard.press("ArrowRight")
+    changed(tab, before)
+    tab.wait_for_function("document.activeElement.dataset.noise === '1'")
+    outline = tab.evaluate("getComputedStyle(document.activeElement).outlineStyle")
+    assert outline == "solid", "what has the focus is seen"
+
+
+def test_narrow_screen(tab: Any) -> None:
+    tab.set_viewport_size({"width": 360, "height": 740})
+    wide = "document.documentElement.scrollWidth > innerWidth"
+    assert not tab.evaluate(wide)
+    begin(tab)
+    answer(tab, "a very large circle and " + "manywordswithoutspace" * 8)
+    assert not tab.evaluate(wide)
+    for name in ("#cp-picture", "#cp-question", "#cp-answer", "#cp-repaint", "#cp-undo"):
+        box = tab.locator(name).bounding_box()
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= 360
+    answer(tab, "yes")
+    answer(tab, "sand")
+    seen = "e => { const t = e.querySelector('.cp-talk'); return t.scrollTop + t.clientHeight >= t.scrollHeight - 2 }"
+    assert tab.locator("#cp-talk").evaluate(seen), "the newest words are in sight"
+
+
+def test_no_serious_accessibility_findings(tab: Any) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+
+    def findings() -> list[str]:
+        found = axe.run(tab).response["violations"]
+        return [f"{one['id']}: {one['nodes'][0]['html'][:200]}" for one in found]
+
+    assert findings() == []
+    begin(tab, CAPTION + " zyzzyva")
+    answer(tab, "sand")
+    tab.click("#cp-noise button.label-wrap")
+    tab.wait_for_selector("#cp-seed input")
+    assert findings() == []
+    tab.click("#cp-repaint")
+    tab.wait_for_selector(".cp-problem")
+    assert findings() == []
+    tab.evaluate("document.body.classList.add('dark')")
+    tab.wait_for_timeout(500)
+    assert findings() == []
+
+
+def test_markup_and_templates_are_only_words(tab: Any, capfd: pytest.CaptureFixture[str]) -> None:
+    nasty = '<img src=x onerror="window.hacked=1"> ${window.hacked=2} {{value}} <script>window.hacked=3</script>'
+    begin(tab, nasty)
+    tab.fill("#cp-question textarea", nasty)
+    answer(tab, nasty)
+
+    assert tab.evaluate("window.hacked") is None
+    assert tab.locator("#cp-talk li").all_text_contents() == [nasty, nasty + "?", nasty]
+    assert tab.locator("#cp-talk img").count() == 0
+    assert tab.get_attribute("#cp-picture", "alt") == f"Painted: {nasty}, after 1 round"
+    written = capfd.readouterr()
+    assert "hacked" not in written.out + written.err, "what is typed is not logged"
+
+
+def test_empty_and_long_input_is_answered_in_words(tab: Any) -> None:
+    tab.click("#cp-paint")
+    tab.wait_for_selector("text=Type a caption first")
+    tab.fill("#cp-caption textarea", "x" * (CAPTION_LETTERS + 1))
+    tab.click("#cp-paint")
+    tab.wait_for_selector(f"text=at most {CAPTION_LETTERS:,} are read")
+    assert len(tab.input_value("#cp-caption textarea")) == CAPTION_LETTERS + 1, "nothing typed is lost"
+    assert tab.locator("#cp-picture").count() == 0
+    begin(tab, "there is a zyzzyva")
+    assert tab.locator("#cp-notice").text_content().strip() != ""
+    answer(tab, "a zyzzyva")
+    assert "Not in the painter’s vocabulary: zyzzyva" in tab.text_content("#cp-notice")
+    assert tab.locator("#cp-talk .cp-unknown").count() == 2
+    tab.click("#cp-repaint")
+    tab.wait_for_selector("text=Type an answer")
+
+
+def test_ten_visitors_at_once_get_their_own_pictures(address: str, painter: Painter) -> None:
+    captions = [f"a {colour} {shape}" for colour in ("red", "blue", "green", "yellow", "big")
+                for shape in ("circle", "square")]  # fmt: skip
+
+    with ThreadPoolExecutor(10) as pool:
+        easels = list(pool.map(lambda caption: paint_by_hand(address, caption), captions))
+
+    for easel, caption in zip(easels, captions):
+        assert f'alt="Painted: {caption}"' in easel
+        png = re.search(r'id="cp-picture" src="data:image/png;base64,([^"]+)"', easel)
+        assert png is not None
+        shown = np.asarray(Image.open(io.BytesIO(base64.b64decode(png[1]))))
+        assert (shown == painter.paint(caption, n=4)[0]).all()
+
+
+def paint_by_hand(address: str, caption: str) -> str:
+    """A visitor without a browser: what the page sends when Enter is pressed, and the easel that comes back."""
+    import httpx
+
+    visitor = uuid.uuid4().hex
+    with httpx.Client(base_url=address, timeout=120) as client:
+        config = client.get("config").json()
+        (field,) = [c["id"] for c in config["components"] if c["props"].get("elem_id") == "cp-caption"]
+        (act,) = [d["id"] for d in config["dependencies"] if [field, "submit"] in d["targets"]]
+        sent = {"data": [None, caption], "fn_index": act, "session_hash": visitor}
+        assert client.post("gradio_api/queue/join", json=sent).status_code == 200
+        with client.stream("GET", "gradio_api/queue/data", params={"session_hash": visitor}) as events:
+            for line in events.iter_lines():
+                if line.startswith("data:") and (event := json.loads(line[5:]))["msg"] == "process_completed":
+                    assert event["success"]
+                    return str(event["output"]["data"][1])
+    raise AssertionError("no picture came")
+
+
+def test_nothing_is_fetched_from_elsewhere(tab: Any, connections: list[Any]) -> None:
+    begin(tab)
+
+    assert not [to for to in connections if isinstance(to, tuple) and to[0] not in ("127.0.0.1", "::1", "localhost")]
+    served = tab.evaluate("fetch('/').then(answer => answer.text())")
+    assert not re.findall(r"<(?:script|link)[^>]+(?:src|href)=[\"']https?://", served)
+
+
+def test_listens_on_loopback_alone(address: str) -> None:
+    assert address.startswith("http://127.0.0.1:")
+    assert page.is_loopback("127.0.0.1")
+    assert not page.is_loopback("0.0.0.0")
+
+
+@pytest.mark.skipif(not SCREENSHOTS, reason="writes pictures only where CHATPAINTER_SCREENSHOTS says")
+def test_screenshots(browser: Any, address: str, corpus: Path) -> None:
+    app = None
+    if SCREENSHOT_RUN:
+        found = interviewer.find(Path(SCREENSHOT_RUN))
+        app = page.build(Painter.from_run(SCREENSHOT_RUN), found)
+        address, app = page.launch(app, port=None, wait=False)
+    out = Path(str(SCREENSHOTS))
+    out.mkdir(parents=True, exist_ok=True)
+    for name, size, dark in (
+        ("page", (1180, 900), False),
+        ("page-dark", (1180, 900), True),
+        ("phone", (390, 844), False),
+    ):
+        context = browser.new_context(
+            viewport={"width": size[0], "height": size[1]}, color_scheme="dark" if dark else "light"
+        )
+        tab = context.new_page()
+        tab.goto(address)
+        tab.wait_for_selector("#cp-caption textarea")
+        if name == "page":
+            save(tab, out / "page-begin.png")
+        tab.locator("#cp-examples button").first.click()
+        tab.wait_for_selector("#cp-picture")
+        for _ in range(4):
+            if not tab.locator("#cp-offers button").count():
+                break
+            before = tab.get_attribute("#cp-picture", "src")
+            tab.locator("#cp-offers button").first.click()
+            changed(tab, before)
+            tab.wait_for_timeout(300)
+        save(tab, out / f"{name}.png", full=name == "phone")
+        context.close()
+    if app is not None:
+        app.close()
+
+
+def save(tab: Any, path: Path, full: bool = False) -> None:
+    """A screenshot below 300 kB."""
+    tab.wait_for_timeout(400)
+    shot = Image.open(io.BytesIO(tab.screenshot(full_page=full, animations="disabled"))).convert("RGB")
+    shot.quantize(192, dither=Image.Dither.NONE).save(path, optimize=True)
+    assert path.stat().st_size < 300_000

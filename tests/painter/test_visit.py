@@ -1,0 +1,229 @@
+"""One visitor's conversation, without a browser: what is taken, what is refused, what is shown."""
+
+import base64
+import io
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from painter import Painter, fragments, interviewer
+from painter.visit import CAPTION_LETTERS, FRAMES, NOISES, ROUNDS, TEXT_LETTERS, Refused, Visit
+from store.errors import ChatPainterError
+
+
+def pixels(png: bytes) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(png)))
+
+
+def test_shows_what_the_painter_paints(painter: Painter) -> None:
+    visit = Visit(seed=3)
+    visit.begin(painter, "  a red circle\nat the top left ")
+    visit.answer(painter, "what is the ground like", "sand")
+
+    expected = painter.paint("a red circle at the top left", [("what is the ground like", "sand")], NOISES, 3)
+
+    assert (np.stack([pixels(png) for png in visit.pictures]) == expected).all()
+    assert [frame.rounds for frame in visit.frames] == [0, 1]
+
+
+def test_undo_leads_back_round_by_round_to_the_caption(painter: Painter) -> None:
+    visit = Visit()
+    visit.begin(painter, "a red circle")
+    first = visit.pictures
+    visit.answer(painter, "what is the ground like", "sand")
+    second = visit.pictures
+    visit.answer(painter, "is there a large shape", "no")
+    visit.undo(painter)
+    assert visit.pictures == second
+    visit.undo(painter)
+    assert visit.pictures == first != second
+    assert [frame.rounds for frame in visit.frames] == [0]
+    visit.undo(painter)
+    assert visit.dialogue is None
+    assert visit.pictures == []
+    with pytest.raises(Refused, match="nothing to take back"):
+        visit.undo(painter)
+
+
+@pytest.mark.parametrize("words", ["", "   ", "\n\t", "\x00\x01", "x" * (CAPTION_LETTERS + 1)])
+def test_captions_that_are_refused_change_nothing(painter: Painter, words: str) -> None:
+    visit = Visit()
+    with pytest.raises(Refused):
+        visit.begin(painter, words)
+    assert visit == Visit()
+    visit.begin(painter, "a red circle")
+    before = visit.pictures
+    for question, answer in ((words, "yes"), ("is it large", words), ("q" * (TEXT_LETTERS + 1), "yes")):
+        with pytest.raises(Refused):
+            visit.answer(painter, question, answer)
+    assert visit.pictures == before
+    assert visit.rounds == ()
+
+
+def test_longest_texts_are_taken_and_said_to_be_cut(painter: Painter) -> None:
+    visit = Visit()
+    visit.begin(painter, "x" * CAPTION_LETTERS)
+    visit.answer(painter, "q" * TEXT_LETTERS, "ü" * TEXT_LETTERS)
+
+    assert visit.cut
+    assert "Only the beginning" in fragments.notice(visit)
+
+
+class Counting:
+    """A painter that paints nothing, to talk to for long."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def paint(self, caption: str, rounds: Any, n: int, seed: int, truncation: float) -> np.ndarray:
+        self.calls += 1
+        return np.full((n, 8, 8, 3), len(rounds) % 256, np.uint8)
+
+    def read(self, dialogue: Any) -> Any:
+        from painter.encoding import Reading
+
+        return Reading([], False)
+
+
+def test_five_hundred_rounds_and_not_one_more() -> None:
+    painter: Any = Counting()
+    visit = Visit()
+    visit.begin(painter, "a red circle")
+    for number in range(ROUNDS):
+        visit.answer(painter, f"question {number}", "yes")
+
+    with pytest.raises(Refused, match=f"{ROUNDS} rounds are the most"):
+        visit.answer(painter, "one more", "yes")
+
+    assert len(visit.frames) == FRAMES
+    assert fragments.easel(visit).count("data-show") == FRAMES
+    assert f"and {ROUNDS - FRAMES + 1} earlier" in fragments.easel(visit)
+    assert fragments.talk(visit).count("<li") == 1 + 2 * ROUNDS
+    for _ in range(FRAMES + 3):
+        visit.undo(painter)
+    assert len(visit.rounds) == ROUNDS - FRAMES - 3
+    assert visit.frames[-1].rounds == len(visit.rounds)
+
+
+def test_the_real_painter_hears_five_hundred_rounds(painter: Painter) -> None:
+    rounds = [(f"what is at the {'top' if i % 2 else 'bottom'} left", "a red circle") for i in range(ROUNDS)]
+
+    assert painter.paint("a red circle", rounds).shape == (1, 256, 256, 3)
+
+
+def test_a_painter_that_fails_leaves_the_visit_as_it_was(painter: Painter, monkeypatch: pytest.MonkeyPatch) -> None:
+    visit = Visit()
+    visit.begin(painter, "a red circle")
+    before = visit.pictures, visit.dialogue, list(visit.frames)
+
+    def fail(*_: Any) -> None:
+        raise ChatPainterError("out of memory")
+
+    monkeypatch.setattr(painter, "paint", fail)
+    for act in (lambda: visit.answer(painter, "is it large", "yes"), lambda: visit.noises(painter, 3, 1.0)):
+        with pytest.raises(ChatPainterError):
+            act()
+        assert (visit.pictures, visit.dialogue, visit.frames) == before
+
+
+def test_noises_choice_and_truncation(painter: Painter) -> None:
+    visit = Visit()
+    visit.noises(painter, 5, 1.0)
+    assert visit.pictures == []
+    visit.begin(painter, "a red circle")
+    visit.choose(2)
+    assert visit.choice == 2
+    for wrong in (-1, NOISES, 10**9):
+        visit.choose(wrong)
+        assert visit.choice == 2
+    before = visit.pictures
+    visit.noises(painter, 6, 1.0)
+    assert visit.pictures != before
+    visit.noises(painter, 2**40 + 5, 1.0)
+    assert visit.pictures == before, "seeds wrap around"
+    visit.noises(painter, 5, -4.0)
+    assert len(set(visit.pictures)) == 1
+
+
+def test_interviewer_forgets_what_was_waved_aside_with_a_new_caption(painter: Painter, corpus: Path) -> None:
+    bank = interviewer.from_corpus(corpus)
+    visit = Visit()
+    assert visit.next_question(bank) is None
+    visit.begin(painter, "two shapes")
+    first = visit.next_question(bank)
+    assert first is not None
+    second = visit.next_question(bank, skip=first.text + "?")
+    assert second is not None
+    assert second != first
+    visit.begin(painter, "two shapes")
+    assert visit.next_question(bank) == first
+    assert visit.next_question(None) is None
+
+
+NASTY = "<img src=x onerror=hack()> \" ' ${1+1} {{value}} `x` \\ </li></script> &amp; <b>b</b>"
+
+
+class Texts(HTMLParser):
+    """All tags, attribute names and texts of a piece of HTML."""
+
+    def __init__(self, source: str) -> None:
+        super().__init__()
+        self.tags: set[str] = set()
+        self.names: set[str] = set()
+        self.said: list[str] = []
+        self.values: list[str] = []
+        self.feed(source)
+
+    def handle_starttag(self, tag: str, attrs: Any) -> None:
+        self.tags.add(tag)
+        self.names |= {name for name, _ in attrs}
+        self.values += [value or "" for _, value in attrs]
+
+    def handle_data(self, data: str) -> None:
+        self.said.append(data)
+
+
+def test_markup_stays_words(painter: Painter) -> None:
+    visit = Visit()
+    visit.begin(painter, NASTY)
+    visit.answer(painter, NASTY, NASTY)
+    pieces = [
+        fragments.easel(visit),
+        fragments.talk(visit),
+        fragments.notice(visit),
+        fragments.notice(visit, NASTY),
+        fragments.offers([NASTY]),
+        fragments.examples([NASTY]),
+    ]
+
+    for piece in pieces:
+        found = Texts(piece)
+        assert not found.tags & {"script", "b"} - ({"b"} if piece == pieces[2] else set())
+        assert not {name for name in found.names if name.startswith("on")}
+        assert "x" not in found.values, "no source of a picture was smuggled in"
+        outside_data = re.sub(r"data:[\w/]+;base64,[\w+/=]*", "", piece)
+        assert not set("{}$`\\") & set(outside_data), "nothing that a template language reads"
+    assert "".join(Texts(pieces[1]).said).count("<img src=x onerror=hack()>") == 3
+    assert NASTY in Texts(pieces[4]).values
+
+
+def test_downloads_hold_what_is_shown(painter: Painter, tmp_path: Path) -> None:
+    from pipeline.corpora import visdial
+
+    visit = Visit(choice=1)
+    visit.begin(painter, "a red circle")
+    visit.answer(painter, "what is the ground like", "sand")
+    links = dict(re.findall(r'<a id="(cp-save-\w+)" [^>]*href="data:[\w/]+;base64,([\w+/=]+)"', fragments.easel(visit)))
+
+    assert base64.b64decode(links["cp-save-picture"]) == visit.pictures[1]
+    path = tmp_path / "dialogue.json"
+    path.write_bytes(base64.b64decode(links["cp-save-dialogue"]))
+    (said,) = visdial.read(path).values()
+    assert (said.caption, said.rounds) == ("a red circle", [("what is the ground like", "sand")])
+    assert json.loads(path.read_text())["version"] == "1.0"
