@@ -100,7 +100,7 @@ def sequential(folder: Path, batch: int) -> Iterator[int]:
     out = data.new_batch(batch)
     assert out.dialogues is not None
     images, captions, turns = out.images.numpy(), out.captions.numpy(), out.dialogues.numpy()
-    stores = data.stores
+    stores: dict[str, Any] = data.stores
     while True:
         for first in range(0, len(data) - batch + 1, batch):
             images[:] = stores["images"].slice(first, first + batch)

@@ -19,6 +19,7 @@ import torch
 
 from store import Store
 from store.errors import ChatPainterError, StoreError
+from store.jpeg import JpegStore, open_images
 
 Dialogue = Literal["none", "collapsed", "recurrent"]
 _DIALOGUE_KIND = {"collapsed": "dialogues", "recurrent": "turns"}
@@ -134,7 +135,7 @@ class TrainingData:
         embeddings = Path(embeddings)
         self.dialogue: Dialogue = dialogue
         self._captions = Store(embeddings / "captions")
-        self._images = Store(images)
+        self._images = open_images(images)
         self._dialogues = None if dialogue == "none" else Store(embeddings / _DIALOGUE_KIND[dialogue])
         self._refuse_mixed()
 
@@ -196,9 +197,9 @@ class TrainingData:
         return {name: store.identity for name, store in self.stores.items() if name != "images"}
 
     @property
-    def stores(self) -> dict[str, Store]:
+    def stores(self) -> dict[str, Store | JpegStore]:
         """What is read: "images", "captions", and "turns" or "dialogues"."""
-        stores = {"images": self._images, "captions": self._captions}
+        stores: dict[str, Store | JpegStore] = {"images": self._images, "captions": self._captions}
         if self._dialogues is not None:
             stores[_DIALOGUE_KIND[self.dialogue]] = self._dialogues
         return stores
@@ -229,7 +230,7 @@ class TrainingData:
     def new_batch(self, size: int, pinned: bool = False) -> Batch:
         """An empty batch on the CPU for `gather` to fill; `pinned` for fast copies to a CUDA device."""
 
-        def empty(store: Store, *shape: int) -> torch.Tensor:
+        def empty(store: Store | JpegStore, *shape: int) -> torch.Tensor:
             kind = torch.from_numpy(np.empty(0, store.dtype)).dtype
             return torch.empty((size, *shape), dtype=kind, pin_memory=pinned)
 
@@ -298,7 +299,7 @@ def _runs_of_equal(store: Store) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return ids, store.column("row").astype(np.int64)[first], count.astype(np.int64)
 
 
-def _distinct(store: Store) -> tuple[np.ndarray, np.ndarray]:
+def _distinct(store: Store | JpegStore) -> tuple[np.ndarray, np.ndarray]:
     """Distinct image ids (sorted) and the index line that each is first found in."""
     return np.unique(store.column("image_id"), return_index=True)
 

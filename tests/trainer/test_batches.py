@@ -1,16 +1,21 @@
 """The feed: what comes next is a pure function, rows belong together, the ring changes nothing."""
 
+import io
 import itertools
 import shutil
 import time
 
 import numpy as np
+import pyarrow
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
+from store import Store
 from store.errors import ChatPainterError, StoreError
+from store.jpeg import BLOCK, JpegWriter
 from trainer.batches import BatchRing, TrainingData, augment, images_per_epoch, random_stream, rows_for
 
 
@@ -173,6 +178,32 @@ class TestTrainingData:
             image_id = data.image_ids[images[row]]
             assert caption == f"caption {int(batch.captions[row, 0])} of image {image_id}"
             assert rounds == [f"round {r} of image {image_id}" for r in range(batch.rounds[row])]
+
+    def test_pictures_kept_as_jpegs_are_decoded_into_the_batch(self, tmp_path, make_stores):
+        embeddings, raw = make_stores(tmp_path)
+        index = Store(raw).index.to_pydict()
+        flat = [np.full((76, 76, 3), 8 * row, np.uint8) for row in range(24)]
+        made_from = {"encoding": "jpeg", "size": 76}
+        with JpegWriter(
+            tmp_path / "jpeg", kind="images", split="train", shape=(BLOCK,), dtype="uint8", dataset="images",
+            made_from=made_from,
+        ) as writer:  # fmt: skip
+            writer.keep(["a", "b"])
+            for key, part in (("a", flat[:15]), ("b", flat[15:])):
+                files = [io.BytesIO() for _ in part]
+                for file, picture in zip(files, part):
+                    Image.fromarray(picture).save(file, "JPEG", quality=100)
+                writer.append([file.getvalue() for file in files], key)
+            rows, blocks = writer.runs()
+            writer.commit(pyarrow.table({"row": rows, "image_id": index["image_id"], "blocks": blocks}), {})
+        data = TrainingData(embeddings, tmp_path / "jpeg")
+        assert data.image_size == 76
+        shade = dict(zip(index["image_id"], range(24)))
+        with BatchRing(data, 6, seed=0) as ring:
+            for batch in itertools.islice(ring, 4):
+                expected = torch.tensor([8 * shade[image_id] for image_id in batch.image_ids.tolist()])
+                assert (batch.images.int() - expected[:, None, None, None]).abs().max() <= 1
+                assert torch.equal(batch.dialogues[:, 0, 1], batch.captions[:, 1])
 
     def test_a_part_of_a_batch_shares_its_memory(self, tmp_path, make_stores):
         batch = TrainingData(*make_stores(tmp_path)).gather(np.arange(6), np.zeros(6, np.uint64))
