@@ -121,7 +121,7 @@ class CharacterNet:
         m, pooled, kernel = pieces.shape
         index = torch.from_numpy(np.ascontiguousarray(pieces.reshape(-1, kernel))).to(self.device)
         x = F.embedding_bag(index, table, mode="sum").add_(bias)
-        x = F.threshold_(x, self.weights.threshold, 0.0)
+        x = torch.threshold_(x, self.weights.threshold, 0.0)
         return x.reshape(m, pooled, -1).amax(1)
 
     def _third(self, x: torch.Tensor, reach: np.ndarray, after: np.ndarray) -> torch.Tensor:
@@ -138,7 +138,7 @@ class CharacterNet:
         for start in range(0, len(rows), ROWS):
             part = torch.from_numpy(rows[start : start + ROWS]).to(self.device)
             y = x.index_select(0, part.reshape(-1)).reshape(-1, kernel * x.shape[1])
-            y = F.threshold_(self.third(y), self.weights.threshold, 0.0)
+            y = torch.threshold_(self.third(y), self.weights.threshold, 0.0)
             pieces.append(y.reshape(len(part), pool.width, -1).amax(1) if pool.width > 1 else y)
         return torch.cat(pieces)
 
@@ -186,5 +186,3 @@ class CharacterNet:
         text = np.repeat(np.arange(len(reach)), reach)
         starts = np.concatenate([[0], np.cumsum(reach)[:-1]])
         return text, np.arange(len(text)) - np.repeat(starts, reach)
-
-

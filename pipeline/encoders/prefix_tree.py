@@ -2,8 +2,8 @@
 
 A GRU's state depends on the tokens so far and on nothing else, so sequences that begin alike share their first
 states. The sequences form a prefix tree; it is walked level by level. At each level the recurrent half `h U` of the
-next step is one matrix product over the nodes that have children, and the input half `x W + b` is looked up, having been
-computed once for each distinct word. The reverse direction walks the tree of the reversed sequences.
+next step is one matrix product over the nodes that have children, and the input half `x W + b` is looked up, having
+been computed once for each distinct word. The reverse direction walks the tree of the reversed sequences.
 
 Sequences that share nothing cost what length-sorted batches without padding cost: a level holds exactly the sequences
 that are still running.

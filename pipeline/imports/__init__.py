@@ -1,0 +1,1 @@
+"""Vectors that other people's programs made, as stores."""
