@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import signal
 import threading
+import warnings
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
@@ -88,7 +89,10 @@ def decode_all(
 
 
 def _decode_some(paths: Sequence[Path], recipe: Recipe) -> list[Result]:
-    return [_decode_one(path, recipe) for path in paths]
+    with warnings.catch_warnings():
+        # Pillow warns of every damaged EXIF block, and COCO has its share of them.
+        warnings.simplefilter("ignore", UserWarning)
+        return [_decode_one(path, recipe) for path in paths]
 
 
 def _decode_one(path: Path, recipe: Recipe) -> Result:

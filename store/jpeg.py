@@ -87,14 +87,11 @@ class JpegWriter(StoreWriter):
         """Keep the shards on disk that are the first of those wanted, by their keys; how many that is."""
         planned: list[tuple[int, int, str]] = []
         for number, key in enumerate(keys):
-            first_row = sum(planned[-1][:2]) if planned else 0
             try:
-                header = read_header(self.path / shard_name(self.dataset, number), self.dataset)
+                rows = read_header(self.path / shard_name(self.dataset, number), self.dataset).rows
             except StoreError:
                 break
-            if (header.key, header.first_row) != (key, first_row) or not header.rows:
-                break
-            planned.append((first_row, header.rows, key))
+            planned.append((sum(planned[-1][:2]) if planned else 0, rows, key))
         if missing := self.plan(planned):
             self.plan(planned[: missing[0]])
         return len(self.tasks)

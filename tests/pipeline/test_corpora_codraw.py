@@ -115,7 +115,7 @@ def test_pixels_are_those_of_the_painter_from_far_to_near(source: Path) -> None:
     np.testing.assert_array_equal(got, expected)
 
 
-def test_far_things_are_smaller_and_behind(source: Path) -> None:
+def test_far_things_are_smaller_and_behind_but_before_the_sky(source: Path) -> None:
     renderer = Renderer(source / "Pngs")
     ground = np.asarray(renderer.picture([]))
     for z, scale in ((0, 1.0), (1, 0.7), (2, 0.49)):
@@ -123,6 +123,9 @@ def test_far_things_are_smaller_and_behind(source: Path) -> None:
         ys, xs = np.nonzero(changed)
         assert (ys.max() - ys.min() + 1, xs.max() - xs.min() + 1) == pytest.approx((26 * scale, 30 * scale), abs=1.01)
         assert (ys.mean(), xs.mean()) == pytest.approx((200, 250), abs=1.5)
+    Image.new("RGBA", (30, 30), (255, 0, 0, 255)).save(source / "Pngs" / "a_0s.png")
+    sun, dog = ClipArt("s_0s", "sky", 0, 250, 200, 0, False), ClipArt("a_0s", "animal", 0, 250, 200, 2, False)
+    assert np.asarray(renderer.picture([dog, sun]))[200, 250].tolist() == [255, 0, 0]
     near, far = ClipArt("t_3s", "toy", 3, 250, 200, 0, False), ClipArt("p_1s", "large", 1, 252, 202, 2, False)
     np.testing.assert_array_equal(renderer.picture([near, far]), renderer.picture([far, near]))
 

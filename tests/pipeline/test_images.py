@@ -18,6 +18,7 @@ from PIL import Image
 from pipeline import images, pictures
 from pipeline.corpora import corpus
 from pipeline.corpora.join import Row
+from pipeline.decoding import Failed, Recipe, decode_all
 from pipeline.images import ImagesSettings
 from pipeline.prepare_cli import main
 from store.errors import ChatPainterError, StoreError
@@ -123,6 +124,15 @@ def test_pictures_are_turned_as_exif_says(tmp_path: Path, orientation: int) -> N
     (got,) = pictures.decode(path, (40,))
     expected = np.asarray(upright.resize((40, 40), Image.Resampling.BILINEAR)).astype(int)
     assert np.abs(got - expected).mean() < 3
+
+
+@pytest.mark.parametrize("block", [b"MM\0*\0\0\0\x08\0\x05\x01\x12\0\x03", b"II*\0\xff\xff\xff\xff", b"rubbish", b""])
+def test_a_damaged_exif_block_costs_no_picture(tmp_path: Path, block: bytes) -> None:
+    path = saved(tmp_path, picture(4, (64, 48)), "jpg", exif=b"Exif\0\0" + block, quality=95, subsampling=0)
+    (result,) = decode_all(None, 1, [path], Recipe((40,), (None,)))
+    assert not isinstance(result, Failed)
+    expected = np.asarray(picture(4, (64, 48)).resize((40, 40), Image.Resampling.BILINEAR)).astype(int)
+    assert np.abs(np.asarray(result[0]) - expected).mean() < 3
 
 
 @pytest.mark.parametrize("size", [76, 140])
