@@ -13,7 +13,7 @@ RESAMPLING = Image.Resampling.BILINEAR
 DRAFT_GAP = 3
 
 # EXIF's orientations, and what undoes each.
-_TURNS = {
+_TURNS: dict[object, Image.Transpose] = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
