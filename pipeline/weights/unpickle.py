@@ -82,7 +82,7 @@ class Unpickler:
             return self._run()
         except WeightsError:
             raise
-        except (LookupError, ValueError, struct.error, TypeError, AttributeError) as error:
+        except (LookupError, ValueError, OverflowError, struct.error, TypeError, AttributeError) as error:
             raise self.refused(f"its pickle does not hold together ({type(error).__name__}: {error})") from None
 
     def read(self, array: PickledArray) -> np.ndarray:

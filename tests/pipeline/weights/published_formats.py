@@ -1,6 +1,7 @@
 """Writers of the published weight formats, byte by byte, independent of the project's own."""
 
 import io
+import itertools
 import struct
 import sys
 
@@ -12,7 +13,14 @@ import numpy as np
 def gru_arrays(rng, E, D, prefixes=("",), scale=1.0):
     arrays = {}
     for prefix in prefixes:
-        for key, shape in {"W": (E, 2 * D), "b": (2 * D,), "U": (D, 2 * D), "Wx": (E, D), "bx": (D,), "Ux": (D, D)}.items():
+        for key, shape in {
+            "W": (E, 2 * D),
+            "b": (2 * D,),
+            "U": (D, 2 * D),
+            "Wx": (E, D),
+            "bx": (D,),
+            "Ux": (D, D),
+        }.items():
             values = rng.standard_normal(shape) * scale / np.sqrt(shape[0] if len(shape) > 1 else 4)
             arrays[f"encoder_{prefix}{key}"] = values.astype(np.float32)
     return arrays
@@ -29,7 +37,7 @@ def python2_object_array(vectors, flat=(), function=b"cnumpy.core.multiarray\n_r
 
     cPickle, protocol 2, memoises what has more than one reference: the names, arrays and dtypes, not the data.
     """
-    header = "{'descr': '|O', 'fortran_order': False, 'shape': (%d,), }" % len(vectors)
+    header = f"{{'descr': '|O', 'fortran_order': False, 'shape': ({len(vectors)},), }}"
     header += " " * (-(len(header) + 11) % 16) + "\n"
     out = io.BytesIO()
     out.write(b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header.encode())
@@ -40,7 +48,13 @@ def python2_object_array(vectors, flat=(), function=b"cnumpy.core.multiarray\n_r
         return b"q" + struct.pack("<B", n) if n < 256 else b"r" + struct.pack("<I", n)
 
     def number(n):
-        return b"K" + struct.pack("<B", n) if n < 256 else b"M" + struct.pack("<H", n) if n < 65536 else b"J" + struct.pack("<i", n)
+        return (
+            b"K" + struct.pack("<B", n)
+            if n < 256
+            else b"M" + struct.pack("<H", n)
+            if n < 65536
+            else b"J" + struct.pack("<i", n)
+        )
 
     first = b"\x80\x02" + function + put() + b"cnumpy\nndarray\n" + put()
     out.write(first + b"K\x00\x85U\x01b\x87R" + put())
@@ -62,7 +76,12 @@ def python2_object_array(vectors, flat=(), function=b"cnumpy.core.multiarray\n_r
             else:
                 out.write(dtype)
             data = vectors[i].astype("<f4").tobytes()
-            out.write(b"\x89" + (b"U" + bytes([len(data)]) if len(data) < 256 else b"T" + struct.pack("<i", len(data))) + data + b"tb")
+            out.write(
+                b"\x89"
+                + (b"U" + bytes([len(data)]) if len(data) < 256 else b"T" + struct.pack("<i", len(data)))
+                + data
+                + b"tb"
+            )
         out.write(b"e")
     out.write(b"tb.")
     return out.getvalue()
@@ -251,7 +270,14 @@ def char_cnn_rnn_t7(net, root="bare", kind="Cuda", package="cudnn", different_st
     for i, (weight, _, pool) in enumerate(net["convolutions"]):
         inputs = weight.shape[1] // 4
         layers.append(
-            module("nn.TemporalConvolution", **parameters("conv", i), kW=4, dW=1, inputFrameSize=inputs, outputFrameSize=len(weight))
+            module(
+                "nn.TemporalConvolution",
+                **parameters("conv", i),
+                kW=4,
+                dW=1,
+                inputFrameSize=inputs,
+                outputFrameSize=len(weight),
+            )
         )
         layers.append(module("nn.Threshold", threshold=1e-6, val=0, inplace=False))
         if pool:
@@ -276,8 +302,22 @@ def char_cnn_rnn_t7(net, root="bare", kind="Cuda", package="cudnn", different_st
     inner = [n("Identity"), gate("i2h"), pointwise("Tanh" if gru else "ReLU")]
     for _ in range(net["steps"] - 1):
         if gru:
-            inner += [n("Identity"), gate("i2h_update"), gate("h2h_update"), n("CAddTable"), pointwise("Sigmoid"), gate("i2h")]
-            inner += [gate("i2h_reset"), gate("h2h_reset"), n("CAddTable"), pointwise("Sigmoid"), n("CMulTable"), gate("h2h")]
+            inner += [
+                n("Identity"),
+                gate("i2h_update"),
+                gate("h2h_update"),
+                n("CAddTable"),
+                pointwise("Sigmoid"),
+                gate("i2h"),
+            ]
+            inner += [
+                gate("i2h_reset"),
+                gate("h2h_reset"),
+                n("CAddTable"),
+                pointwise("Sigmoid"),
+                n("CMulTable"),
+                gate("h2h"),
+            ]
             inner += [n("CAddTable"), pointwise("Tanh"), n("CMulTable"), n("MulConstant", constant_scalar=-1)]
             inner += [n("AddConstant", constant_scalar=1), n("CMulTable"), n("CAddTable")]
         else:
@@ -288,12 +328,14 @@ def char_cnn_rnn_t7(net, root="bare", kind="Cuda", package="cudnn", different_st
         inner.append(n("MulConstant", constant_scalar=1 / net["steps"], inplace=False))
 
     nodes = [Obj("nngraph.Node", id=i, children=[], data={"module": m}, visited=False) for i, m in enumerate(inner, 1)]
-    for before, after in zip(nodes, nodes[1:]):
+    for before, after in itertools.pairwise(nodes):
         before.fields["children"].append(after)
         after.fields["data"]["mapindex"] = [before.fields["data"]]
         before.fields["children"].append(nodes[0])  # a cycle
     graph = Obj("graph.Graph", nodes=nodes, edges=[])
-    recurrent = module("nn.gModule", modules=inner, fg=graph, bg=graph, forwardnodes=nodes, verbose=False, nInputs=net["steps"])
+    recurrent = module(
+        "nn.gModule", modules=inner, fg=graph, bg=graph, forwardnodes=nodes, verbose=False, nInputs=net["steps"]
+    )
     net_obj = module(
         "nn.gModule",
         forwardnodes=[Obj("nngraph.Node", id=1, data={"module": recurrent})],
@@ -308,5 +350,7 @@ def char_cnn_rnn_t7(net, root="bare", kind="Cuda", package="cudnn", different_st
         ],
     )
     if root == "protos":
-        return Torch7.bytes({"protos": {"enc_doc": net_obj, "enc_image": n("Linear")}, "opt": {"emb_dim": 1024}, "i": 7})
+        return Torch7.bytes(
+            {"protos": {"enc_doc": net_obj, "enc_image": n("Linear")}, "opt": {"emb_dim": 1024}, "i": 7}
+        )
     return Torch7.bytes(net_obj)

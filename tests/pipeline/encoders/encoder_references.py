@@ -9,7 +9,9 @@ def sigmoid(x):
 
 def gru_layer(gru, prefix, rows):
     """The last state of skipthoughts.py's gru_layer over `rows` (T, E); `gru` maps the file's names to arrays."""
-    W, b, U, Wx, bx, Ux = (gru[f"encoder_{prefix}{key}"].astype(np.float64) for key in ("W", "b", "U", "Wx", "bx", "Ux"))
+    W, b, U, Wx, bx, Ux = (
+        gru[f"encoder_{prefix}{key}"].astype(np.float64) for key in ("W", "b", "U", "Wx", "bx", "Ux")
+    )
     D = len(Ux)
     h = np.zeros(D)
     for x in rows.astype(np.float64):

@@ -1,0 +1,195 @@
+"""Skip-Thought's files: parameters, dictionary, and word vectors as Python 2 pickled them."""
+
+import io
+import pickle
+import struct
+import tracemalloc
+
+import numpy as np
+import pytest
+from published_formats import gru_arrays, python2_object_array, write_npz
+
+from pipeline.weights import WeightsError, tables, theano
+from pipeline.weights.unpickle import Unpickler
+
+
+def mapped(tmp_path, content, name="utable.npy"):
+    path = tmp_path / name
+    path.write_bytes(content)
+    return tables.mapped(path, "0" * 64, tmp_path / "converted")
+
+
+def test_rows_of_both_shapes(tmp_path):
+    vectors = np.random.default_rng(0).standard_normal((2500, 6)).astype(np.float32)
+    content = python2_object_array(vectors, flat={0, 3, 1000, 2499})
+    # numpy itself reads the tests' file as numpy reads the published one
+    elements = np.load(io.BytesIO(content), allow_pickle=True, encoding="latin1")
+    assert {element.shape for element in elements} == {(1, 6), (6,)}
+    np.testing.assert_array_equal(np.stack([element.reshape(-1) for element in elements]), vectors)
+    found = mapped(tmp_path, content)
+    np.testing.assert_array_equal(found, vectors)
+    assert isinstance(found, np.memmap)
+    assert found.dtype == np.float32
+
+
+def test_long_rows_stay_in_the_file(tmp_path):
+    vectors = np.random.default_rng(0).standard_normal((50, 620)).astype(np.float32)
+    np.testing.assert_array_equal(mapped(tmp_path, python2_object_array(vectors, flat=range(5))), vectors)
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4])
+def test_saved_again_by_python_3(tmp_path, protocol):
+    vectors = np.random.default_rng(1).standard_normal((300, 80)).astype(np.float32)
+    array = np.empty(300, object)
+    for i, row in enumerate(vectors):
+        array[i] = row if i % 3 else row[None]
+    content = io.BytesIO()
+    np.lib.format.write_array_header_1_0(content, {"descr": "|O", "fortran_order": False, "shape": (300,)})
+    pickle.dump(array, content, protocol=protocol)
+    if protocol == 2:  # Python 3 needs a fourth name to write bytes for Python 2
+        with pytest.raises(WeightsError, match=r"asks for _codecs\.encode"):
+            mapped(tmp_path, content.getvalue())
+    else:
+        np.testing.assert_array_equal(mapped(tmp_path, content.getvalue()), vectors)
+
+
+def test_a_plain_array_is_mapped_where_it_lies(tmp_path):
+    vectors = np.ones((4, 3), np.float32)
+    np.save(tmp_path / "utable.npy", vectors)
+    found = tables.mapped(tmp_path / "utable.npy", "0" * 64, tmp_path / "converted")
+    np.testing.assert_array_equal(found, vectors)
+    assert not (tmp_path / "converted").exists()
+    np.save(tmp_path / "utable.npy", vectors.astype(np.float64))
+    with pytest.raises(WeightsError, match="expected word vectors in float32"):
+        tables.mapped(tmp_path / "utable.npy", "0" * 64, tmp_path / "converted")
+
+
+def test_converted_once(tmp_path, monkeypatch):
+    vectors = np.ones((4, 3), np.float32)
+    mapped(tmp_path, python2_object_array(vectors))
+    assert [path.name for path in (tmp_path / "converted").glob("*.npy")] == ["utable-0000000000000000.npy"]
+    monkeypatch.setattr(tables, "_convert", None)
+    mapped(tmp_path, python2_object_array(vectors))
+
+
+@pytest.mark.parametrize("name", [b"cos\nsystem\n", b"c__builtin__\neval\n", b"cnumpy.core.multiarray\nfromfile\n"])
+def test_foreign_names_are_refused(tmp_path, name):
+    content = python2_object_array(np.ones((3, 2), np.float32), function=name)
+    with pytest.raises(WeightsError, match=r"utable\.npy: asks for .* and was not read"):
+        mapped(tmp_path, content)
+    assert not list((tmp_path / "converted").glob("*.npy"))
+
+
+@pytest.mark.parametrize("kept", [0.05, 0.3, 0.7, 0.99])
+def test_cut_short(tmp_path, kept):
+    content = python2_object_array(np.ones((300, 20), np.float32))
+    with pytest.raises(WeightsError, match="fetch"):
+        mapped(tmp_path, content[: int(kept * len(content))])
+    assert not list((tmp_path / "converted").glob("*.npy*"))
+
+
+def test_damage_anywhere_is_an_error_or_harmless(tmp_path):
+    whole = bytearray(python2_object_array(np.ones((3, 2), np.float32), flat={1}))
+    for place in range(80, len(whole)):
+        damaged = whole.copy()
+        damaged[place] ^= 0xFF
+        path = tmp_path / "utable.npy"
+        path.write_bytes(damaged)
+        try:
+            tables.mapped(path, f"{place:064}"[::-1], tmp_path / "converted")
+        except WeightsError as error:
+            assert "\n" not in error.message
+
+
+def test_rows_of_unequal_length(tmp_path):
+    content = python2_object_array(np.ones((5, 4), np.float32))
+    wrong = content.replace(b"K\x01K\x04\x86", b"K\x01K\x03\x86", 2)
+    with pytest.raises(WeightsError, match="word"):
+        mapped(tmp_path, wrong)
+
+
+def test_memory_does_not_grow_with_the_vectors(tmp_path):
+    """The published tables have 930,913 rows of 2,480 bytes: 250 bytes a word here are 0.25 GB there."""
+    rows = 4000
+    path = tmp_path / "utable.npy"
+    path.write_bytes(python2_object_array(np.zeros((rows, 620), np.float32), flat=range(0, rows, 50)))
+    peaks = []
+    for count in (256, 257):
+        tables_rows, tables.ROWS = tables.ROWS, count
+        tracemalloc.start()
+        tables.mapped(path, f"{count:064}"[::-1], tmp_path / "converted")
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        tables.ROWS = tables_rows
+    fixed = (1 << 20) + 3 * 257 * 2480  # the read buffer, and a block of rows on its way
+    assert min(peaks) < fixed + rows * 300 < rows * 2480 / 2
+
+
+# --- dictionary and parameters ---------------------------------------------------------------------------------------
+
+
+def test_dictionary_lines(tmp_path):
+    path = tmp_path / "dictionary.txt"
+    lines = ["<eos>", "UNK", "a\x85b", "c\u2028d", "word", "\u00a0nbsp\u00a0", "word ", "caf\u00e9", "Word"]
+    path.write_bytes("\n".join(lines).encode() + b"\n")
+    rows, count = theano.dictionary(path)
+    assert count == 9
+    assert rows == {"<eos>": 0, "UNK": 1, "a\x85b": 2, "c\u2028d": 3, "word": 6, "nbsp": 5, "caf\u00e9": 7, "Word": 8}
+
+
+def test_dictionary_cut_short_or_missing(tmp_path):
+    path = tmp_path / "dictionary.txt"
+    path.write_bytes(b"the\nof\n")
+    with pytest.raises(WeightsError, match="holds no line 'UNK'"):
+        theano.dictionary(path)
+    path.write_bytes(b"UNK\n<eos>\ncaf\xe9\n")
+    with pytest.raises(WeightsError, match="not UTF-8"):
+        theano.dictionary(path)
+    with pytest.raises(WeightsError, match="cannot be read"):
+        theano.dictionary(tmp_path / "none.txt")
+
+
+def test_parameters(tmp_path):
+    arrays = gru_arrays(np.random.default_rng(0), 5, 7, ("", "r_"))
+    write_npz(tmp_path / "bi_skip.npz", arrays)
+    (forward, reverse), says_untrained = theano.parameters(tmp_path / "bi_skip.npz", 2)
+    assert (forward.width, forward.dim, says_untrained) == (5, 7, False)
+    np.testing.assert_array_equal(forward.Ux, arrays["encoder_Ux"])
+    np.testing.assert_array_equal(reverse.W, arrays["encoder_r_W"])
+
+
+def test_parameters_missing_misshapen_or_not_finite(tmp_path):
+    arrays = gru_arrays(np.random.default_rng(0), 5, 7)
+    path = tmp_path / "uni_skip.npz"
+    write_npz(path, {key: value for key, value in arrays.items() if key != "encoder_bx"})
+    with pytest.raises(WeightsError, match="holds no array encoder_bx"):
+        theano.parameters(path, 1)
+    write_npz(path, arrays | {"encoder_U": arrays["encoder_U"][:-1]})
+    with pytest.raises(WeightsError, match=r"encoder_U has shape \(6, 14\), expected \(7, 14\)"):
+        theano.parameters(path, 1)
+    write_npz(path, arrays | {"encoder_b": arrays["encoder_b"] * np.nan})
+    with pytest.raises(WeightsError, match="not finite"):
+        theano.parameters(path, 1)
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(WeightsError, match="not a readable"):
+        theano.parameters(path, 1)
+
+
+def test_pickled_code_in_an_npz_is_not_run(tmp_path):
+    path = tmp_path / "uni_skip.npz"
+    arrays = gru_arrays(np.random.default_rng(0), 5, 7) | {"encoder_b": np.array([print], object)}
+    np.savez(path, **arrays)
+    with pytest.raises(WeightsError):
+        theano.parameters(path, 1)
+
+
+def test_protocol_0(tmp_path):
+    path = tmp_path / "names.pickle"
+    value = [b"COCO_1".decode(), "x", 3, 2.5, None, True, ("a", -7)]
+    path.write_bytes(b"(lp0\nS'COCO_1'\np1\naS'x'\naI3\naNaI01\na(S'a'\nI-7\ntp2\nag1\na.")
+    with path.open("rb") as file:
+        assert Unpickler(path, file).load() == [b"COCO_1", b"x", 3, None, True, (b"a", -7), b"COCO_1"]
+    path.write_bytes(pickle.dumps(value, protocol=4))
+    with path.open("rb") as file:
+        assert Unpickler(path, file).load() == value
+    assert struct.calcsize("<d") == 8
