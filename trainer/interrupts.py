@@ -9,7 +9,9 @@ from typing import Any
 
 PREEMPTED = 75
 """Exit status of a run that was asked to stop, has saved, and continues when the same command is run again.
-It is `EX_TEMPFAIL` of sysexits.h ("try again later"), so that a scheduler can tell it from 0 (done) and 1 (failed)."""
+It is `EX_TEMPFAIL` of sysexits.h ("try again later"), so that a scheduler can tell it from 0 (done) and 1 (failed).
+torchrun passes SIGTERM and SIGINT on, but leaves with 1 itself; it passes SIGUSR1 on when it is started with
+`--signals-to-handle SIGTERM,SIGINT,SIGUSR1`, and kills what has not ended `--shutdown-timeout` (30) seconds later."""
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 

@@ -2,6 +2,7 @@
 
 import io
 import itertools
+import os
 import shutil
 import time
 
@@ -16,6 +17,7 @@ from PIL import Image
 from store import Store
 from store.errors import ChatPainterError, StoreError
 from store.jpeg import BLOCK, JpegWriter
+from trainer import batches
 from trainer.batches import BatchRing, TrainingData, augment, images_per_epoch, random_stream, rows_for
 
 
@@ -204,6 +206,18 @@ class TestTrainingData:
                 expected = torch.tensor([8 * shade[image_id] for image_id in batch.image_ids.tolist()])
                 assert (batch.images.int() - expected[:, None, None, None]).abs().max() <= 1
                 assert torch.equal(batch.dialogues[:, 0, 1], batch.captions[:, 1])
+
+    def test_files_are_read_ahead_only_where_they_fit_into_memory(self, tmp_path, make_stores, monkeypatch):
+        data = TrainingData(*make_stores(tmp_path))
+        asked: list[int] = []
+        monkeypatch.setattr(os, "posix_fadvise", lambda *arguments: asked.append(arguments[-1]), raising=False)
+        size = sum(path.stat().st_size for path in tmp_path.rglob("*.h5") if path.parent.name != "dialogues")
+        monkeypatch.setattr(batches, "_available_memory", lambda: 2 * size - 2)
+        assert not data.read_ahead()
+        assert not asked
+        monkeypatch.setattr(batches, "_available_memory", lambda: 2 * size)
+        assert data.read_ahead()
+        assert asked == [os.POSIX_FADV_WILLNEED] * 5  # two shards of pictures, two of captions, one of turns
 
     def test_a_part_of_a_batch_shares_its_memory(self, tmp_path, make_stores):
         batch = TrainingData(*make_stores(tmp_path)).gather(np.arange(6), np.zeros(6, np.uint64))
