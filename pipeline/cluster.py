@@ -75,8 +75,7 @@ class Cluster:
         return self
 
     def __exit__(self, *error: Any) -> None:
-        with _quiet():
-            self._exit.close()
+        self._exit.close()
 
     @property
     def dashboard_link(self) -> str | None:
@@ -85,6 +84,7 @@ class Cluster:
     @property
     def client(self) -> Any:
         if self._client is None:
+            self._exit.enter_context(_quiet())
             self._client = self._connect() if self.scheduler else self._start()
             if self.report:
                 from distributed import performance_report
@@ -114,8 +114,7 @@ class Cluster:
                 require_encryption=True,
             )
         try:
-            with _quiet():
-                return self._exit.enter_context(Client(timeout=min(self.wait_seconds, 30), **options))
+            return self._exit.enter_context(Client(timeout=min(self.wait_seconds, 30), **options))
         except (OSError, TimeoutError, ValueError, TypeError, RuntimeError) as error:
             raise ChatPainterError(
                 f"{self.scheduler}: no dask scheduler answers there ({_first_line(error)}); start one with "
@@ -127,8 +126,8 @@ class Cluster:
         from distributed import Client, LocalCluster
 
         variables = {f"distributed.nanny.pre-spawn-environ.{name}": self.threads for name in _THREAD_VARIABLES}
-        before = {name: os.environ.get(name) for name in _THREAD_VARIABLES}
-        with dask.config.set(variables), _quiet():
+        before = dict(os.environ)
+        with dask.config.set(variables):
             cluster = self._exit.enter_context(
                 LocalCluster(
                     n_workers=self.workers,
@@ -142,11 +141,9 @@ class Cluster:
                 )
             )
             client = self._exit.enter_context(Client(cluster, set_as_default=bool(self.report)))
-        for name, value in before.items():  # dask leaves its workers' settings behind in this process
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+        for name in os.environ.keys() - before.keys():  # dask leaves its workers' environment in this process
+            del os.environ[name]
+        os.environ.update(before)
         return client
 
     def width(self, source: Source) -> int:
@@ -185,13 +182,15 @@ class Cluster:
                 return
             wake.wait(0.5)
             wake.clear()
+            watch.look()
+            if self.client.status != "running":
+                continue  # it may come back; its tasks, cancelled by now, are then made again
             for number, future in list(pending.items()):
                 if future.status == "pending":
                     continue
                 del pending[number]
                 yield self._result(number, future)
                 watch.progressed()
-            watch.look()
 
     def _result(self, number: int, future: Any) -> Made | Lost:
         if future.status == "finished":
@@ -264,10 +263,14 @@ def _first_line(error: BaseException) -> str:
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """dask logs every lost connection with a traceback; what people must know is said elsewhere in one line."""
-    logger = logging.getLogger("distributed")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
+    import distributed  # noqa: F401  (it sets its loggers' levels when first imported)
+
+    loggers = [logging.getLogger(name) for name in logging.root.manager.loggerDict if name.startswith("distributed")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
     try:
         yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels):
+            logger.setLevel(level)

@@ -222,6 +222,7 @@ def embed(
             f"--split {split}"
         ) from None
     manifests: dict[str, Manifest] = {}
+    widths: dict[str, int] = {}
     for kind in partitions.KINDS:
         if kinds is not None and kind not in kinds:
             continue
@@ -233,9 +234,10 @@ def embed(
             continue
         source = _source(kind, encoders, factory)
         made_from = {"corpus": checksum, "encoder": source.identity, "text": partitions.switches(kind, text)}
-        size = _known_width(out / kind, source) or runner.width(source)
+        if source.kind not in widths:
+            widths[source.kind] = _known_width(out / kind, source) or runner.width(source)
         manifests[kind] = _embed_kind(
-            kind, rows, out / kind, split, made_from, size, source, settings, runner, progress
+            kind, rows, out / kind, split, made_from, widths[source.kind], source, settings, runner, progress
         )
     return manifests
 

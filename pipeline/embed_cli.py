@@ -1,6 +1,7 @@
 """chatpainter-embed: every text of a split encoded once, into stores that training streams."""
 
 import contextlib
+import importlib.util
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -117,13 +118,11 @@ def _runner(
 
         yield Sync()
         return
-    try:
-        import distributed  # noqa: F401
-    except ImportError:
+    if importlib.util.find_spec("distributed") is None:
         raise ChatPainterError(
             "dask is not installed here; pip install 'chatpainter[pipeline]', or work in this process alone with "
             "--scheduler sync"
-        ) from None
+        )
     from pipeline.cluster import Cluster, Tls, cores
 
     if scheduler == "local" and workers > cores():

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from click.testing import CliRunner, Result
+
+from pipeline.embed import unload
+from pipeline.embed_cli import main
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[2]
@@ -106,10 +111,12 @@ class Place:
         return [sys.executable, "-m", "pipeline.embed_cli", "--split", "t", "--encoders", "hash_encoder",
                 "--out", out, *options]  # fmt: skip
 
-    def run(self, *options: str, out: str = "out", **environ: str) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, *options: str, out: str = "out", timeout: float = 180, **environ: str
+    ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             self.command(*options, out=out), cwd=self.path, env=self.environment(**environ),
-            capture_output=True, text=True, timeout=180, check=False,
+            capture_output=True, text=True, timeout=timeout, check=False,
         )  # fmt: skip
 
     def start(self, *options: str, out: str = "out", **environ: str) -> subprocess.Popen[str]:
@@ -117,6 +124,24 @@ class Place:
             self.command(*options, out=out), cwd=self.path, env=self.environment(**environ),
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
         )  # fmt: skip
+
+    def here(self, *options: str) -> Result:
+        """The command in this process: quicker, and without a terminal."""
+        arguments = [*self.command()[3:-2], "--out", str(self.path / "out"), "--corpus", str(self.path / "data/corpus"),
+                     "--params", str(self.path / "params.yaml"), *options]  # fmt: skip
+        unload()
+        return CliRunner(env={"HASH_LOG": str(self.log_file)}).invoke(main, arguments)
+
+    def wait_for_calls(self, count: int, ended: Callable[[], Any]) -> None:
+        """Until the encoder was called `count` times by a run that has not ended."""
+        deadline = time.monotonic() + 120
+        while not self.log_file.exists() or self.log_file.read_text().count("\n") - self.loads() < count:
+            assert not ended(), "the run ended too soon"
+            assert time.monotonic() < deadline, "the run does not get on"
+            time.sleep(0.01)
+
+    def loads(self) -> int:
+        return self.log_file.read_text().count('"load ')
 
     def corpus(self, rows: list[dict[str, Any]]) -> None:
         write_corpus(self.path / "data/corpus/t.parquet", rows)
@@ -132,8 +157,28 @@ class Place:
 
 @pytest.fixture
 def place(tmp_path: Path) -> Place:
-    (tmp_path / "params.yaml").write_text("embed: {shard_mib: 1, workers: 2}\n")
-    return Place(tmp_path)
+    return make_place(tmp_path)
+
+
+def make_place(path: Path) -> Place:
+    (path / "params.yaml").write_text("embed: {shard_mib: 1, workers: 2}\n")
+    return Place(path)
+
+
+@pytest.fixture(scope="session")
+def rows() -> list[dict[str, Any]]:
+    """A corpus of 8 shards: 2 of captions, 5 of turns, 1 of dialogues."""
+    return corpus_rows(120)
+
+
+@pytest.fixture(scope="session")
+def whole(rows: list[dict[str, Any]], tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """What an uninterrupted run over `rows` leaves behind."""
+    place = make_place(tmp_path_factory.mktemp("whole"))
+    place.corpus(rows)
+    done = place.here("--scheduler", "sync")
+    assert done.exit_code == 0, done.output
+    return content(place.path / "out")
 
 
 @pytest.fixture(scope="session")
@@ -145,5 +190,6 @@ def helpers() -> Any:
         content: Callable[[Path], dict[str, bytes]] = staticmethod(content)
         write_corpus: Callable[..., None] = staticmethod(write_corpus)
         schema = SCHEMA
+        place: Callable[[Path], Place] = staticmethod(make_place)
 
     return Helpers

@@ -209,11 +209,12 @@ def test_values_that_do_not_fit_are_named(place, helpers, value, remedy):
 
 BLOCK = """
 import sys
-class Block:
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in ("dask", "distributed"):
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-sys.meta_path.insert(0, Block())
+class Without:
+    def __init__(self, finder):
+        self.finder = finder
+    def find_spec(self, name, *where):
+        return None if name.split(".")[0] in ("dask", "distributed") else self.finder.find_spec(name, *where)
+sys.meta_path[:] = [Without(finder) for finder in sys.meta_path]
 from pipeline.embed_cli import main
 main()
 """
@@ -298,6 +299,6 @@ def test_progress_on_a_terminal_and_silence_elsewhere(place, helpers):
     text = shown.decode()
     for part in ("turns:", "texts/s", "shards 0/3 (0 kept)", "shards 3/3 (0 kept)", "% unknown", "100%"):
         assert part in text, text
-    quiet = place.run("--scheduler", "sync")
-    assert (quiet.returncode, quiet.stderr) == (0, "")
+    quiet = place.here("--scheduler", "sync")
+    assert (quiet.exit_code, quiet.stderr) == (0, "")
     assert "3 kept" in quiet.stdout
