@@ -26,7 +26,7 @@ class Reading:
     """What the encoders made of a dialogue."""
 
     unknown: list[str]
-    """Words that no encoder knows, each once, in the order typed."""
+    """Words that an encoder does not know, each once, in the order typed."""
     cut: bool
     """Some text was longer than its encoder reads."""
 
@@ -95,9 +95,14 @@ class TextEncoders:
         return Vectors(captions, turns, rounds)
 
     def read(self, dialogue: Dialogue) -> Reading:
-        """Which words of the dialogue mean nothing to the encoders, and whether all of it was read."""
+        """Which words of the dialogue mean nothing to the encoders, and whether all of it was read.
+
+        A caption encoder that reads letters never meets an unknown word, so the caption's words are looked up in the
+        dialogue encoder's dictionary as well.
+        """
         said = [self.captions.notes(dialogue.caption)]
         if self.heard:
+            said.append(Reading(self.dialogue.unknown(dialogue.caption), False))
             said += [self.dialogue.notes(string) for string in self._strings(dialogue)]
         unknown = dict.fromkeys(word for note in said for word in note.unknown)
         return Reading(list(unknown), any(note.cut for note in said))
@@ -127,6 +132,11 @@ class _Remembering:
 
     def notes(self, string: str) -> Reading:
         return self._look_up([string])[0][1]
+
+    def unknown(self, string: str) -> list[str]:
+        """Words of the string that are unknown as they stand and in lower case."""
+        with self._lock:
+            return self._respell(string)[1]
 
     def _look_up(self, strings: Sequence[str]) -> list[tuple[np.ndarray, Reading]]:
         with self._lock:

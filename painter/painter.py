@@ -7,7 +7,6 @@
 ((2, 256, 256, 3), dtype('uint8'))
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -227,18 +226,6 @@ def generator_file(path: str | Path) -> Path:
             f"{file}: no such generator; train one (`make repro`), or name a run's folder with --run"
         )
     return file
-
-
-def settings_of(path: str | Path) -> dict[str, Any]:
-    """What built the generator, read from its file without loading it."""
-    from safetensors import SafetensorError, safe_open
-
-    file = generator_file(path)
-    try:
-        with safe_open(file, "numpy") as opened:
-            return cast(dict[str, Any], json.loads(opened.metadata()["settings"]))
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise ChatPainterError(f"{file}: not a ChatPainter generator ({error}); train or export it again") from None
 
 
 def _along_sphere(first: "torch.Tensor", last: "torch.Tensor", shares: "torch.Tensor") -> "torch.Tensor":
