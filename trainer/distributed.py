@@ -13,6 +13,7 @@ from typing import TypeVar
 import torch
 import torch.distributed as dist
 from torch import nn
+from torch.distributed.rendezvous import rendezvous
 
 from store.errors import ChatPainterError
 
@@ -61,12 +62,27 @@ def start(device: str = "auto") -> Ranks:
             )
         torch.cuda.set_device(chosen)
     if world > 1 and not dist.is_initialized():
-        dist.init_process_group("cpu:gloo,cuda:nccl" if chosen.type == "cuda" else "gloo")
+        backend = "cpu:gloo,cuda:nccl" if chosen.type == "cuda" else "gloo"
+        dist.init_process_group(backend, store=_meeting_place(), rank=rank, world_size=world)
     return Ranks(rank, world, chosen)
 
 
+_meetings: list[dist.Store] = []
+
+
+def _meeting_place() -> dist.Store:
+    """Where the processes find each other, kept from one `start` to the next.
+
+    A process that ends one run early and starts another would else meet the others of the run that still goes on.
+    """
+    if not _meetings:
+        _meetings.append(next(rendezvous("env://"))[0])
+    _meetings.append(dist.PrefixStore(f"start {len(_meetings)}", _meetings[0]))
+    return _meetings[-1]
+
+
 def stop() -> None:
-    """Leave the group; to be called once, at the end of the process."""
+    """Leave the group, at the end of a run; another `start` may follow."""
     if dist.is_initialized():
         dist.destroy_process_group()
 

@@ -1,5 +1,6 @@
 """Several processes on CPUs: they agree, they average, and together they take the step that one would take."""
 
+import time
 from pathlib import Path
 
 import pytest
@@ -81,6 +82,22 @@ def test_they_agree_share_and_average(tmp_path, launch):
         assert one["statistics"]["d.std"] == pytest.approx(every.std(correction=0).item())
         assert "sync_batchnorm needs CUDA" in one["refused"]
     assert found[0]["net"]["1.running_mean"][0] == 5
+
+
+def runs_in_a_row(out: Path) -> None:
+    votes = []
+    for number in range(4):
+        ranks = distributed.start("cpu")
+        votes.append(distributed.agree(ranks.rank == number))
+        # Now one process, now the other is the last to leave.
+        time.sleep(0.3 if ranks.rank == number % 2 else 0)
+        distributed.stop()
+    torch.save({"votes": votes}, out / f"{ranks.rank}.pt")
+
+
+def test_one_run_after_another_meets_again(tmp_path, launch):
+    assert launch(runs_in_a_row, 2, tmp_path).wait(60) == [0, 0]
+    assert [found["votes"] for found in results(tmp_path, 2)] == [[True, True, False, False]] * 2
 
 
 class Watched(Step):
