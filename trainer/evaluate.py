@@ -145,7 +145,7 @@ def evaluate(paths: Paths, settings: EvaluateSettings, ranks: "Ranks") -> dict[s
     }
     figures.write(paths.out / "metrics.json", about)
     parts.clear()
-    return figures.values()
+    return figures.shown()
 
 
 def make_classifier(params_file: str, device: str) -> None:

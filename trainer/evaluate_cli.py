@@ -20,6 +20,7 @@ from store.errors import ChatPainterError
 )
 @click.option(
     "--run",
+    "--generator",
     "folder",
     type=click.Path(path_type=Path),
     default=Path("runs/stage2"),
@@ -90,8 +91,9 @@ def main(
 ) -> None:
     """Paint a held-out split and score the pictures; the same command again continues an interrupted evaluation.
 
-    Under torchrun the processes share the pictures: torchrun --nproc-per-node 8 -m trainer.evaluate_cli ...
-    """  # fmt: skip
+    Under torchrun the processes share the pictures: torchrun --nproc-per-node 8 -m trainer.evaluate_cli --generator ...
+    (Python 3.11's torchrun takes --run and --log for its own.)
+    """
     from trainer import distributed
     from trainer.evaluate import EvaluateSettings, Paths, evaluate
 
@@ -120,7 +122,7 @@ def main(
     finally:
         distributed.stop()
     if ranks.main:
-        width = max(map(len, values))
+        width = max(map(len, values), default=0)
         for name, value in values.items():
             click.echo(f"{name:<{width}}  {value:.4f}")
         click.echo(f"{out}/metrics.json  {out}/gallery.html")

@@ -67,7 +67,7 @@ def main(
     report_only: bool,
     dry_run: bool,
 ) -> None:
-    """Does dialogue help? Run PROFILE (a YAML file) and write tables, tests and curves."""  # fmt: skip
+    """Does dialogue help? Run PROFILE (a YAML file) and write tables, tests and curves."""
     began = time.monotonic()
     plan, values = profiles.load(profile, base)
     work = (work or Path("runs/evidence") / profile.stem).absolute()

@@ -44,10 +44,15 @@ class Classifier(nn.Module):
         super().__init__()
         self.heads = tuple(heads)
         w = settings.width
-        layers: list[nn.Module] = []
-        for before, after in ((3, w), (w, 2 * w), (2 * w, 4 * w)):
-            layers += [nn.Conv2d(before, after, 4, 2, 1, bias=False), nn.BatchNorm2d(after), nn.ReLU(inplace=True)]
-        self.trunk = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(4), nn.Flatten())
+        self.trunk = nn.Sequential(
+            *_block(3, w, 4, 2),
+            *_block(w, 2 * w, 4, 2),
+            *_block(2 * w, 4 * w, 3, 1),
+            nn.MaxPool2d(2),
+            *_block(4 * w, 4 * w, 3, 1),
+            nn.MaxPool2d(2),
+            nn.Flatten(),
+        )
         self.embed = nn.Sequential(nn.Linear(4 * w * 16, settings.features), nn.ReLU())
         self.answer = nn.Linear(settings.features, sum(len(head.classes) for head in self.heads))
 
@@ -70,6 +75,10 @@ class Classifier(nn.Module):
         features, logits = self(to_input(torch.from_numpy(pictures).to(device)))
         log_posteriors = torch.cat([part.log_softmax(dim=1) for part in self.split(logits)], dim=1)
         return features.float().cpu().numpy(), log_posteriors.float().cpu().numpy()
+
+
+def _block(before: int, after: int, kernel: int, stride: int) -> tuple[nn.Module, ...]:
+    return nn.Conv2d(before, after, kernel, stride, 1, bias=False), nn.BatchNorm2d(after), nn.ReLU(inplace=True)
 
 
 def to_input(pictures: "Tensor") -> "Tensor":
@@ -101,8 +110,9 @@ def train(
             order = random.permutation(len(pictures))
         rows, order = np.sort(order[: settings.batch]), order[settings.batch :]
         whole = pictures.take(rows)
-        top, left = random.integers(0, whole.shape[1] - SIDE + 1, size=2)
-        batch = torch.from_numpy(np.ascontiguousarray(whole[:, top : top + SIDE, left : left + SIDE])).to(device)
+        corners = random.integers(0, whole.shape[1] - SIDE + 1, size=(len(rows), 2))
+        crops = [one[top : top + SIDE, left : left + SIDE] for one, (top, left) in zip(whole, corners)]
+        batch = torch.from_numpy(np.stack(crops)).to(device)
         wanted = torch.from_numpy(targets[rows]).to(device)
         answers = model.split(model(to_input(batch))[1])
         loss = torch.stack([F.cross_entropy(answer, wanted[:, i]) for i, answer in enumerate(answers)]).sum()

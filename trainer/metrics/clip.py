@@ -28,6 +28,7 @@ def load(weights: Path, name: str, device: str) -> Judge:
         raise Missing(f"{file} is not there (docs/metrics.md says where it comes from)")
     try:
         import torch
+        from safetensors import SafetensorError
         from transformers import AutoTokenizer, CLIPImageProcessor, CLIPModel
     except ImportError:
         raise Missing("transformers is not installed (pip install chatpainter[modern])") from None
@@ -35,7 +36,7 @@ def load(weights: Path, name: str, device: str) -> Judge:
         model = CLIPModel.from_pretrained(folder, local_files_only=True, use_safetensors=True)
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         processor = CLIPImageProcessor.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise ChatPainterError(f"{folder}: not a CLIP checkpoint ({str(error).splitlines()[0]})") from None
     torch.nn.Module.to(model, device).eval().requires_grad_(False)
 

@@ -1,13 +1,13 @@
 """Figures with what they mean: a number without its protocol is not written.
 
-`metrics.json` is flat, so that `dvc metrics show` and `diff` read it; the full record of every figure (protocol,
+`metrics.json` is flat so that `dvc metrics show` and `diff` read it; the full record of every figure (protocol,
 network and its sha256, pictures, splits, resize, seed) and every skipped figure with its reason stand in it as lists,
 which DVC passes over.
 """
 
 import csv
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,13 +17,17 @@ from store.files import replacing
 
 @dataclass(frozen=True)
 class Figure:
-    """One number. `about` holds whatever its protocol fixes: network, sha256, splits, resize, seed, spread."""
+    """One number. `about` holds whatever its protocol fixes: network, sha256, splits, resize, seed, spread.
+
+    Those that are not `shown` stand in the full record only.
+    """
 
     name: str
     value: float
     protocol: str
     pictures: int
     about: dict[str, Any] = field(default_factory=dict)
+    shown: bool = True
 
 
 @dataclass
@@ -33,22 +37,34 @@ class Figures:
     made: list[Figure] = field(default_factory=list)
     skipped: list[dict[str, str]] = field(default_factory=list)
 
-    def add(self, name: str, value: float, protocol: str, pictures: int, **about: Any) -> None:
-        self.made.append(Figure(name, float(value), protocol, int(pictures), about))
+    def add(self, name: str, value: float, protocol: str, pictures: int, shown: bool = True, **about: Any) -> None:
+        """Add one figure."""
+        self.made.append(Figure(name, float(value), protocol, int(pictures), about, shown))
 
-    def add_all(self, prefix: str, values: Mapping[str, float], protocol: str, pictures: int, **about: Any) -> None:
+    def add_all(
+        self,
+        prefix: str,
+        values: Mapping[str, float],
+        protocol: str,
+        pictures: int,
+        shown: Collection[str],
+        **about: Any,
+    ) -> None:
+        """Add several of one protocol, named PREFIX_NAME; those whose names are in `shown` are shown."""
         for name, value in values.items():
-            self.add(f"{prefix}_{name}", value, protocol, pictures, **about)
+            self.add(f"{prefix}_{name}", value, protocol, pictures, name in shown, **about)
 
     def skip(self, name: str, reason: str) -> None:
+        """Note a figure that cannot be had here, and why."""
         self.skipped.append({"name": name, "reason": reason})
 
-    def values(self) -> dict[str, float]:
-        return {figure.name: figure.value for figure in self.made}
+    def shown(self) -> dict[str, float]:
+        """The figures that stand flat in metrics.json."""
+        return {figure.name: figure.value for figure in self.made if figure.shown}
 
     def write(self, path: Path, about: dict[str, Any]) -> None:
         """Write metrics.json atomically. `about`: what was evaluated (as one-element list, for DVC to pass over)."""
-        values: dict[str, Any] = {name: round(value, 6) for name, value in self.values().items()}
+        values: dict[str, Any] = {name: round(value, 6) for name, value in self.shown().items()}
         record = {
             **values,
             "figures": [asdict(figure) for figure in self.made],

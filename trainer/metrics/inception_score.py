@@ -15,9 +15,9 @@ def score(log_posteriors: np.ndarray) -> float:
     log_p = log_posteriors.astype(np.float64)
     p = np.exp(log_p)
     mean = p.mean(axis=0, keepdims=True)
-    # A class that no picture has contributes nothing: 0 · log 0 = 0.
-    log_mean = np.log(np.where(mean > 0, mean, 1.0))
-    return float(np.exp(np.where(p > 0, p * (log_p - log_mean), 0.0).sum(axis=1).mean()))
+    # A class that a picture cannot have contributes nothing: 0 · log 0 = 0.
+    ratio = np.where(p > 0, log_p, 0.0) - np.log(np.where(mean > 0, mean, 1.0))
+    return float(np.exp((p * ratio).sum(axis=1).mean()))
 
 
 def disjoint(log_posteriors: np.ndarray, splits: int = 10, seed: int = 2020) -> tuple[float, float]:

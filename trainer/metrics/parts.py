@@ -59,7 +59,7 @@ class Parts:
 
     def clear(self) -> None:
         """Delete the parts: the figures are written."""
-        shutil.rmtree(self.folder)
+        shutil.rmtree(self.folder.parent)
 
 
 def _whole(path: Path) -> bool:

@@ -17,6 +17,7 @@ from trainer.metrics.truth import NOTHING, Head, Truth
 from trainer.progress import read_log
 
 STAGES = {64: "stage1", 256: "stage2"}
+SHOWN = ("colour_accuracy", "ground_accuracy", "presence_f1", "object_f1", "rsim", "scene_accuracy")
 READ = "pixels voting for the nearest palette colour in CIELAB, within the place's cell"
 
 
@@ -59,26 +60,27 @@ def scene_figures(figures: Figures, world: World, it: Evaluated) -> None:
             seen = reading(arrays, size)
             if seen is not None:
                 values = scenes.scores(seen, world.truth, it.ids)
-                figures.add_all(who, values, READ, n, truth=world.truth.sha256, seed=it.seed)
+                shown = SHOWN if arrays is it.painted else ("colour_accuracy",)
+                figures.add_all(who, values, READ, n, shown, truth=world.truth.sha256, seed=it.seed)
     if world.truth.places:
         for score, best in scenes.told(world.truth).items():
             for told, value in best.items():
                 stated = world.truth.ceilings.get(score, {}).get(told)
-                figures.add(
-                    f"{told}_ceiling_{score}", value, "computed from the scenes of this split", n, world_states=stated
-                )
+                name, protocol = f"{told}_ceiling_{score}", "computed from the scenes of this split"
+                figures.add(name, value, protocol, n, score == "colour_accuracy", world_states=stated)
 
 
 def classifier_figures(figures: Figures, world: World, it: Evaluated) -> None:
     """What the classifier says of painted pictures, its own scores on held-out real ones beside."""
     targets = world.truth.targets(it.ids)
     protocol = "classifier trained on real pictures only"
-    figures.add_all("real_classifier", world.held_out, f"{protocol}, held-out real pictures", len(it.ids))
+    shown = {"shape_accuracy", "size_accuracy"} if world.truth.places else {"presence_f1"}
+    figures.add_all("real_classifier", world.held_out, f"{protocol}, held-out real pictures", len(it.ids), shown)
     for size in it.sizes:
         found = domain.answers(it.painted[f"{size}/domain/log_posteriors"], world.heads)
         values = domain.scores(found, targets, world.heads)
-        about = {"classifier": world.sha256, "resize": "area to 64", "seed": it.seed}
-        figures.add_all(f"{STAGES[size]}_classifier", values, protocol, len(it.ids), **about)
+        about: dict[str, Any] = {"classifier": world.sha256, "resize": "area to 64", "seed": it.seed}
+        figures.add_all(f"{STAGES[size]}_classifier", values, protocol, len(it.ids), shown, **about)
 
 
 def domain_figures(figures: Figures, world: World, it: Evaluated) -> None:
@@ -86,13 +88,19 @@ def domain_figures(figures: Figures, world: World, it: Evaluated) -> None:
     n = len(it.ids)
     for size in it.sizes:
         stage = STAGES[size]
-        about = {"network": "domain classifier", "sha256": world.sha256, "resize": "area to 64", "seed": it.seed}
+        about: dict[str, Any] = {
+            "network": "domain classifier",
+            "sha256": world.sha256,
+            "resize": "area to 64",
+            "seed": it.seed,
+        }
         features = it.painted[f"{size}/domain/features"], it.real[f"{size}/domain/features"]
         distribution_figures(figures, f"{stage}_domain", *features, it.seed, about)
         for who, arrays in ((stage, it.painted), (f"real{size}", it.real)):
             posteriors = domain.per_head(arrays[f"{size}/domain/log_posteriors"], world.heads)
             value = inception_score.domain(posteriors)
-            figures.add(f"{who}_domain_is", value, "geometric mean of the questions' Inception Scores", n, **about)
+            protocol = "geometric mean of the questions' Inception Scores"
+            figures.add(f"{who}_domain_is", value, protocol, n, **about)
         facts = one_hot(world.truth.targets(it.ids), world.heads)
         r_precision_figure(
             figures, f"{stage}_domain_r_precision", it.painted[f"{size}/domain/log_posteriors"], facts, it.seed, about
@@ -103,7 +111,7 @@ def published_figures(figures: Figures, judges: Judges, it: Evaluated, held_out:
     """Scores by the published networks that were there, of the largest pictures."""
     size, n = max(it.sizes), len(it.ids)
     stage = STAGES[size]
-    about = {
+    about: dict[str, dict[str, Any]] = {
         name: {"network": judge.name, "sha256": judge.sha256, "resize": judge.resize, "seed": it.seed, "size": size}
         for name, judge in judges.published.items()
     }
@@ -204,7 +212,8 @@ def probe_figures(figures: Figures, world: World, it: Evaluated, probes: dict[Co
     for condition, arrays in probes.items():
         name = f"{STAGES[size]}_{condition.name.replace('-', '_')}"
         values = headline(world, arrays, it.ids[:count], size)
-        figures.add_all(name, values, f"dialogue {condition.name}, first {count} images", count, seed=it.seed)
+        shown = () if condition.rounds is not None else ("colour_accuracy", "presence_f1")
+        figures.add_all(name, values, f"dialogue {condition.name}, first {count} images", count, shown, seed=it.seed)
 
 
 def headline(world: World, arrays: Arrays, ids: np.ndarray, size: int) -> dict[str, float]:

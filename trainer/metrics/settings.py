@@ -9,11 +9,16 @@ class ClassifierSettings:
     """The small classifier of the world's facts (`trainer.metrics.classifier`)."""
 
     split: str = "train"  # whose real pictures it learns from
-    width: int = 32
+    width: int = 16
     features: int = 128
-    epochs: int = 12
+    epochs: int = 8
     batch: int = 64
-    rate: float = 2e-3
+    rate: float = 4e-3
+
+    def __post_init__(self) -> None:
+        for name in ("width", "features", "epochs", "batch"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1")
 
 
 @dataclass(frozen=True)
