@@ -17,8 +17,9 @@ from torch.nn import functional as F
 from pipeline.encoders.products import Product
 from pipeline.weights.reed import ALPHABET, LENGTH, CharCnnRnnWeights, Pool
 
-ROWS = 4096  # of a product over columns; bounds the memory of its gathered operand
-TEXTS = {"cpu": 512, "cuda": 4096}  # that recur side by side; on CPU their states then stay in the cache
+# Columns a product, and texts that recur side by side: what bounds memory, and on CPU stays in the cache.
+ROWS = {"cpu": 1024, "cuda": 16_384}
+TEXTS = {"cpu": 512, "cuda": 4096}
 
 
 class Convolution:
@@ -41,6 +42,7 @@ class CharacterNet:
     def __init__(self, weights: CharCnnRnnWeights, device: torch.device) -> None:
         self.device = device
         self.weights = weights
+        self.rows = ROWS.get(device.type, ROWS["cuda"])
         self.texts = TEXTS.get(device.type, TEXTS["cuda"])
         tensors = [(self._tensor(weight), self._tensor(bias)) for weight, bias in weights.convolutions]
         widths = [ALPHABET, *(len(weight) for weight, _ in tensors)]
@@ -104,16 +106,16 @@ class CharacterNet:
         products = torch.empty(len(grams), second.kernel * second.width, device=self.device)
         letters = self.letters.reshape(-1, self.letters.shape[2])
         offsets = np.arange(kernel) * (ALPHABET + 1)
-        for start in range(0, len(grams), ROWS):
-            part = grams[start : start + ROWS].astype(np.int64)
+        for start in range(0, len(grams), self.rows):
+            part = grams[start : start + self.rows].astype(np.int64)
             windows = np.stack([part[:, i : i + kernel] for i in range(pool.width)], 1)  # (g, pooled, kernel)
             x = self._sum(letters, windows + offsets, self.convolutions[0].bias)
-            products[start : start + ROWS] = self.second(x)
+            products[start : start + self.rows] = self.second(x)
         return products.reshape(-1, second.width)
 
     def _pool(self, products: torch.Tensor, pieces: np.ndarray, bias: torch.Tensor) -> torch.Tensor:
-        starts = range(0, len(pieces), ROWS)
-        return torch.cat([self._sum(products, pieces[start : start + ROWS], bias) for start in starts])
+        starts = range(0, len(pieces), self.rows)
+        return torch.cat([self._sum(products, pieces[start : start + self.rows], bias) for start in starts])
 
     def _sum(self, table: torch.Tensor, pieces: np.ndarray, bias: torch.Tensor) -> torch.Tensor:
         """Columns (m, width): of table rows named by pieces (m, pooled, kernel) the sum over kernel, plus bias, through
@@ -135,8 +137,8 @@ class CharacterNet:
         window = at[..., None] + np.arange(kernel)  # (m, pooled, kernel)
         rows = np.where(window < reach[text][:, None, None], starts[text][:, None, None] + window, len(x) - 1)
         pieces = []
-        for start in range(0, len(rows), ROWS):
-            part = torch.from_numpy(rows[start : start + ROWS]).to(self.device)
+        for start in range(0, len(rows), self.rows):
+            part = torch.from_numpy(rows[start : start + self.rows]).to(self.device)
             y = x.index_select(0, part.reshape(-1)).reshape(-1, kernel * x.shape[1])
             y = torch.threshold_(self.third(y), self.weights.threshold, 0.0)
             pieces.append(y.reshape(len(part), pool.width, -1).amax(1) if pool.width > 1 else y)

@@ -7,7 +7,7 @@ from encoder_settings import settings
 from hypothesis import HealthCheck, given, strategies
 from hypothesis import settings as hypothesis_settings
 
-from pipeline.encoders import CharCnnRnnSettings, build, character_net, identity
+from pipeline.encoders import CharCnnRnnSettings, build, identity
 
 TEXTS = [
     "a man riding a wave on top of a surfboard.",
@@ -59,7 +59,7 @@ def test_a_vector_depends_on_its_text_alone(char_cnn_rnn_files, monkeypatch):
     alone = np.concatenate([encoder.encode([text]).vectors for text in texts])
     assert np.abs(alone - whole).max() <= 1e-6 * scale
     monkeypatch.setattr("pipeline.encoders.char_cnn_rnn.MOST_TEXTS", 5)
-    monkeypatch.setattr(character_net, "ROWS", 3)
+    monkeypatch.setattr(encoder.net, "rows", 3)
     monkeypatch.setattr(encoder.net, "texts", 2)
     assert np.abs(encoder.encode(texts + texts[:3]).vectors - np.concatenate([whole, whole[:3]])).max() <= 1e-6 * scale
 

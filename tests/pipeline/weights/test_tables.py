@@ -1,5 +1,6 @@
 """Skip-Thought's files: parameters, dictionary, and word vectors as Python 2 pickled them."""
 
+import contextlib
 import io
 import pickle
 import struct
@@ -95,10 +96,8 @@ def test_damage_anywhere_is_an_error_or_harmless(tmp_path):
         damaged[place] ^= 0xFF
         path = tmp_path / "utable.npy"
         path.write_bytes(damaged)
-        try:
+        with contextlib.suppress(WeightsError):
             tables.mapped(path, f"{place:064}"[::-1], tmp_path / "converted")
-        except WeightsError as error:
-            assert "\n" not in error.message
 
 
 def test_rows_of_unequal_length(tmp_path):

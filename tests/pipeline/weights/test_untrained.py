@@ -1,0 +1,138 @@
+"""Untrained weights: the published formats, the same bytes every time, and vectors that still say what a text said."""
+
+import hashlib
+import random
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.encoders import EncoderSettings, build
+from pipeline.texts import TextSettings, turn
+from pipeline.weights import WeightsError, reed, tables, theano, untrained
+from pipeline.weights.published import MARKER
+
+COLOURS = ["red", "green", "blue", "yellow", "purple", "orange"]
+SHAPES = ["circle", "square", "triangle"]
+PLACES = ["top left", "top right", "bottom left", "bottom right"]
+
+
+def sentences(seed, count):
+    """Captions and rounds in the manner of the sample world, with what each says."""
+    draw = random.Random(seed)
+    captions, rounds = [], []
+    for _ in range(count):
+        said = {"colour": draw.choice(COLOURS), "shape": draw.choice(SHAPES), "place": draw.choice(PLACES)}
+        thing = f"a {draw.choice(['small', 'large'])} {said['colour']} {said['shape']}"
+        form = draw.choice(("{0} at the {1} and one other object", "a picture of two objects with {0} at the {1}"))
+        captions.append((form.format(thing, said["place"]), said))
+        question = draw.choice(("what is at the {}", "what do you see at the {}")).format(said["place"])
+        rounds.append((question, draw.choice((thing, f"there is {thing}")), said))
+    return captions, rounds
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("untrained")
+    captions, rounds = sentences(0, 1200)
+    rows = [
+        {
+            "image_id": i,
+            "captions": [{"caption_id": i, "text": caption}],
+            "rounds": [{"question": question, "answer": answer}],
+            "visdial_caption": "A capital",
+        }
+        for i, ((caption, _), (question, answer, _)) in enumerate(zip(captions, rounds))
+    ]
+    pq.write_table(pa.Table.from_pylist(rows), folder / "train.parquet")
+    encoders = EncoderSettings(
+        weights=str(folder / "none"), untrained=str(folder / "out"), converted=str(folder / "converted")
+    )
+    settings = untrained.UntrainedSettings()
+    untrained.make(folder / "out", settings, [folder / "train.parquet"], TextSettings(), encoders)
+    return folder, encoders, captions, rounds
+
+
+def readout(vectors, labels):
+    """Share of held-out texts whose label a ridge regression reads from the vector as it is stored (float16)."""
+    names = sorted(set(labels))
+    targets = np.eye(len(names))[[names.index(label) for label in labels]]
+    x = vectors.astype(np.float16).astype(np.float64)
+    half = len(x) // 2
+    x = np.c_[(x - x[:half].mean(0)) / x[:half].std(0).mean(), np.ones(len(x))]
+    ridge = 1e-3 * half * np.eye(x.shape[1])
+    weights = np.linalg.solve(x[:half].T @ x[:half] + ridge, x[:half].T @ targets[:half])
+    return ((x[half:] @ weights).argmax(1) == targets[half:].argmax(1)).mean()
+
+
+def test_captions_say_what_they_said(world):
+    _, encoders, captions, _ = world
+    vectors = build("captions", encoders).encode([text for text, _ in captions]).vectors
+    for what in ("colour", "shape", "place"):
+        assert readout(vectors, [said[what] for _, said in captions]) >= 0.97, what
+
+
+def test_turns_say_what_they_said(world):
+    _, encoders, _, rounds = world
+    encoder = build("dialogue", encoders)
+    vectors = encoder.encode([turn(question, answer, TextSettings()) for question, answer, _ in rounds]).vectors
+    for what in ("colour", "shape", "place"):
+        assert readout(vectors, [said[what] for _, _, said in rounds]) >= 0.99, what
+    assert encoder.identity["trained"] is False
+
+
+def test_formats(world):
+    folder, *_ = world
+    out = folder / "out"
+    names = {path.name for path in out.iterdir()}
+    assert names >= {"uni_skip.npz", "bi_skip.npz", "utable.npy", "btable.npy", "dictionary.txt", MARKER, "README.txt"}
+    words, lines = theano.dictionary(out / "dictionary.txt")
+    assert {"UNK", "<eos>", "red", "triangle", "?", ".", "A", "a", "capital"} <= set(words)
+    elements = np.load(out / "utable.npy", allow_pickle=True, encoding="latin1")
+    assert {element.shape for element in elements} == {(1, 64), (64,)}
+    mapped = tables.mapped(out / "utable.npy", "1" * 64, folder / "again")
+    np.testing.assert_array_equal(np.stack([element.reshape(-1) for element in elements]), mapped)
+    assert len(mapped) == lines
+    _, says_untrained = theano.parameters(out / "bi_skip.npz", 2)
+    assert says_untrained
+    weights = reed.load(out / untrained.T7_NAME)
+    assert (weights.variant, weights.dim, weights.untrained) == ("gru18-mean-256", 256, True)
+    assert "Nobody trained them" in (out / "README.txt").read_text()
+
+
+def test_the_same_arguments_give_the_same_bytes(world):
+    folder, encoders, _, _ = world
+
+    def digest(out, **settings):
+        untrained.make(
+            folder / out, untrained.UntrainedSettings(**settings), [folder / "train.parquet"], TextSettings(), encoders
+        )
+        return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in (folder / out).iterdir()}
+
+    first = digest("one")
+    (folder / "one" / "stray").touch()
+    assert digest("one") == first == digest("two")
+    other = digest("two", seed=12)
+    assert all(other[name] != first[name] for name in ("uni_skip.npz", "btable.npy", untrained.T7_NAME))
+    assert set(digest("two", size="none")) == {"README.txt"}
+    with pytest.raises(WeightsError, match="no weights for Skip-Thought"):
+        build("dialogue", EncoderSettings(weights=str(folder / "none"), untrained=str(folder / "two")))
+
+
+def test_untrained_files_cannot_pass_for_others(world, tmp_path):
+    folder, *_ = world
+    for path in (folder / "out").iterdir():
+        if path.name != MARKER:
+            (tmp_path / path.name).write_bytes(path.read_bytes())
+    stolen = EncoderSettings(weights=str(tmp_path), untrained=None, converted=str(tmp_path / "converted"))
+    with pytest.raises(WeightsError, match="says of itself that it is untrained"):
+        build("captions", stolen)
+    with pytest.raises(WeightsError, match="the published file has"):
+        build("dialogue", stolen)
+
+
+def test_published_size():
+    weights = untrained.SIZES["published"]
+    assert (weights.words, weights.uni, weights.captions) == (620, 2400, 1024)
+    assert weights.convolutions == (384, 512, 512)
