@@ -6,6 +6,8 @@ from typing import Any, TypeVar
 
 import click
 
+from pipeline.imports.cli import import_stackgan
+from pipeline.weights.cli import weights_fetch, weights_status
 from store import params as parameters
 from store.errors import ParamsError
 
@@ -19,6 +21,10 @@ T = TypeVar("T")
 def main(context: click.Context, params_path: Path) -> None:
     """Prepare what the embedding and the training read: sample world, corpus, images, untrained weights."""
     context.obj = params_path
+
+
+for command in (weights_status, weights_fetch, import_stackgan):
+    main.add_command(command)
 
 
 def _raw(function: Any) -> Any:
