@@ -103,12 +103,20 @@ def _prepare(work: Path, plan: profiles.Profile, values: dict[str, Any]) -> None
         return
     _write_params(work / "params.yaml", values)
     for module, *arguments in plan.prepare:
+        arguments = [_expand(argument, plan) for argument in arguments]
         click.echo(f"{module} {' '.join(arguments)}")
         command = [sys.executable, "-c", f"from {module} import main; main()", *arguments]
         if subprocess.run(command, cwd=work, env=_environment()).returncode:
             raise ChatPainterError(f"{module} {' '.join(arguments)}: failed in {work}; see above")
     with replacing(done) as temporary:
         temporary.write_text(json.dumps({"key": key}) + "\n")
+
+
+def _expand(argument: str, plan: profiles.Profile) -> str:
+    expanded = os.path.expandvars(argument)
+    if "$" in expanded:
+        raise ChatPainterError(f"{plan.title}: set {expanded} in the environment (docs/metrics.md says to what)")
+    return expanded
 
 
 def _make_classifier(work: Path, values: dict[str, Any], device: str) -> None:

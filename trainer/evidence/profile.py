@@ -27,13 +27,16 @@ class Ablations:
 
 @dataclass(frozen=True)
 class Profile:
-    """One experiment. `overrides`, each arm and each change are laid over params.yaml, later ones over earlier."""
+    """One experiment. `overrides`, each arm and each change are laid over params.yaml, later ones over earlier.
+
+    Where `overrides` name a preset for `model` or `stage1`, that section of params.yaml does not count.
+    """
 
     title: str
     arms: dict[str, Any]
     seeds: tuple[int, ...]
     points: tuple[int, ...]  # pictures seen at which every run is evaluated; training ends at the last
-    prepare: tuple[tuple[str, ...], ...]  # module and arguments, run in the work folder
+    prepare: tuple[tuple[str, ...], ...]  # module and arguments ($NAMES are the environment's), run in the work folder
     compare: tuple[tuple[str, str], ...]  # pairs of arms to test against each other
     score: str  # the figure that the curves and tests are about
     overrides: dict[str, Any] = field(default_factory=dict)
@@ -82,7 +85,12 @@ def load(path: Path, base: Path) -> tuple[Profile, dict[str, Any]]:
     except yaml.YAMLError as error:
         raise ParamsError(f"{path}: not valid YAML ({error})".replace("\n", " ")) from None
     profile = params.build(Profile, values, str(path))
-    merged = merge(params.load(base), profile.overrides)
+    below = params.load(base)
+    for section in ("model", "stage1"):
+        # A recipe named by the profile is the whole recipe, whatever params.yaml was last used for.
+        if "preset" in (profile.overrides.get(section) or {}):
+            below.pop(section, None)
+    merged = merge(below, profile.overrides)
     # Everything else is relative to the work folder; the user's weights lie beside params.yaml.
     root = base.resolve().parent
     for section, key in (("encoders", "weights"), ("evaluate", "published")):
