@@ -27,6 +27,7 @@ class ModelConfig:
     lstm_hidden: int = 1024  # each way
     condition_activation: Literal["relu", "leaky_relu", "none"] = "relu"
     standardise: bool = False
+    refine: bool = False  # stage 2 adds to stage 1's enlarged picture, where StackGAN paints anew
 
     def __post_init__(self) -> None:
         for name in ("gf", "df", "residual_blocks", "condition_dim", "noise_dim", "lstm_hidden"):
@@ -77,7 +78,7 @@ class StageConfig:
     loss: Literal["bce", "hinge", "wgan"] = "bce"
     generator_loss: Literal["non-saturating", "saturating"] = "non-saturating"
     kl_weight: float = 2.0
-    d_condition: Literal["mu", "sample"] = "mu"
+    d_condition: Literal["mu", "sample", "learned"] = "mu"
     d_norm: Literal["batch", "spectral", "none"] = "batch"
     penalties: Penalties = field(default_factory=Penalties)
     auxiliary: Auxiliary = field(default_factory=Auxiliary)
@@ -138,6 +139,18 @@ _STACKGAN_STAGE = {
     "halve_every_epochs": 20,
 }
 
+_STABLE_MODEL = {"condition_activation": "none", "standardise": True}
+_STABLE_STAGE = {
+    "loss": "hinge",
+    "d_norm": "spectral",
+    "d_condition": "learned",
+    "kl_weight": 0.02,
+    "g_lr": 2e-4,
+    "d_lr": 4e-4,
+    "betas": [0.0, 0.9],
+    "halve_every_epochs": None,
+}
+
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     # The paper's numbers (section 4) are the defaults above; stage 2 differs in its batch.
     "paper": {"model": {}, "stage1": {}, "stage2": {"batch": 64}},
@@ -146,6 +159,31 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "model": {"dialogue": "none", "gf": 192, "df": 96, "residual_blocks": 2},
         "stage1": _STACKGAN_STAGE,
         "stage2": {**_STACKGAN_STAGE, "epochs": 100, "batch": 40, "stage1_batchnorm": "moving"},
+    },
+    # What learns on little data, found on the sample world (docs/training.md): the paper's sizes, another objective.
+    "stable": {"model": _STABLE_MODEL, "stage1": _STABLE_STAGE, "stage2": {**_STABLE_STAGE, "batch": 64}},
+    # The same for a laptop: minutes on two cores.
+    "tiny": {
+        "model": {
+            **_STABLE_MODEL,
+            "gf": 16,
+            "df": 16,
+            "residual_blocks": 1,
+            "condition_dim": 64,
+            "noise_dim": 16,
+            "lstm_hidden": 64,
+            "refine": True,
+        },
+        "stage1": {
+            **_STABLE_STAGE,
+            **{"epochs": None, "images": 64_000, "batch": 16, "flip": False, "ema_half_life": 2_000},
+            **{"log_every": 3_200, "grid_every": 16_000, "checkpoint_every": 16_000},
+        },
+        "stage2": {
+            **_STABLE_STAGE,
+            **{"epochs": None, "images": 3_200, "batch": 8, "flip": False, "ema_half_life": 500},
+            **{"log_every": 320, "grid_every": 1_600, "checkpoint_every": 1_600},
+        },
     },
 }
 

@@ -19,7 +19,7 @@ from trainer.networks.stage1 import Painted, Stage1Generator
 from trainer.networks.stage2 import Stage2Generator
 from trainer.networks.text import DialogueEncoder, Standardise, text_dim
 
-FORMAT = "chatpainter-generator"
+METADATA = "chatpainter-generator"  # one key only: safetensors writes several in any order
 
 
 class Generator(nn.Module):
@@ -39,7 +39,7 @@ class Generator(nn.Module):
         self.noise_dim, self.condition_dim, self.dialogue = model.noise_dim, model.condition_dim, model.dialogue
         self.stage = int(settings["stage"])
         caption_dim, dialogue_dim = int(settings["caption_dim"]), settings["dialogue_dim"]
-        width = text_dim(model.dialogue, caption_dim, dialogue_dim, model.lstm_hidden)
+        self.text_dim = width = text_dim(model.dialogue, caption_dim, dialogue_dim, model.lstm_hidden)
         self.standardise = nn.ModuleDict()
         if model.standardise:
             self.standardise["captions"] = Standardise(caption_dim)
@@ -108,7 +108,7 @@ class Generator(nn.Module):
             if not name.endswith("num_batches_tracked")
         }
         with replacing(path) as temporary:
-            save_file(tensors, temporary, {"format": FORMAT, "settings": json.dumps(self.settings, sort_keys=True)})
+            save_file(tensors, temporary, {METADATA: json.dumps(self.settings, sort_keys=True)})
 
     @classmethod
     def load(cls, path: str | Path, device: str | torch.device = "cpu") -> "Generator":
@@ -123,11 +123,12 @@ class Generator(nn.Module):
         try:
             with safe_open(path, "pt", device=str(device)) as file:
                 metadata = file.metadata() or {}
-                if metadata.get("format") != FORMAT:
+                if METADATA not in metadata:
                     raise ChatPainterError(f"{path}: not a ChatPainter generator (written by chatpainter-train)")
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            with torch.device("meta"):
-                generator = cls(json.loads(metadata["settings"]))
+            # Not on the meta device: drawing weights there makes torch import its compiler, 7 s before a first picture.
+            with torch.random.fork_rng(devices=[]):
+                generator = cls(json.loads(metadata[METADATA]))
             missing, unexpected = generator.load_state_dict(tensors, strict=False, assign=True)
             missing = [name for name in missing if not name.endswith("num_batches_tracked")]
             if missing or unexpected:

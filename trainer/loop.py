@@ -148,12 +148,12 @@ def _train(run: Run, ranks: distributed.Ranks, interrupts: Interrupts) -> bool:
             stopped = distributed.agree(interrupts.requested)
             last = images_seen >= stop_at or stopped
             if crossed(before, images_seen, training.log_every) or last:
-                refuse_nonfinite(step, checkpoints)
+                refuse_nonfinite(players, step, checkpoints, saving=False)
                 optimizers = players.g_optimizer, players.d_optimizer
                 lr_g, lr_d = (float(optimizer.param_groups[0]["lr"]) for optimizer in optimizers)
                 progress.tick(images_seen, ring.take_wait(), lr_g=lr_g, lr_d=lr_d, nonfinite=float(step.nonfinite))
             if crossed(before, images_seen, training.checkpoint_every) or last:
-                refuse_nonfinite(step, checkpoints)
+                refuse_nonfinite(players, step, checkpoints, saving=True)
                 if ranks.main:
                     checkpoints.save({"players": players.state_dict(), "images_seen": images_seen}, images_seen)
                     save_generator(run, players, images_seen)
@@ -162,6 +162,7 @@ def _train(run: Run, ranks: distributed.Ranks, interrupts: Interrupts) -> bool:
                 grid.paint(players.average, images_seen)
                 progress.skip()
     progress.close()
+    distributed.wait_for_all()  # what rank 0 wrote is there when any process leaves
     return not stopped
 
 
@@ -176,14 +177,21 @@ def build(run: Run, data: TrainingData, ranks: distributed.Ranks) -> tuple[Gener
     generator = Generator(
         settings(run.stage, run.model, data.caption_dim, data.dialogue_dim or None, stores=data.identity)
     )
-    kind = Stage1Discriminator if run.stage == 1 else Stage2Discriminator
-    discriminator = kind(run.model, training.d_norm, classes)
-    discriminator.apply(initialise)
+    discriminator = build_discriminator(generator, training, classes)
     if run.stage == 1:
         standardise(generator, data)
     else:
         adopt_stage1(generator, run, data)
     return generator, discriminator, labels
+
+
+def build_discriminator(generator: Generator, training: StageConfig, classes: int = 0) -> Discriminator:
+    """The opponent of `generator`, freshly initialised."""
+    kind = Stage1Discriminator if generator.stage == 1 else Stage2Discriminator
+    text = generator.text_dim if training.d_condition == "learned" else None
+    discriminator = kind(generator.model, training.d_norm, classes, text)
+    discriminator.apply(initialise)
+    return discriminator
 
 
 def standardise(generator: Generator, data: TrainingData) -> None:
@@ -228,8 +236,7 @@ def dry_run(run: Run) -> str:
     data = run.data(run.split)
     with torch.device("meta"):
         generator = Generator(settings(run.stage, run.model, data.caption_dim, data.dialogue_dim or None, stores={}))
-        kind = Stage1Discriminator if run.stage == 1 else Stage2Discriminator
-        discriminator = kind(run.model, run.training.d_norm)
+        discriminator = build_discriminator(generator, run.training)
     epoch_images = images_per_epoch(len(data), run.training.batch)
     own = count(generator.painter.parameters())
     sizes = {"generator": own}
@@ -345,15 +352,17 @@ def differences(before: Any, after: Any, where: str = "", ignore: tuple[str, ...
     return [] if before == after else [f"{where}: {before} → {after}"]
 
 
-def refuse_nonfinite(step: Step, checkpoints: Checkpoints) -> None:
-    """Stop when gradients have not been finite for a while, which no further training mends."""
-    if float(step.streak) >= PATIENCE:
-        last = checkpoints.latest()
-        remedy = f"the last good checkpoint is {last}" if last else "no checkpoint was written yet"
-        raise ChatPainterError(
-            f"the last {float(step.streak):.0f} gradients were not finite; {remedy}. Lower the learning rates, or set "
-            "precision: float32, and run again"
-        )
+def refuse_nonfinite(players: Players, step: Step, checkpoints: Checkpoints, saving: bool) -> None:
+    """Stop when gradients have not been finite for a while, and before a network that is not finite is saved."""
+    streak = float(step.streak)
+    if streak < PATIENCE and not (saving and streak and not players.finite()):
+        return
+    last = checkpoints.latest()
+    remedy = f"the last good checkpoint is {last}" if last else "no checkpoint was written yet"
+    raise ChatPainterError(
+        f"the last {streak:.0f} gradients were not finite; {remedy}. Lower the learning rates, or set "
+        "precision: float32, and run again"
+    )
 
 
 class Grid:

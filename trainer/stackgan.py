@@ -76,6 +76,7 @@ def write_generator(generator: Generator, path: str | Path) -> None:
     for unfit, what in (
         (model.dialogue != "none", f"dialogue: {model.dialogue}"),
         (model.standardise, "standardise: true"),
+        (model.refine and generator.stage == 2, "refine: true"),
         (model.condition_activation != "relu", f"condition_activation: {model.condition_activation}"),
     ):
         if unfit:

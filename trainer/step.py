@@ -89,6 +89,12 @@ class Players:
         floating = [name for name, value in ours.items() if value.is_floating_point()]
         torch._foreach_lerp_([ours[n] for n in floating], [theirs[n] for n in floating], 1 - beta)
 
+    def finite(self) -> bool:
+        """Whether every weight and statistic is a number; waits for the device."""
+        modules = (self.generator, self.discriminator, self.average)
+        values = [value for module in modules for value in module.state_dict().values() if value.is_floating_point()]
+        return bool(torch.stack([value.isfinite().all() for value in values]).all())
+
     def state_dict(self) -> dict:
         return {name: getattr(self, name).state_dict() for name in self._parts}
 
@@ -135,19 +141,21 @@ class Step:
 
         # One forward of the generator serves both steps. With several parts only one graph is kept at a time, so
         # each part is painted again for the generator's step, with the same draws and unmoved BatchNorm statistics.
-        kept: Painted | None = None
+        alone = len(parts) == 1
         for part, draw in zip(parts, draws):
-            with torch.set_grad_enabled(len(parts) == 1):
-                kept = self.paint(part, draw)
-            self.discriminate(part, draw, kept)
+            text = self.encode(part)
+            with torch.set_grad_enabled(alone):
+                painted = self.paint(text, draw)
+            self.discriminate(part, draw, text, painted, keep_text=alone)
         self.update(players.d_optimizer, players.d_parameters, "d")
 
         players.discriminator.requires_grad_(False)
         for part, draw in zip(parts, draws):
-            if len(parts) > 1:
+            if not alone:
                 with unmoved_statistics(players.generator):
-                    kept = self.paint(part, draw)
-            self.convince(part, draw, cast(Painted, kept))
+                    text = self.encode(part)
+                    painted = self.paint(text, draw)
+            self.convince(part, draw, text, painted)
         self.update(players.g_optimizer, players.g_parameters, "g")
         players.discriminator.requires_grad_(True)
         players.update_average(images_seen + training.batch)
@@ -166,25 +174,35 @@ class Step:
         enabled = self.training.precision == "bfloat16"
         return torch.autocast(self.players.device.type, torch.bfloat16, enabled=enabled)
 
-    def paint(self, part: Batch, draw: Draws) -> Painted:
+    def encode(self, part: Batch) -> Tensor:
+        with self.autocast():
+            return self.players.generator.encode_text(part.captions, part.dialogues, part.rounds)
+
+    def paint(self, text: Tensor, draw: Draws) -> Painted:
         generator = self.players.generator
         with self.autocast():
-            text = generator.encode_text(part.captions, part.dialogues, part.rounds)
             if generator.stage == 1:
                 return cast(Painted, generator.stage1(text, draw.noise, draw.epsilon))
             through = self.training.finetune_stage1 > 0
             return cast(Painted, generator.stage2(text, draw.noise, draw.epsilon, draw.epsilon1, through))
 
-    def condition(self, painted: Painted) -> Tensor:
-        """What the discriminator is told: the mean (StackGAN's code) or the sample (paper 4.1), never with gradient."""
+    def condition(self, text: Tensor, painted: Painted) -> Tensor:
+        """What the discriminator is told of the text, (B, c).
+
+        The generator's mean (StackGAN's code) or its sample (paper 4.1), both without gradient; or what the
+        discriminator's own layer makes of the text, with gradient.
+        """
+        embed = self.players.discriminator.embed_text
+        if embed is not None:
+            return cast(Tensor, embed(text))
         return (painted.mu if self.training.d_condition == "mu" else painted.condition).detach()
 
-    def discriminate(self, part: Batch, draw: Draws, painted: Painted) -> None:
+    def discriminate(self, part: Batch, draw: Draws, text: Tensor, painted: Painted, keep_text: bool = True) -> None:
         """Gradients of the discriminator's loss on one part."""
         training, discriminator = self.training, self.players.discriminator
-        condition = self.condition(painted)
         wrong, found = wrong_rows(part.image_ids)
         with self.autocast():
+            condition = self.condition(text, painted)
             real = discriminator(self.seen(draw.pictures, draw))
             fake = discriminator(self.seen(painted.picture.detach(), draw))
             r = discriminator.get_cond_logits(real, condition)
@@ -200,15 +218,16 @@ class Step:
             loss = loss + training.auxiliary.weight * self.recognise(real, part)
         if training.penalties and self.iteration % training.penalties.every == 0:
             loss = loss + training.penalties.every * self.penalty(draw, painted, condition)
-        (loss / training.accumulate).backward()
+        # The generator's step still needs the text's graph.
+        (loss / training.accumulate).backward(retain_graph=keep_text and condition.requires_grad)
         self.report({"d_loss": loss, "d_real": r, "d_wrong": w, "d_fake": f})
 
-    def convince(self, part: Batch, draw: Draws, painted: Painted) -> None:
+    def convince(self, part: Batch, draw: Draws, text: Tensor, painted: Painted) -> None:
         """Gradients of the generator's loss on one part; the discriminator takes none."""
         training, discriminator = self.training, self.players.discriminator
         with self.autocast():
             features = discriminator(self.seen(painted.picture, draw))
-            logits = discriminator.get_cond_logits(features, self.condition(painted))
+            logits = discriminator.get_cond_logits(features, self.condition(text.detach(), painted))
             saturating = training.generator_loss == "saturating"
             loss = losses.generator(logits, training.loss, saturating)
             if discriminator.get_uncond_logits is not None:

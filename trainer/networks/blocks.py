@@ -111,7 +111,8 @@ class Logits(nn.Module):
         hidden = self.outlogits[:-1](features)
         # The logit itself in float32: a bfloat16 has 8 bits, and the losses compare logits with 1 and with each other.
         with torch.autocast(features.device.type, enabled=False):
-            return cast(Tensor, self.outlogits[-1](hidden.float())).flatten()
+            last = cast(nn.Conv2d, self.outlogits[-1])
+            return cast(Tensor, last(hidden.to(cast(Tensor, last.bias).dtype))).flatten()
 
 
 def initialise(module: nn.Module) -> None:

@@ -43,13 +43,13 @@ class Stage1Generator(nn.Module):
         condition = sample(mu, logvar, epsilon)
         x = self.fc(torch.cat([noise, condition], 1)).view(-1, self.channels, 4, 4)
         x = self.upsample4(self.upsample3(self.upsample2(self.upsample1(x))))
-        return Painted(self.img(x).float(), condition, mu, logvar)
+        return Painted(self.img(x).to(mu.dtype), condition, mu, logvar)
 
 
 class Stage1Discriminator(nn.Module):
     """pictures (B, 3, 64, 64) → features (B, 8 df, 4, 4); logits from features and condition by `get_cond_logits`."""
 
-    def __init__(self, model: ModelConfig, norm: Norm, classes: int = 0):
+    def __init__(self, model: ModelConfig, norm: Norm, classes: int = 0, text_dim: int | None = None):
         super().__init__()
         df = model.df
         self.encode_img = nn.Sequential(
@@ -61,6 +61,7 @@ class Stage1Discriminator(nn.Module):
         self.get_cond_logits = Logits(df, model.condition_dim, norm)
         self.get_uncond_logits: Logits | None = None
         self.classify = nn.Conv2d(8 * df, classes, 4) if classes else None
+        self.embed_text = nn.Linear(text_dim, model.condition_dim) if text_dim else None
 
     def forward(self, pictures: Tensor) -> Tensor:
         return cast(Tensor, self.encode_img(pictures))

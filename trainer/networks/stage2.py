@@ -3,6 +3,7 @@
 from typing import cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from trainer.config import ModelConfig
@@ -17,6 +18,7 @@ class Stage2Generator(nn.Module):
     def __init__(self, model: ModelConfig, text_dim: int):
         super().__init__()
         gf = model.gf
+        self.refine = model.refine
         self.STAGE1_G = Stage1Generator(model, text_dim)
         self.ca_net = ConditioningAugmentation(text_dim, model.condition_dim, model.condition_activation)
         self.encoder = nn.Sequential(
@@ -59,13 +61,18 @@ class Stage2Generator(nn.Module):
         tiled = condition[:, :, None, None].expand(-1, -1, *encoded.shape[2:]).to(encoded.dtype)
         x = self.residual(self.hr_joint(torch.cat([encoded, tiled], 1)))
         x = self.upsample4(self.upsample3(self.upsample2(self.upsample1(x))))
-        return Painted(self.img(x).float(), condition, mu, logvar, stage1)
+        convolution, tanh = self.img
+        x = convolution(x).to(mu.dtype)
+        if self.refine:
+            enlarged = F.interpolate(stage1.to(mu.dtype), scale_factor=4, mode="bilinear", align_corners=False)
+            x = x + enlarged.clamp(-0.99, 0.99).atanh()
+        return Painted(tanh(x), condition, mu, logvar, stage1)
 
 
 class Stage2Discriminator(nn.Module):
     """pictures (B, 3, 256, 256) → features (B, 8 df, 4, 4); logits with and without the condition."""
 
-    def __init__(self, model: ModelConfig, norm: Norm, classes: int = 0):
+    def __init__(self, model: ModelConfig, norm: Norm, classes: int = 0, text_dim: int | None = None):
         super().__init__()
         df = model.df
         self.encode_img = nn.Sequential(
@@ -81,6 +88,7 @@ class Stage2Discriminator(nn.Module):
         self.get_cond_logits = Logits(df, model.condition_dim, norm)
         self.get_uncond_logits: Logits | None = Logits(df, None, norm)
         self.classify = nn.Conv2d(8 * df, classes, 4) if classes else None
+        self.embed_text = nn.Linear(text_dim, model.condition_dim) if text_dim else None
 
     def forward(self, pictures: Tensor) -> Tensor:
         return cast(Tensor, self.encode_img(pictures))

@@ -64,7 +64,7 @@ class ConditioningAugmentation(nn.Module):
 
     def forward(self, text: Tensor) -> tuple[Tensor, Tensor]:
         with torch.autocast(text.device.type, enabled=False):
-            mu, logvar = self.activation(self.fc(text.float())).chunk(2, 1)
+            mu, logvar = self.activation(self.fc(text.to(self.fc.weight.dtype))).chunk(2, 1)
         return mu, logvar
 
 

@@ -1,0 +1,350 @@
+"""One training iteration: ours beside a plain eager float32 step written as StackGAN-Pytorch's trainer does it.
+
+    python -m benchmarks.train_step                                   # CPU: tiny and paper stage 1
+    python -m benchmarks.train_step --device cuda --case paper:1:384 --case paper:2:64 --feed
+
+Same sizes, same text (a caption and ten turns through a BiLSTM), one run; contestants take turns and the table holds
+medians. The plain step is handed finished float pictures, ours crops, flips and normalises stored uint8 ones itself.
+The floor is the time that the plain step's multiplications would take at the rate of a large matrix product here,
+in the precision of the contestant. `--feed` trains ours from real stores through the ring and says how long it waited.
+"""
+
+import gc
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+import torch
+
+from benchmarks import plain_stackgan as plain
+from benchmarks.feed import machine
+from trainer.batches import Batch, BatchRing, TrainingData
+from trainer.config import ModelConfig, StageConfig, section
+from trainer.generator import Generator, settings
+from trainer.loop import STORED_SIZE, build_discriminator, precision
+from trainer.networks.blocks import initialise
+from trainer.progress import Statistics
+from trainer.step import Players, Step
+
+CAPTION_DIM, TURN_DIM, ROUNDS = 1024, 4800, 10
+TRAIN_IMAGES, EPOCHS = 82_783, 800  # COCO 2014 train, the paper's duration
+
+
+class Case:
+    """Sizes of one comparison, `preset:stage:batch`, and the same random inputs for every contestant."""
+
+    def __init__(self, text: str, device: torch.device, dialogue: str):
+        preset, stage, batch = text.split(":")
+        self.name, self.stage, self.batch, self.device = text, int(stage), int(batch), device
+        values = {"model": {"preset": preset, "dialogue": dialogue}, f"stage{stage}": {"preset": preset}}
+        model = section(values, "model", ModelConfig)
+        # The plain step knows only StackGAN's objective, so ours is held to it too.
+        self.model = replace(model, condition_activation="relu", standardise=False)
+        self.training = StageConfig(batch=self.batch)
+        small = preset == "tiny"
+        self.caption_dim, self.turn_dim = (256, 256) if small else (CAPTION_DIM, TURN_DIM)
+        random = torch.Generator().manual_seed(0)
+        side = STORED_SIZE[self.stage]
+        recurrent = dialogue == "recurrent"
+        self.inputs = Batch(
+            images=torch.randint(0, 256, (self.batch, side, side, 3), dtype=torch.uint8, generator=random).to(device),
+            captions=torch.randn(self.batch, self.caption_dim, generator=random).half().to(device),
+            dialogues=torch.randn(self.batch, ROUNDS, self.turn_dim, generator=random).half().to(device)
+            if recurrent
+            else None,
+            rounds=torch.full((self.batch,), ROUNDS) if recurrent else None,
+            image_ids=torch.arange(self.batch, device=device),
+        )
+
+    @property
+    def text_dim(self) -> int:
+        return self.caption_dim + (2 * self.model.lstm_hidden if self.model.dialogue == "recurrent" else 0)
+
+
+def plain_step(case: Case) -> Callable[[], None]:
+    model, device = case.model, case.device
+    torch.manual_seed(0)
+    if case.stage == 1:
+        netg: torch.nn.Module = plain.PlainStage1G(model.gf, case.text_dim, model.condition_dim, model.noise_dim)
+        netd: torch.nn.Module = plain.PlainStage1D(model.df, model.condition_dim)
+    else:
+        netg = plain.PlainStage2G(model.gf, case.text_dim, model.condition_dim, model.noise_dim, model.residual_blocks)
+        netd = plain.PlainStage2D(model.df, model.condition_dim)
+    netg.apply(initialise).to(device)
+    netd.apply(initialise).to(device)
+    dialogue = (
+        plain.PlainDialogue(case.turn_dim, model.lstm_hidden).to(device) if case.inputs.rounds is not None else None
+    )
+    trained = [p for p in netg.parameters() if p.requires_grad]
+    if dialogue is not None:
+        # Stage 2 keeps the RNN of stage 1 fixed.
+        dialogue.requires_grad_(case.stage == 1)
+        trained += [p for p in dialogue.parameters() if p.requires_grad]
+    g_optimizer = torch.optim.Adam(trained, lr=2e-4, betas=(0.5, 0.999))
+    d_optimizer = torch.optim.Adam(netd.parameters(), lr=2e-4, betas=(0.5, 0.999))
+    size = 64 if case.stage == 1 else 256
+    real = case.inputs.images[:, :size, :size].permute(0, 3, 1, 2).float().div(127.5).sub(1).contiguous()
+    captions = case.inputs.captions.float()
+    turns = None if case.inputs.dialogues is None else case.inputs.dialogues.float()
+
+    def once() -> None:
+        plain.step(
+            netg,
+            netd,
+            dialogue,
+            g_optimizer,
+            d_optimizer,
+            real,
+            captions,
+            turns,
+            case.inputs.rounds,
+            model.noise_dim,
+            model.condition_dim,
+        )
+
+    return once
+
+
+def our_players(case: Case, training: StageConfig) -> Players:
+    precision(training)
+    torch.manual_seed(0)
+    recurrent = case.inputs.dialogues is not None
+    generator = Generator(settings(case.stage, case.model, case.caption_dim, case.turn_dim if recurrent else None))
+    return Players(generator, build_discriminator(generator, training), training, case.device)
+
+
+def our_step(case: Case, **switches: Any) -> Callable[[], None]:
+    training = replace(case.training, **switches)
+    step = Step(our_players(case, training), Statistics(case.device).report)
+    count = 0
+
+    def once() -> None:
+        nonlocal count
+        step(case.inputs, count * case.batch, 0)
+        count += 1
+
+    return once
+
+
+def wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+
+
+def timed(once: Callable[[], object], device: torch.device, seconds: float, most: int = 10_000) -> float:
+    """Seconds an iteration."""
+    wait(device)
+    began, count = time.perf_counter(), 0
+    while count < most and (not count or time.perf_counter() - began < seconds):
+        once()
+        count += 1
+        if device.type == "cuda" and count % 8 == 0:
+            wait(device)  # or the queue runs away from the clock
+    wait(device)
+    return (time.perf_counter() - began) / count
+
+
+def flops(once: Callable[[], None]) -> float:
+    from torch.utils.flop_counter import FlopCounterMode
+
+    counter = FlopCounterMode(display=False)
+    with counter:
+        once()
+    return float(counter.get_total_flops())
+
+
+def matmul_rate(device: torch.device, dtype: torch.dtype) -> float:
+    """FLOP/s of a large matrix product."""
+    n = 8192 if device.type == "cuda" else 1536
+    a, b = (torch.randn(n, n, device=device, dtype=dtype) for _ in range(2))
+    for _ in range(3):
+        a @ b
+    return 2 * n**3 / timed(lambda: a @ b, device, 1.0)
+
+
+def measure(case: Case, names: list[str], rounds: int, seconds: float) -> dict[str, Any]:
+    device = case.device
+    makers: dict[str, Callable[[], Callable[[], None]]] = {
+        "plain": lambda: plain_step(case),
+        "ours, float32": lambda: our_step(case),
+        "ours, tf32": lambda: our_step(case, precision="tf32"),
+        "ours, bfloat16": lambda: our_step(case, precision="bfloat16"),
+        "ours, bfloat16, compiled": lambda: our_step(case, precision="bfloat16", compile=True),
+    }
+    precision(case.training)
+    work = flops(plain_step(case))
+    steps: dict[str, Callable[[], None]] = {}
+    memory: dict[str, float] = {}
+    times: dict[str, list[float]] = {name: [] for name in names}
+    for name in names:
+        if device.type == "cuda":
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats()
+            before = torch.cuda.memory_allocated()
+        steps[name] = makers[name]()
+        precision(replace(case.training, precision=_precision(name)))
+        for _ in range(3):
+            steps[name]()
+        wait(device)
+        if device.type == "cuda":
+            memory[name] = (torch.cuda.max_memory_allocated() - before) / 2**30
+    for _ in range(rounds):
+        for name in names:
+            precision(replace(case.training, precision=_precision(name)))
+            times[name].append(timed(steps[name], device, seconds / rounds / len(names)))
+    rates = {}
+    for kind in {_precision(name) for name in names}:
+        precision(replace(case.training, precision=kind))
+        rates[kind] = matmul_rate(device, torch.bfloat16 if kind == "bfloat16" else torch.float32)
+    result: dict[str, Any] = {"case": case.name, "gflop_per_image": work / case.batch / 1e9, "contestants": {}}
+    base = statistics.median(times["plain"]) if "plain" in times else None
+    for name in names:
+        median = statistics.median(times[name])
+        result["contestants"][name] = {
+            "ms": 1000 * median,
+            "all_ms": [1000 * t for t in times[name]],
+            "img_per_s": case.batch / median,
+            "times_plain": base / median if base else None,
+            "gib": memory.get(name),
+            "share_of_floor": work / rates[_precision(name)] / median,
+            "days_for_800_epochs": TRAIN_IMAGES * EPOCHS * median / case.batch / 86400,
+        }
+    return result
+
+
+def _precision(name: str) -> Any:
+    return name.split(", ")[1] if ", " in name else "float32"
+
+
+def fed(case: Case, seconds: float, switches: dict[str, Any], threads: int) -> dict[str, float]:
+    """Train ours from stores through the ring: pictures a second and the share of the time spent waiting."""
+    with tempfile.TemporaryDirectory(prefix="chatpainter-step-") as name:
+        folder = Path(name)
+        images = max(2 * case.batch, 2048 if case.stage == 1 else 512)
+        _make_stores(folder, images, STORED_SIZE[case.stage], case)
+        data = TrainingData(folder, folder / "images", case.model.dialogue)
+        training = replace(case.training, **switches)
+        step = Step(our_players(case, training), Statistics(case.device).report)
+        seen = 0
+        with BatchRing(data, case.batch, seed=0, device=case.device, threads=threads) as ring:
+
+            def once() -> None:
+                nonlocal seen
+                step(next(ring), seen, 0)
+                seen += case.batch
+
+            for _ in range(5):
+                once()
+            wait(case.device)
+            ring.take_wait()
+            began, first = time.perf_counter(), seen
+            timed(once, case.device, seconds)
+            lasted = time.perf_counter() - began
+            return {"img_per_s": (seen - first) / lasted, "share_waiting": ring.take_wait() / lasted}
+
+
+def _make_stores(folder: Path, images: int, side: int, case: Case) -> None:
+    import numpy as np
+    import pyarrow
+
+    from store import StoreWriter
+
+    random = np.random.default_rng(0)
+    ids = np.arange(images)
+
+    def write(name: str, array: Any, index: dict[str, Any]) -> None:
+        kind, dataset = (name, "vectors") if array.dtype == np.float16 else ("images", "images")
+        with StoreWriter(
+            folder / name, kind=kind, split="bench", shape=array.shape[1:], dtype=array.dtype.name, dataset=dataset,
+            made_from={},
+        ) as writer:  # fmt: skip
+            writer.plan([(0, len(array), "0")])
+            writer.write_shard(0, array)
+            writer.commit(pyarrow.table(index))
+
+    def vectors(rows: int, dim: int) -> Any:
+        return random.standard_normal((rows, dim), dtype=np.float32).astype(np.float16)
+
+    write("captions", vectors(images, case.caption_dim), {"row": ids, "image_id": ids})
+    if case.model.dialogue == "recurrent":
+        rounds = np.full(images, ROUNDS)
+        index = {"row": ids * ROUNDS, "image_id": ids, "rounds": rounds}
+        write("turns", vectors(images * ROUNDS, case.turn_dim), index)
+    write("images", random.integers(0, 256, (images, side, side, 3), dtype=np.uint8), {"row": ids, "image_id": ids})
+
+
+@click.command()
+@click.option("--device", default="cpu", show_default=True, help="cpu or cuda.")
+@click.option(
+    "--case",
+    "cases",
+    multiple=True,
+    metavar="PRESET:STAGE:BATCH",
+    help="Repeatable.  [default: tiny:1:64 and paper:1:16; cuda: paper:1:384 and paper:2:64]",
+)
+@click.option("--dialogue", type=click.Choice(["none", "recurrent"]), default="recurrent", show_default=True)
+@click.option(
+    "--contestant", "names", multiple=True, help="Repeatable.  [default: plain and ours in float32; cuda: all]"
+)
+@click.option("--rounds", default=5, show_default=True, help="Turns that each contestant gets; the median counts.")
+@click.option("--seconds", default=60.0, show_default=True, help="Time to measure a case, over all contestants.")
+@click.option("--threads", default=2, show_default=True, help="Threads that gather batches, with --feed.")
+@click.option("--feed", is_flag=True, help="Also train ours from stores and say how long it waited for data.")
+@click.option("--out", type=click.Path(path_type=Path), default=Path(__file__).parent / "results" / "train_step.json",
+              show_default=True)  # fmt: skip
+def main(
+    device: str,
+    cases: tuple[str, ...],
+    dialogue: str,
+    names: tuple[str, ...],
+    rounds: int,
+    seconds: float,
+    threads: int,
+    feed: bool,
+    out: Path,
+) -> None:
+    """Measure one training iteration; see the module's first lines."""
+    place = torch.device(device)
+    on_gpu = place.type == "cuda"
+    cases = cases or (("paper:1:384", "paper:2:64") if on_gpu else ("tiny:1:64", "paper:1:16"))
+    some = ["plain", "ours, float32"]
+    every = [*some, "ours, tf32", "ours, bfloat16", "ours, bfloat16, compiled"]
+    chosen = list(names) or (every if on_gpu else some)
+    results = []
+    for text in cases:
+        case = Case(text, place, dialogue)
+        result = measure(case, chosen, rounds, seconds)
+        print(f"{text}, dialogue {dialogue}, {result['gflop_per_image']:.1f} GFLOP an image and iteration")
+        for name, row in result["contestants"].items():
+            gib = f"{row['gib']:6.1f} GiB" if row["gib"] is not None else ""
+            times = f"{row['times_plain']:5.2f} x plain" if row["times_plain"] else ""
+            print(
+                f"  {name:26} {row['ms']:9.1f} ms {row['img_per_s']:9.1f} img/s {times} {gib}"
+                f"  {row['share_of_floor']:.0%} of the floor  {row['days_for_800_epochs']:.2f} days for 800 epochs",
+                flush=True,
+            )
+        gc.collect()
+        if feed:
+            best = max((n for n in chosen if n != "plain"), key=lambda n: result["contestants"][n]["img_per_s"])
+            switches = {"precision": _precision(best), "compile": best.endswith("compiled")}
+            result["fed"] = {"contestant": best, **fed(case, seconds / 3, switches, threads)}
+            print(
+                f"  {best}, from stores: {result['fed']['img_per_s']:.1f} img/s,"
+                f" {result['fed']['share_waiting']:.1%} of the time spent waiting for data",
+                flush=True,
+            )
+        results.append(result)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    bars = {"cpu times_plain": 1.4, "cuda times_plain": 3.0, "cuda share_waiting": 0.05}
+    record = {"machine": machine(device), "dialogue": dialogue, "bars": bars, "cases": results}
+    out.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

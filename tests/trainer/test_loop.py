@@ -1,0 +1,222 @@
+"""Whole runs on small stores: what they leave, what they refuse, what they say is wrong (continuing: test_resume)."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from store.errors import ChatPainterError, StoreError
+from trainer import loop
+from trainer.config import Auxiliary, ModelConfig, StageConfig
+from trainer.generator import Generator
+from trainer.loop import Run, train
+from trainer.step import Step
+
+MODEL = ModelConfig(gf=4, df=2, residual_blocks=1, condition_dim=4, noise_dim=3, lstm_hidden=3, standardise=True)
+TRAINING = StageConfig(
+    batch=4, epochs=None, images=32, halve_every_epochs=1, ema_half_life=8, log_every=8, grid_every=16,
+    checkpoint_every=16, keep=2,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def stores(tmp_path_factory: pytest.TempPathFactory, make_stores: Any) -> Path:
+    folder = tmp_path_factory.mktemp("stores")
+    make_stores(folder, images=18, sizes=(76, 304))
+    make_stores(folder, "val", images=6, first_id=9000, sizes=(76, 304), seed=1)
+    return folder
+
+
+def run_of(stores: Path, folder: Path, stage: int = 1, **switches: Any) -> Run:
+    about = {
+        name: switches.pop(name) for name in ("stop_at", "fork", "stage1", "held_out", "model") if name in switches
+    }
+    defaults: dict[str, Any] = {"model": MODEL, "held_out": None}
+    return Run(
+        stage=stage,
+        training=replace(TRAINING, **switches),
+        folder=folder,
+        embeddings=stores / "embeddings",
+        images=stores / "images",
+        split="train",
+        device="cpu",
+        **(defaults | about),
+    )
+
+
+@pytest.fixture(scope="module")
+def stage1(stores: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "stage1"
+    train(run_of(stores, folder, held_out="val"))
+    return folder
+
+
+def last_state(folder: Path) -> dict[str, Any]:
+    path = max((folder / "checkpoints").glob("*.pt"))
+    return torch.load(path, weights_only=True)
+
+
+def assert_same(a: Any, b: Any, where: str = "") -> None:
+    assert type(a) is type(b), where
+    if isinstance(a, torch.Tensor):
+        assert torch.equal(a, b), where
+    elif isinstance(a, dict):
+        assert a.keys() == b.keys(), where
+        for key in a:
+            assert_same(a[key], b[key], f"{where}.{key}")
+    elif isinstance(a, list):
+        assert len(a) == len(b)
+        for number, (x, y) in enumerate(zip(a, b)):
+            assert_same(x, y, f"{where}[{number}]")
+    else:
+        assert a == b, where
+
+
+def figures(folder: Path) -> list[dict[str, float]]:
+    timed = ("seconds", "sec_per_kimg", "img_per_s", "data_wait", "cpu_gib")
+    lines = (folder / "log.jsonl").read_text().splitlines()
+    return [{k: v for k, v in json.loads(line).items() if k not in timed} for line in lines]
+
+
+def test_what_a_run_leaves(stage1: Path) -> None:
+    assert sorted(p.name for p in stage1.iterdir()) == [
+        "checkpoints", "config.json", "curves.csv", "generator.safetensors", "grids", "log.jsonl",
+    ]  # fmt: skip
+    assert [p.name for p in sorted((stage1 / "grids").iterdir())] == [
+        "images-000000000016.png",
+        "images-000000000032.png",
+    ]
+    log = figures(stage1)
+    assert [record["images"] for record in log] == [8, 16, 24, 32]
+    health = {"d_real", "d_wrong", "d_fake", "d_loss", "g_loss", "kl", "mu_spread", "mu_spread.std", "mu_active"}
+    assert health | {"d_grad_norm", "g_grad_norm", "lr_g", "lr_d", "nonfinite", "epoch"} <= set(log[0])
+    # 18 images make epochs of 16; the rate halves with each.
+    assert [record["lr_g"] for record in log] == [2e-4, 2e-4, 1e-4, 1e-4]
+    generator = Generator.load(stage1 / "generator.safetensors")
+    assert generator.settings["images_seen"] == 32
+    assert generator.settings["training"]["batch"] == 4
+    assert set(generator.settings["stores"]) == {"captions", "turns"}
+    state = last_state(stage1)
+    assert_same(
+        {k: v for k, v in generator.state_dict().items() if "num_batches" not in k},
+        {k: v for k, v in state["players"]["average"].items() if "num_batches" not in k},
+    )
+
+
+def test_statistics_for_standardising_are_the_stores(stage1: Path, stores: Path) -> None:
+    from store import Store
+
+    generator = Generator.load(stage1 / "generator.safetensors")
+    turns = Store(stores / "embeddings" / "train" / "turns")
+    rows = turns.slice(0, len(turns)).astype(np.float64)
+    got: Any = generator.standardise["dialogues"]
+    np.testing.assert_allclose(got.mean.double().numpy(), rows.mean(0), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(1 / got.scale.double().numpy(), rows.std(0), rtol=1e-4, atol=1e-4)
+
+
+def test_changed_configuration_is_refused_and_forked(tmp_path: Path, stores: Path) -> None:
+    folder = tmp_path / "run"
+    train(run_of(stores, folder, stop_at=8))
+    with pytest.raises(ChatPainterError, match=r"stage1\.g_lr: 0\.0002 → 0\.001.*--fork"):
+        train(run_of(stores, folder, g_lr=1e-3))
+    with pytest.raises(ChatPainterError, match=r"model\.gf: 4 → 8"):
+        train(run_of(stores, folder, model=replace(MODEL, gf=8)))
+    # How long, and how often to write, may change.
+    assert train(run_of(stores, folder, images=12, log_every=2, keep=1))
+    assert last_state(folder)["images_seen"] == 12
+    assert train(run_of(stores, folder, g_lr=1e-3, images=16, fork=True))
+    assert json.loads((folder / "config.json").read_text())["stage1"]["g_lr"] == 1e-3
+    state = last_state(folder)
+    assert state["images_seen"] == 16
+
+
+def test_gradients_that_stay_infinite_stop_the_run(
+    tmp_path: Path, stores: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "run"
+    train(run_of(stores, folder, stop_at=16))
+    kept = {p.name for p in (folder / "checkpoints").iterdir()}
+    draw = Step.draw
+    monkeypatch.setattr(Step, "draw", lambda *a: draw(*a)._replace(noise=torch.full((4, 3), torch.nan)))
+    with pytest.raises(ChatPainterError, match=r"gradients were not finite; the last good.*images-000000000016\.pt"):
+        train(run_of(stores, folder, images=400))
+    assert {p.name for p in (folder / "checkpoints").iterdir()} == kept
+
+
+def test_out_of_memory_names_the_settings(tmp_path: Path, stores: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(Step, "__call__", fail)
+    with pytest.raises(ChatPainterError, match=r"raise stage1\.accumulate.*lower stage1\.batch"):
+        train(run_of(stores, tmp_path / "run"))
+
+
+def test_inputs_that_do_not_fit(tmp_path: Path, stores: Path, stage1: Path, make_stores: Any) -> None:
+    with pytest.raises(ChatPainterError, match=r"stage1\.batch is 64, but there are 18 images.*lower the batch"):
+        train(run_of(stores, tmp_path / "a", batch=64))
+    with pytest.raises(StoreError, match="nowhere"):
+        train(replace(run_of(stores, tmp_path / "a"), split="nowhere"))
+    with pytest.raises(ChatPainterError, match="no such generator"):
+        train(run_of(stores, tmp_path / "a", 2, stage1=tmp_path / "none"))
+    with pytest.raises(ChatPainterError, match=r"another model \(gf: 4 → 8\)"):
+        train(run_of(stores, tmp_path / "a", 2, stage1=stage1, model=replace(MODEL, gf=8)))
+    other = tmp_path / "other"
+    make_stores(other, images=6, sizes=(304,), identity="two")
+    with pytest.raises(StoreError, match=r"other encoders.*generator\.safetensors"):
+        train(run_of(other, tmp_path / "a", 2, stage1=stage1))
+    train(run_of(stores, tmp_path / "two", 2, stage1=stage1, batch=2, stop_at=2))
+    with pytest.raises(ChatPainterError, match="holds stage 2"):
+        train(run_of(stores, tmp_path / "a", 2, stage1=tmp_path / "two"))
+    assert not (tmp_path / "a" / "checkpoints").exists()
+
+
+def test_stage2_takes_stage1_with_its_dialogue_encoder(tmp_path: Path, stores: Path, stage1: Path) -> None:
+    first = Generator.load(stage1 / "generator.safetensors").state_dict()
+    train(run_of(stores, tmp_path / "run", 2, stage1=stage1, batch=2, images=4, held_out="val"))
+    second = Generator.load(tmp_path / "run" / "generator.safetensors")
+    state = second.state_dict()
+    for name, value in first.items():
+        if "num_batches" not in name:
+            assert torch.equal(state[name.replace("stage1.", "stage2.STAGE1_G.", 1)], value), name
+    assert (tmp_path / "run" / "grids" / "images-000000000004.png").exists()
+
+
+def test_recognition_reads_coco_instances(tmp_path: Path, stores: Path) -> None:
+    data = run_of(stores, tmp_path).data("train")
+    first, second = (int(data.image_ids[i]) for i in (0, 1))
+    path = tmp_path / "instances_train.json"
+    content = {
+        "categories": [{"id": 90, "name": "toothbrush"}, {"id": 1, "name": "person"}],
+        "annotations": [
+            {"image_id": first, "category_id": 1},
+            {"image_id": first, "category_id": 1},
+            {"image_id": second, "category_id": 90},
+            {"image_id": 123456789, "category_id": 90},
+        ],
+    }
+    path.write_text(json.dumps(content))
+    labels = loop.read_labels(path, data.image_ids, torch.device("cpu"))
+    assert labels(torch.tensor([second, first, int(data.image_ids[2])])).tolist() == [[1, 0], [0, 1], [0, 0]]
+    assert train(run_of(stores, tmp_path / "run", images=8, auxiliary=Auxiliary(1.0, str(path)), d_norm="spectral"))
+    path.write_text(json.dumps({"annotations": []}))
+    with pytest.raises(ChatPainterError, match="not a COCO instances file"):
+        train(run_of(stores, tmp_path / "run2", images=8, auxiliary=Auxiliary(1.0, str(path))))
+
+
+def test_settings_that_depend_on_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    for kind, allowed in (("float32", False), ("tf32", True), ("bfloat16", True)):
+        loop.precision(replace(TRAINING, precision=kind))
+        assert torch.backends.cuda.matmul.allow_tf32 is allowed
+        assert torch.backends.cudnn.allow_tf32 is allowed
+
+
+def test_differences_name_every_leaf() -> None:
+    before = {"a": 1, "b": {"c": [1, 2], "d": 3}, "e": 1}
+    after = {"a": 1, "b": {"c": (1, 2), "d": 4}, "f": 2}
+    assert loop.differences(before, after) == ["b.d: 3 → 4", "e: 1 → None", "f: None → 2"]
+    assert loop.differences(before, after, ignore=("b.d", "e", "f")) == []
