@@ -15,7 +15,7 @@ import platform
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ import numpy as np
 
 IMAGES, CAPTIONS, ROUNDS = 4096, 5, 10
 CAPTION_DIM, TURN_DIM, SIDE = 1024, 4800, 76
+AHEAD = 4  # batches that a contestant may have gathered while others were measured: not timed
 
 
 def make_stores(folder: Path, images: int) -> None:
@@ -92,7 +93,7 @@ class H5Samples:
         )
 
 
-def sequential(folder: Path, batch: int) -> Iterator[int]:
+def sequential(folder: Path, batch: int) -> Generator[int, None, None]:
     """The floor: neighbouring rows copied from the same maps into one preallocated batch."""
     from trainer.batches import TrainingData
 
@@ -110,7 +111,7 @@ def sequential(folder: Path, batch: int) -> Iterator[int]:
             yield batch
 
 
-def ring(folder: Path, batch: int, device: str, threads: int) -> Iterator[int]:
+def ring(folder: Path, batch: int, device: str, threads: int) -> Generator[int, None, None]:
     import torch
 
     from trainer.batches import BatchRing, TrainingData
@@ -123,7 +124,7 @@ def ring(folder: Path, batch: int, device: str, threads: int) -> Iterator[int]:
             yield len(one)
 
 
-def loader(folder: Path, batch: int, device: str, workers: int) -> Iterator[int]:
+def loader(folder: Path, batch: int, device: str, workers: int) -> Generator[int, None, None]:
     import torch
 
     samples: Any = H5Samples(folder)
@@ -146,7 +147,7 @@ def loader(folder: Path, batch: int, device: str, workers: int) -> Iterator[int]
             yield batch
 
 
-def augmented(batch: int, device: str) -> Iterator[int]:
+def augmented(batch: int, device: str) -> Generator[int, None, None]:
     import torch
 
     from trainer.batches import augment, random_stream
@@ -190,7 +191,7 @@ def samples_per_second(batches: Iterator[int], seconds: float) -> float:
 @click.command()
 @click.option("--device", default="cpu", show_default=True, help="cpu or cuda.")
 @click.option("--seconds", default=45.0, show_default=True, help="Time to measure, over all contestants and rounds.")
-@click.option("--rounds", default=5, show_default=True, help="Turns that each contestant gets; the median counts.")
+@click.option("--rounds", default=11, show_default=True, help="Turns that each contestant gets; the median counts.")
 @click.option("--batch", default=384, show_default=True)
 @click.option("--images", default=IMAGES, show_default=True, help="Size of the stores that are made (115 kB an image).")
 @click.option("--threads", default=2, show_default=True, help="Threads that gather.")
@@ -208,7 +209,7 @@ def main(
         if folder is None:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="chatpainter-feed-")))
         make_stores(folder, images)
-        contestants: dict[str, Callable[[], Iterator[int]]] = {
+        contestants: dict[str, Callable[[], Generator[int, None, None]]] = {
             "sequential slices": lambda: sequential(folder, batch),
             "ring, 1 thread": lambda: ring(folder, batch, device, 1),
             f"ring, {threads} threads": lambda: ring(folder, batch, device, threads),
@@ -218,13 +219,14 @@ def main(
         }
         speeds: dict[str, list[float]] = {name: [] for name in contestants}
         share = seconds / (rounds * (len(contestants) + 1))
+        running = {name: start() for name, start in contestants.items()}
         for _ in range(rounds):
-            for name, start in contestants.items():
-                batches = start()
-                for _ in range(3):  # fills the page cache, the ring, the workers
+            for name, batches in running.items():
+                for _ in range(AHEAD):
                     next(batches)
                 speeds[name].append(samples_per_second(batches, share))
-                getattr(batches, "close", lambda: None)()
+        for batches in running.values():
+            batches.close()
         waits = {f"{ms} ms": waiting(folder, batch, device, threads, ms, share * rounds / 2) for ms in (50, 100)}
 
     medians = {name: statistics.median(values) for name, values in speeds.items()}
@@ -260,6 +262,7 @@ def machine(device: str) -> dict[str, Any]:
     return {
         "processor": _processor(),
         "cores": len(os.sched_getaffinity(0)),
+        "load_average": round(os.getloadavg()[0], 1),
         "gpu": gpu,
         "torch": torch.__version__,
         "numpy": np.__version__,
