@@ -21,6 +21,7 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,7 @@ E, UNI, BI = 620, 2400, 1200
 PLAIN_TOKEN = 2 * (3 * E * UNI + 3 * UNI**2 + 2 * (3 * E * BI + 3 * BI**2))
 PLAIN_CAPTION = 2 * 117_233_664
 BATCHES = (64, 128, 256)  # the peers' batch sizes: the best of them on a sample is taken
+SAMPLE = 256
 GEMM_OPERATORS = ("mkldnn::_linear_pointwise", "aten::mm", "aten::addmm")
 
 
@@ -265,8 +267,8 @@ def skip_thought(texts: list[str], device: torch.device, mode: str, runs: int, p
             with contextlib.suppress(ImportError):
                 others["skipthoughts 0.0.1"] = Cadene(grus, vectors, words, str(device))
         for name, other in others.items():
-            batches[name] = best_batch(lambda batch, other=other: other.encode(sequences[:512], batch), device)
-            contestants[name] = lambda other=other, batch=batches[name]: other.encode(sequences, batch)
+            batches[name] = best_batch(partial(other.encode, sequences[:SAMPLE]), device)
+            contestants[name] = partial(other.encode, sequences, batches[name])
         contestants["chatpainter"]()
         clock = Clock(device)
         for _ in range(runs):
@@ -353,7 +355,7 @@ def captions(texts: list[str], device: torch.device, mode: str, runs: int, peers
     batches = {}
     with precision(mode), torch.inference_mode():
         if peers:
-            batch = batches["padded"] = best_batch(lambda batch: padded.encode(rows[:512], batch), device)
+            batch = batches["padded"] = best_batch(partial(padded.encode, rows[:SAMPLE]), device)
             contestants["padded"] = lambda: padded.encode(rows, batch)
         contestants["chatpainter"]()
         clock = Clock(device)
@@ -376,11 +378,10 @@ def captions(texts: list[str], device: torch.device, mode: str, runs: int, peers
 
 def best_batch(encode: Callable[[int], Any], device: torch.device) -> int:
     clock = Clock(device)
-    for batch in BATCHES * 2:
-        clock.time(str(batch), lambda batch=batch: encode(batch))
-    return min(
-        BATCHES, key=lambda batch: clock.cpu[str(batch)][-1] if device.type == "cpu" else clock.wall[str(batch)][-1]
-    )
+    for batch in BATCHES:
+        clock.time(str(batch), partial(encode, batch))
+    seconds = clock.cpu if device.type == "cpu" else clock.wall
+    return min(BATCHES, key=lambda batch: seconds[str(batch)][0])
 
 
 def finish(

@@ -54,5 +54,6 @@ def conclusion(folder: Path, untrained: Path) -> str:
             where = next(iter(found.paths.values())).parent
             said.append(f"{name}: {where}" + ("" if found.trained else " (UNTRAINED)"))
         except WeightsError as error:
-            said.append(f"{name}: none ({error.message})")
+            absent = error.message.startswith(f"{folder}: no weights for")
+            said.append(f"{name}: none" if absent else f"{name}: none ({error.message})")
     return "In use now: " + "; ".join(said)

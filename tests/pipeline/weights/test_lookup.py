@@ -143,7 +143,7 @@ def test_status(folders, small):
     out = CliRunner().invoke(weights_status, arguments)
     assert out.exit_code == 0
     assert out.output.count("missing") >= 6
-    assert "none (" in out.output
+    assert "In use now: dialogues: none; captions: none" in out.output
     fill(folders[0])
     (folders[0] / "dictionary.txt").write_text("weights dictionary.tx_")
     (folders[0] / "utable.npy").write_text("short")
