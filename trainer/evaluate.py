@@ -68,7 +68,8 @@ def evaluate(paths: Paths, settings: EvaluateSettings, ranks: "Ranks") -> dict[s
         generator.sizes,
         settings.seed,
     )
-    held_out.data.refuse_other_encoders(generator.settings["stores"], str(paths.generator))
+    if "stores" in generator.settings:  # not in one that came from StackGAN-Pytorch
+        held_out.data.refuse_other_encoders(generator.settings["stores"], str(paths.generator))
     images = np.arange(len(held_out))[: settings.pictures]
     figures = Figures()
     truth = _truth(paths.raw, settings.split)
