@@ -34,9 +34,9 @@ def main() -> None:
     """Paint pictures from a caption and the talk about it.
 
     \b
-      chatpainter-paint "a small red circle at the top left and one other shape" \\
+      chatpainter-paint "a small red circle at the top left and one other object" \\
           --ask "what is the ground like" --answer "sand" -n 4 --seed 7 -o mine.png
-      chatpainter-paint --split val --image-id 2003 --every-round -o film.gif
+      chatpainter-paint --split val --image-id 1000001 --every-round -o film.gif
       chatpainter-paint serve
     """
 

@@ -19,3 +19,7 @@ element.addEventListener("keydown", (event) => {
   const next = (Number(noise.dataset.noise) + step + all.length) % all.length;
   trigger("choose", { number: next });
 });
+watch("value", () => {
+  const strip = element.querySelector(".cp-strip");
+  if (strip) strip.scrollLeft = strip.scrollWidth;
+});

@@ -19,6 +19,8 @@ BANK = "interviewer.json"
 QUESTIONS = 400
 ANSWERS = 8
 CUES = 12
+APART = 24
+LEAST = 0.1
 COMMON = 300
 
 # Words that ask rather than name a thing: what is left of a question is its topic.
@@ -34,18 +36,18 @@ _ASKING = frozenset(
 
 @dataclass(frozen=True)
 class Question:
-    """A question of the bank: how often it was asked, how people answered, and which caption words call for it."""
+    """A question of the bank, and what the corpus tells of it."""
 
     text: str
     count: int
-    answers: list[tuple[str, int]]
+    answers: list[str]
+    """The commonest, one of those that say the same."""
+    spread: float
+    """How much an answer tells: the entropy of what people answered, in bits."""
     cues: dict[str, float]
-
-    @property
-    def spread(self) -> float:
-        """How much an answer is expected to tell: the entropy of the known answers, in bits."""
-        total = sum(count for _, count in self.answers)
-        return -sum(count / total * math.log2(count / total) for _, count in self.answers) if total else 0.0
+    """Caption words under which it is asked more often (> 0) or less often than elsewhere, as a log ratio."""
+    apart: dict[str, float]
+    """Questions seldom asked beside it, as a log ratio: whoever knows the one answer does not ask for the other."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,8 @@ class Interviewer:
         """The question whose answer should tell most, or None if everything in the bank is already known.
 
         The most telling one is often asked under captions with these words (`cues`), is answered differently from
-        picture to picture (`spread`), and is about something nobody has mentioned yet.
+        picture to picture (`spread`), is about something nobody has mentioned yet, and is not one that people leave
+        out once a question like those before is answered (`apart`).
 
         Args:
             skip: questions the visitor has waved aside.
@@ -75,17 +78,19 @@ class Interviewer:
                 return 0.0
             topics = _topics(question.text)
             new = len(topics - known) / len(topics) if topics else 0.0
-            called_for = math.exp(min(50.0, sum(question.cues.get(word, 0.0) for word in words)))
-            return question.count * called_for * question.spread * new**2
+            called_for = sum(question.cues.get(word, 0.0) for word in words)
+            known_by_now = sum(question.apart.get(text, 0.0) for text in gone)
+            return question.count * math.exp(min(50.0, called_for + known_by_now)) * question.spread * new**2
 
         best = max(self.questions, key=worth, default=None)
-        return best if best is not None and worth(best) > 0 else None
+        # Less than one picture in the corpus had this to tell.
+        return best if best is not None and worth(best) > LEAST else None
 
     def suggestions(self, question: str) -> list[str]:
         """The commonest answers that the corpus gives to this question; empty if nobody asked it."""
         for known in self.questions:
             if plain(known.text) == plain(question):
-                return [answer for answer, _ in known.answers]
+                return known.answers
         return []
 
     def to_json(self) -> dict[str, Any]:
@@ -122,32 +127,76 @@ def learn(dialogues: Iterable[Dialogue], examples: int = 5) -> Interviewer:
     captions_with: dict[str, Counter[str]] = defaultdict(Counter)
     word_captions: Counter[str] = Counter()
     captions: list[str] = []
+    together: list[list[str]] = []
     for dialogue in dialogues:
         captions.append(dialogue.caption)
         words = set(_words(dialogue.caption)) - _ASKING
         word_captions.update(words)
-        for text in {plain(question): None for question, _ in dialogue.rounds}:
-            asked[text] += 1
+        questions = list(dict.fromkeys(plain(question) for question, _ in dialogue.rounds))
+        together.append(questions)
+        asked.update(questions)
+        for text in questions:
             captions_with[text].update(words)
         for question, answer in dialogue.rounds:
             if answer.strip():
                 answered[plain(question)][plain(answer)] += 1
     least = 2 if len(captions) >= 200 else 1
     kept = [text for text, count in asked.most_common(QUESTIONS) if count >= least and text]
+    beside = _beside(together, kept)
     common = [word for word, _ in word_captions.most_common(COMMON)]
+
+    def lift(seen: int, first: int, second: int) -> float:
+        # Shrunk towards no effect where little was seen.
+        return math.log((seen + 2) / (first * second / len(captions) + 2))
+
     bank = []
     for text in kept:
         with_word = captions_with[text]
-        lift = {
-            # Shrunk towards no effect where the word was seen seldom. Common words count by their absence too.
-            word: math.log((with_word[word] + 2) / (asked[text] * word_captions[word] / len(captions) + 2))
-            for word in {*with_word, *common}
-        }
-        cues = dict(sorted(lift.items(), key=lambda item: (-abs(item[1]), item[0]))[:CUES])
-        bank.append(Question(text, asked[text], answered[text].most_common(ANSWERS), cues))
+        cues = {word: lift(with_word[word], asked[text], word_captions[word]) for word in {*with_word, *common}}
+        apart = {other: lift(beside[text][other], asked[text], asked[other]) for other in kept if other != text}
+        answers, spread = _told(answered[text])
+        bank.append(
+            Question(
+                text,
+                asked[text],
+                answers[:ANSWERS],
+                spread,
+                dict(sorted(cues.items(), key=lambda item: (-abs(item[1]), item[0]))[:CUES]),
+                dict(sorted((item for item in apart.items() if item[1] < -0.7), key=lambda item: item[1])[:APART]),
+            )
+        )
     fit = sorted({caption.strip() for caption in captions if 0 < len(caption.strip()) <= 90})
     step = max(1, len(fit) // max(1, examples))
     return Interviewer(bank, fit[step // 2 :: step][:examples])
+
+
+def _beside(together: list[list[str]], kept: list[str]) -> dict[str, Counter[str]]:
+    """How often each kept question was asked in one dialogue with each other one."""
+    known = set(kept)
+    beside: dict[str, Counter[str]] = defaultdict(Counter)
+    for questions in together:
+        questions = [question for question in questions if question in known]
+        for question in questions:
+            beside[question].update(questions)
+    return beside
+
+
+def _told(answers: Counter[str]) -> tuple[list[str], float]:
+    """Answers that differ in more than their wording, commonest first; and the entropy over them, in bits."""
+    counts: Counter[str] = Counter()
+    wording: dict[str, str] = {}
+    for answer, count in answers.most_common():
+        words = _words(answer)
+        meaning = " ".join(word for word in words if word not in _ASKING) or answer
+        if words and words[0] in ("yes", "yeah", "yep", "yup"):
+            meaning = "yes"
+        elif words and words[0] in ("no", "nope"):
+            meaning = "no"
+        counts[meaning] += count
+        wording.setdefault(meaning, answer)
+    total = sum(counts.values())
+    spread = -sum(count / total * math.log2(count / total) for count in counts.values())
+    return [wording[meaning] for meaning, _ in counts.most_common()], spread
 
 
 def load(path: Path) -> Interviewer:
@@ -164,8 +213,10 @@ def load(path: Path) -> Interviewer:
             Question(
                 str(q["text"]),
                 int(q["count"]),
-                [(str(a), int(n)) for a, n in q["answers"]],
-                {str(w): float(v) for w, v in q["cues"].items()},
+                [str(answer) for answer in q["answers"]],
+                float(q["spread"]),
+                {str(word): float(value) for word, value in q["cues"].items()},
+                {str(other): float(value) for other, value in q["apart"].items()},
             )
             for q in values["questions"]
         ]

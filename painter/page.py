@@ -63,6 +63,7 @@ def build(painter: Painter, interviewer: Interviewer | None, public: bool = Fals
                 with gr.Column(visible=False, elem_id="cp-go-on") as go_on:
                     question = gr.Textbox(
                         label="Question, from the interviewer or your own" if interviewer else "Question",
+                        placeholder="The interviewer knows enough: ask something yourself" if interviewer else None,
                         lines=1,
                         max_lines=3,
                         elem_id="cp-question",

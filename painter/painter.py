@@ -162,9 +162,7 @@ class Painter:
     def about(self) -> str:
         """The generator in a few words."""
         heard = {"none": "caption only", "collapsed": "collapsed dialogue", "recurrent": "recurrent dialogue"}
-        seen = self.generator.settings.get("images_seen")
-        size = f"{self.size} × {self.size}"
-        return f"{size} · {heard[self.generator.dialogue]}" + (f" · {seen:,} pictures seen" if seen else "")
+        return f"{self.size} × {self.size} · {heard[self.generator.dialogue]}"
 
     def noise(self, n: int, seed: int = 0, truncation: float = 1.0) -> "torch.Tensor":
         """(n, noise_dim) float32, normal; row i depends on the seed and i alone, on every device alike."""

@@ -112,9 +112,7 @@ class Visit:
         """The conversation so far in VisDial's layout, as JSON."""
         return json.dumps(to_visdial([self.dialogue] if self.dialogue else []), indent=2).encode()
 
-    def _paint(
-        self, painter: Painter, dialogue: Dialogue, seed: int, truncation: float, afresh: bool = False
-    ) -> None:
+    def _paint(self, painter: Painter, dialogue: Dialogue, seed: int, truncation: float, afresh: bool = False) -> None:
         started = time.perf_counter()
         pictures = painter.paint(dialogue.caption, dialogue.rounds, NOISES, seed, truncation)
         reading = painter.read(dialogue)

@@ -29,7 +29,7 @@ def shapes() -> Interviewer:
 def test_asks_for_everything_that_varies_once_and_then_falls_silent(shapes: Interviewer) -> None:
     rounds: list[tuple[str, str]] = []
     while question := shapes.ask("some shapes", rounds):
-        rounds.append((question.text, question.answers[0][0]))
+        rounds.append((question.text, question.answers[0]))
 
     asked = [question for question, _ in rounds]
     assert sorted(asked) == sorted([f"what is at the {corner}" for corner in CORNERS] + ["what is the ground like"])
@@ -119,3 +119,28 @@ def test_round_trip_and_where_it_is_found(corpus: Path, tmp_path: Path, monkeypa
     (tmp_path / "broken.parquet").write_text("no")
     with pytest.raises(ChatPainterError, match="not a corpus"):
         interviewer.find(tmp_path, tmp_path / "broken.parquet")
+
+
+def test_does_not_ask_the_same_in_other_words() -> None:
+    ways = ("what is the ground like", "what are they standing on", "what is the surface")
+    said = []
+    for number in range(300):
+        ground = ("sand", "it is grass", "snow", "there is water")[number % 4]
+        said.append(Dialogue("some things", ((ways[number % 3], ground), ("how many things", "23456"[number % 5]))))
+    bank = learn(said)
+
+    asked = bank.ask("things", [(ways[1], "sand")])
+    assert asked is not None
+    assert asked.text == "how many things"
+    other_ways = [question for question in bank.questions if question.text in ways]
+    assert all(len(question.apart) == 2 for question in other_ways)
+
+
+def test_answers_that_say_the_same_are_offered_once() -> None:
+    words = ["yes", "yes it is", "yep", "no", "nope", "it is sand", "sand", "sand", "the sand"]
+    (question,) = learn([Dialogue("a beach", (("is it sandy", word),)) for word in words]).questions
+
+    assert sorted(question.answers) == ["no", "sand", "yes"]
+    assert question.spread == pytest.approx(
+        -(3 * 2 / 9 * 0 + 3 / 9 * -1.584962 + 2 / 9 * -2.169925 + 4 / 9 * -1.169925)
+    )
