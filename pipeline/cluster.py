@@ -20,7 +20,8 @@ from pipeline.embed import Lost, Made, Source, Work, make, unload, width
 from store.errors import ChatPainterError
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-_RESULT_SECONDS = 30
+_RESULT_SECONDS = 10
+_DESERTED_SECONDS = 20
 
 
 @dataclass(frozen=True)
@@ -125,9 +126,10 @@ class Cluster:
         import dask
         from distributed import Client, LocalCluster
 
-        variables = {f"distributed.nanny.pre-spawn-environ.{name}": self.threads for name in _THREAD_VARIABLES}
+        settings = {f"distributed.nanny.pre-spawn-environ.{name}": self.threads for name in _THREAD_VARIABLES}
+        settings["distributed.scheduler.allowed-failures"] = 1  # a shard is tried again in the next round
         before = dict(os.environ)
-        with dask.config.set(variables):
+        with dask.config.set(settings):
             cluster = self._exit.enter_context(
                 LocalCluster(
                     n_workers=self.workers,
@@ -145,6 +147,11 @@ class Cluster:
             del os.environ[name]
         os.environ.update(before)
         return client
+
+    def _stop(self) -> None:
+        with contextlib.suppress(OSError, TimeoutError, RuntimeError):
+            self._exit.close()
+        self._client = None
 
     def width(self, source: Source) -> int:
         if self.scheduler is None:
@@ -185,6 +192,11 @@ class Cluster:
             watch.look()
             if self.client.status != "running":
                 continue  # it may come back; its tasks, cancelled by now, are then made again
+            if self.scheduler is None and watch.alone_seconds > _DESERTED_SECONDS:
+                # Workers that die again and again are given up by those who start them.
+                yield from (Lost(number, "all workers died") for number in pending)
+                self._stop()
+                return
             for number, future in list(pending.items()):
                 if future.status == "pending":
                     continue
@@ -212,6 +224,11 @@ class _Watch:
         self.cluster = cluster
         self.threads = sum(cluster.client.nthreads().values())
         self._alive = self._progress = self._looked = time.monotonic()
+
+    @property
+    def alone_seconds(self) -> float:
+        """Since when there has been no worker."""
+        return self._looked - self._alive
 
     def progressed(self) -> None:
         self._progress = time.monotonic()
@@ -265,7 +282,8 @@ def _quiet() -> Iterator[None]:
     """dask logs every lost connection with a traceback; what people must know is said elsewhere in one line."""
     import distributed  # noqa: F401  (it sets its loggers' levels when first imported)
 
-    loggers = [logging.getLogger(name) for name in logging.root.manager.loggerDict if name.startswith("distributed")]
+    names = [name for name in logging.root.manager.loggerDict if name.startswith("distributed")]
+    loggers = [logging.getLogger(name) for name in [*names, "asyncio"]]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.CRITICAL)
