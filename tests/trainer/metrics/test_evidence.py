@@ -163,6 +163,7 @@ def test_nothing_finished_is_said(tmp_path, base):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_a_whole_small_experiment_and_again(tmp_path):
     values = yaml.safe_load((ROOT / "params.yaml").read_text())
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(values))
@@ -170,7 +171,7 @@ def test_a_whole_small_experiment_and_again(tmp_path):
         **PROFILE,
         "seeds": [0],
         "points": [32, 64],
-        "prepare": yaml.safe_load((ROOT / "evidence/cpu.yaml").read_text())["prepare"],
+        "prepare": yaml.safe_load((ROOT / "evidence/gpu.yaml").read_text())["prepare"],  # without dask
         "overrides": {
             "world": {"seed": 1, "train": 60, "val": 20, "image_size": 64},
             "images": {"sizes": [76]},
