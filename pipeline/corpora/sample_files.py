@@ -29,6 +29,7 @@ from pipeline.corpora.visdial import visdial_layout
 
 SPLITS = ("train", "val")
 CAPTIONS = 5
+CATEGORIES = [(colour, shape) for colour in COLOURS for shape in SHAPES]  # of the instances file
 # Ids are unique over both splits, as COCO's are.
 FIRST_ID = {"train": 1, "val": 1_000_001}
 _OURS = re.compile(
@@ -92,7 +93,10 @@ def _write_split(raw: Path, split: str, settings: WorldSettings, painter: Painte
         "licenses": [{"id": 1, "name": "MIT", "url": ""}],
         "images": images,
     }
-    categories = [{"supercategory": "shape", "id": n, "name": shape} for n, shape in enumerate(SHAPES, 1)]
+    categories = [
+        {"supercategory": shape, "id": n, "name": f"{colour} {shape}"}
+        for n, (colour, shape) in enumerate(CATEGORIES, 1)
+    ]
     _write(raw / "annotations" / f"captions_{split}.json", head | {"annotations": said})
     _write(raw / "annotations" / f"instances_{split}.json", head | {"annotations": instances, "categories": categories})
     _write(raw / "visdial" / f"visdial_1.0_{split}.json", visdial_layout("1.0", split, dialogues))
@@ -129,7 +133,7 @@ def _instance(image_id: int, number: int, thing: Thing, size: int) -> dict[str, 
     return {
         "id": image_id * 10 + number,
         "image_id": image_id,
-        "category_id": SHAPES.index(thing.shape) + 1,
+        "category_id": CATEGORIES.index((thing.colour, thing.shape)) + 1,
         "segmentation": [[value for corner in corners for value in corner]],
         "area": round(area, 2),
         "bbox": [min(xs), min(ys), round(max(xs) - min(xs), 2), round(max(ys) - min(ys), 2)],
