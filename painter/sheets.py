@@ -168,14 +168,14 @@ def real_pictures(data: Path, split: str, image_ids: Sequence[int | None]) -> np
     Raises:
         ChatPainterError: an image is in no store.
     """
-    from store import Store
+    from store.jpeg import open_images
 
     folder = data / "images" / split
     sizes = sorted(int(path.parent.name) for path in folder.glob("*/manifest.json") if path.parent.name.isdigit())
     if not sizes:
         return None
-    store = Store(folder / str(sizes[-1]))
-    row_of = {int(image_id): row for row, image_id in enumerate(store.column("image_id"))}
+    store = open_images(folder / str(sizes[-1]))
+    row_of = dict(zip(store.column("image_id").tolist(), store.column("row").tolist()))
     if missing := [image_id for image_id in image_ids if image_id not in row_of]:
         raise ChatPainterError(f"{store.path}: no picture of image {missing[0]}; prepare the images of {split!r} again")
     return store.take(np.array([row_of[image_id] for image_id in image_ids if image_id is not None], np.int64))

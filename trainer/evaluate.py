@@ -173,9 +173,10 @@ def _truth(raw: Path, split: str) -> "Truth | None":
 def _classifier(paths: Paths, settings: EvaluateSettings, truth: "Truth", ranks: "Ranks") -> "tuple[Classifier, World]":
     """The world's classifier: the one kept in `paths.classifier` if it was made from the same data, else a new one."""
     from store.files import sha256_file
-    from store.reader import Store
+    from store.jpeg import open_images
     from trainer.distributed import wait_for_all
     from trainer.metrics import classifier as domain
+    from trainer.metrics.held_out import InOrder
     from trainer.metrics.report import World
 
     split = settings.classifier.split
@@ -184,7 +185,7 @@ def _classifier(paths: Paths, settings: EvaluateSettings, truth: "Truth", ranks:
         raise ChatPainterError(
             f"{paths.raw}/truth_{split}.json: missing, while {settings.split}'s is there; make the world again"
         )
-    seen, unseen = Store(paths.images / split / "76"), Store(paths.images / settings.split / "76")
+    seen, unseen = open_images(paths.images / split / "76"), open_images(paths.images / settings.split / "76")
     key = {
         "settings": asdict(settings.classifier),
         "learnt": [learnt.sha256, seen.manifest.index.sha256, [shard.sha256 for shard in seen.manifest.shards]],
@@ -193,14 +194,14 @@ def _classifier(paths: Paths, settings: EvaluateSettings, truth: "Truth", ranks:
     }
     if ranks.main and domain.kept(paths.classifier, truth, key) is None:
         model = domain.train(
-            seen,
+            InOrder(seen),
             learnt.targets(seen.column("image_id")),
             truth.heads(),
             settings.classifier,
             ranks.device,
             settings.seed,
         )
-        found = domain.read(model, unseen, settings.batch)
+        found = domain.read(model, InOrder(unseen), settings.batch)
         scores = domain.scores(found, truth.targets(unseen.column("image_id")), truth.heads())
         domain.keep(model, settings.classifier, paths.classifier, key, scores)
     wait_for_all()

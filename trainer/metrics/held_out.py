@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from store.errors import ChatPainterError
+from store.jpeg import JpegStore, open_images
 from store.reader import Store
 from trainer.batches import TrainingData
 
@@ -48,7 +49,7 @@ class HeldOut:
         self.image_ids = self.data.image_ids
         kinds = ["captions"] + {"none": [], "collapsed": ["dialogues"], "recurrent": ["turns"]}[dialogue]
         self._texts = [Store(embeddings / kind) for kind in kinds]
-        self._pictures = {size: Store(path) for size, path in self.stored.items()}
+        self._pictures = {size: open_images(path) for size, path in self.stored.items()}
         self._rows = {size: _rows(store, self.image_ids) for size, store in self._pictures.items()}
 
     def __len__(self) -> int:
@@ -183,7 +184,21 @@ def _random(seed: int, image_id: int, use: int, draw: int = 0) -> np.random.Gene
     return np.random.default_rng([seed, int(image_id), use, draw])
 
 
-def _rows(store: Store, image_ids: np.ndarray) -> np.ndarray:
+class InOrder:
+    """An image store's pictures by their place in the index, however they are kept."""
+
+    def __init__(self, store: Store | JpegStore) -> None:
+        self._store, self._rows = store, store.column("row").astype(np.int64)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def take(self, places: np.ndarray) -> np.ndarray:
+        """(B,) places in the index -> (B, s, s, 3) uint8."""
+        return self._store.take(self._rows[places])
+
+
+def _rows(store: Store | JpegStore, image_ids: np.ndarray) -> np.ndarray:
     """Rows of an image store by image_id.
 
     Raises:
