@@ -1,10 +1,10 @@
 """chatpainter-paint: files that open, messages that help, help that is quick."""
 
 import json
+import resource
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -37,20 +37,22 @@ def command(run: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_help_is_quick_and_names_every_command() -> None:
-    started = time.perf_counter()
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     shown = subprocess.run(
         [sys.executable, "-X", "importtime", "-c", "from painter.cli import main; main()", "--help"],
         capture_output=True,
         text=True,
     )
-    seconds = time.perf_counter() - started
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    # Processor time: a loaded machine makes everything late.
+    seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
     assert shown.returncode == 0
     for word in ("serve", "export", "interpolate", "--ask", "--every-round", "--truncation"):
         assert word in shown.stdout
     loaded = {line.rsplit("|")[-1].strip() for line in shown.stderr.splitlines()}
     assert not loaded & {"torch", "numpy", "pyarrow", "gradio", "PIL"}
-    assert seconds < 10, "a loaded machine is slow, but this is not a matter of seconds"
+    assert seconds < 1
 
 
 def test_paints_a_caption_and_its_rounds(command: Any) -> None:
