@@ -27,7 +27,7 @@ def test_real_pictures_and_dialogues_end_in_a_painting(mini: Project) -> None:
 
 
 def test_a_changed_dialogue_reruns_what_depends_on_it_only(mini: Project, tmp_path) -> None:
-    """`dvc repro` after one answer has changed: the corpus and what is made from it, and no picture is decoded again."""
+    """One answer changes: the corpus and what is made from it follow, and the pictures stay as they were."""
     shutil.rmtree(mini.folder / "data/corpus", ignore_errors=True)
     for folder in "data/embeddings", "data/images", "data/untrained", "runs":
         shutil.rmtree(mini.folder / folder, ignore_errors=True)
