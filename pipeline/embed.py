@@ -163,15 +163,14 @@ def make(work: Work) -> Made:
 
 
 def _as_dtype(vectors: np.ndarray, work: Work, texts: Sequence[str]) -> np.ndarray:
-    with np.errstate(over="ignore"):
-        stored = vectors.astype(work.task.dtype, copy=False)
-    if not np.isfinite(stored).all():
-        text = texts[int(np.flatnonzero(~np.isfinite(stored).reshape(len(texts), -1).all(axis=1))[0])]
+    limit = float(np.finfo(work.task.dtype).max)
+    if not (-limit <= vectors.min() and vectors.max() <= limit):  # false for NaN too
+        text = texts[int(np.flatnonzero(~(np.abs(vectors).max(axis=1) <= limit))[0])]
         remedy = "set embed.dtype: float32" if np.isfinite(vectors).all() else "check the encoder's weights"
         raise StoreError(
             f"{work.task.path}: the vector of {text[:60]!r} has a value that {work.task.dtype} cannot hold; {remedy}"
         )
-    return stored
+    return vectors.astype(work.task.dtype, copy=False)
 
 
 class Progress(Protocol):
