@@ -180,8 +180,9 @@ def test_up_block_is_upsampling_then_convolution() -> None:
 
 def test_up_block_runs_its_layers() -> None:
     block = UpBlock(3, 4).double()
-    x = torch.randn(2, 3, 4, 4, dtype=torch.float64)
-    torch.testing.assert_close(block(x), nn.Sequential(*block)(x))
+    for side in (4, 8, 12):
+        x = torch.randn(2, 3, side, side, dtype=torch.float64)
+        torch.testing.assert_close(block(x), nn.Sequential(*block)(x))
 
 
 def test_dialogue_encoder_equals_a_packed_bidirectional_lstm() -> None:

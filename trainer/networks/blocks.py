@@ -33,17 +33,20 @@ class UpBlock(nn.Sequential):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        _, convolution, norm, relu = self
-        return cast(Tensor, relu(norm(upsampled_conv3x3(x, cast(nn.Conv2d, convolution).weight))))
+        upsample, convolution, norm, relu = self
+        # Of a 4x4 input the padded edge is a third, and there the channels are most: nothing is won.
+        small = x.shape[2] < 8
+        x = convolution(upsample(x)) if small else upsampled_conv3x3(x, cast(nn.Conv2d, convolution).weight)
+        return cast(Tensor, relu(norm(x)))
 
 
 def upsampled_conv3x3(x: Tensor, weight: Tensor) -> Tensor:
     """conv3x3(upsample(x)) for x (B, i, h, w) and weight (o, i, 3, 3), as one transposed convolution."""
     # Row m of the 4x4 kernel gathers the rows k of the 3x3 kernel that read the same source row: k = 2 - m, 3 - m.
-    rows = F.pad(weight, (0, 0, 1, 1))
-    rows = (rows[:, :, 1:] + rows[:, :, :-1]).flip(2)
-    both = F.pad(rows, (1, 1))
-    kernel = (both[..., 1:] + both[..., :-1]).flip(3)
+    above, middle, below = weight.unbind(2)
+    rows = torch.stack([below, middle + below, above + middle, above], 2)
+    left, middle, right = rows.unbind(3)
+    kernel = torch.stack([right, middle + right, left + middle, left], 3)
     return F.conv_transpose2d(x, kernel.transpose(0, 1), stride=2, padding=1)
 
 
