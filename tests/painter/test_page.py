@@ -20,7 +20,7 @@ from PIL import Image
 from painter import Painter, interviewer, page
 from painter.visit import CAPTION_LETTERS
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.browser
 
 CAPTION = "a red circle at the top left and one other shape"
 ARGUMENTS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
