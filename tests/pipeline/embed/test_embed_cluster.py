@@ -14,6 +14,7 @@ import pytest
 from distributed import Client
 
 SHARDS = 8  # 2 of captions, 5 of turns, 1 of dialogues
+PATIENT = ("--wait", "300")  # a worker's imports take a minute where all cores are busy
 
 
 class Dask:
@@ -23,7 +24,7 @@ class Dask:
         self.file, self.options, self.workers = folder / "scheduler.json", options, []
         self.scheduler = self._start(os.environ, "scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard",
                                      "--scheduler-file", str(self.file))  # fmt: skip
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 300
         while not self.file.exists() or not self.file.read_text():
             assert self.scheduler.poll() is None
             assert time.monotonic() < deadline
@@ -102,7 +103,7 @@ def refused(result) -> str:
 def test_a_worker_is_killed_and_another_joins(place, helpers, rows, whole, dask):
     place.corpus(rows)
     first, _ = dask.worker(place, HASH_DELAY="0.4"), dask.worker(place, HASH_DELAY="0.4")
-    run = Running(place, "--scheduler", str(dask.file))
+    run = Running(place, "--scheduler", str(dask.file), *PATIENT)
     place.wait_for_calls(3, run.ended)
     dask.kill(first)
     dask.worker(place)
@@ -120,10 +121,10 @@ def test_a_cluster_that_cannot_do_the_work_is_said_in_one_line(place, rows, dask
     place.corpus(rows)
     assert "has no worker" in refused(place.here("--scheduler", str(dask.file), "--wait", "2"))
     stranger = dask.worker(place, HASH_VERSION="2")
-    assert "encoder is not the command's" in refused(place.here("--scheduler", str(dask.file)))
+    assert "encoder is not the command's" in refused(place.here("--scheduler", str(dask.file), *PATIENT))
     dask.kill(stranger)
     dask.worker(place, HASH_DELAY="60")
-    assert "no shard was finished for 3 s" in refused(place.here("--scheduler", str(dask.file), "--timeout", "3"))
+    assert "no shard was finished for 3 s" in refused(place.here("--scheduler", str(dask.file), *PATIENT, "--timeout", "3"))
     assert not list((place.path / "out").rglob("*.tmp"))
 
 
@@ -140,7 +141,7 @@ def test_workers_that_see_another_disk_are_found_out(place, helpers, rows, dask)
     if subprocess.run(["unshare", "-m", "mount", "-t", "tmpfs", "x", str(out)], stderr=-3, check=False).returncode:
         pytest.skip("may not mount here")
     dask.worker(place, "unshare", "-m", "sh", "-c", f'mount -t tmpfs tmpfs {out} && exec "$@"', "sh")
-    line = refused(place.here("--scheduler", str(dask.file)))
+    line = refused(place.here("--scheduler", str(dask.file), *PATIENT))
     assert "does not see the folder of the run" in line
     assert "mount the same disk at the same path on every worker" in line
     assert not any(name.endswith(".h5") for name in helpers.content(out))
@@ -198,7 +199,7 @@ def test_tls_options_reach_dask(place, helpers, rows, whole, tmp_path_factory):
         assert address.startswith("tls://127.0.0.1:")
         refused(place.here("--scheduler", address, "--wait", "5"))
         mine = ["--tls-ca", names["ca"], "--tls-cert", names["cert"], "--tls-key", names["key"]]
-        done = place.here("--scheduler", address, *mine)
+        done = place.here("--scheduler", address, *PATIENT, *mine)
         assert done.exit_code == 0, done.output
         assert helpers.content(place.path / "out") == whole
     finally:
