@@ -124,7 +124,8 @@ def test_a_cluster_that_cannot_do_the_work_is_said_in_one_line(place, rows, dask
     assert "encoder is not the command's" in refused(place.here("--scheduler", str(dask.file), *PATIENT))
     dask.kill(stranger)
     dask.worker(place, HASH_DELAY="60")
-    assert "no shard was finished for 3 s" in refused(place.here("--scheduler", str(dask.file), *PATIENT, "--timeout", "3"))
+    line = refused(place.here("--scheduler", str(dask.file), *PATIENT, "--timeout", "3"))
+    assert "no shard was finished for 3 s" in line
     assert not list((place.path / "out").rglob("*.tmp"))
 
 
