@@ -13,7 +13,7 @@ repro: .venv/ready
 	@PATH="$(CURDIR)/$(BIN):$$PATH" dvc repro
 	@echo
 	@echo "Painted pictures:  runs/stage2/grids/  and  runs/evaluate/gallery.html"
-	@echo "Paint your own:    $(BIN)/chatpainter-paint \"a red circle at the top left and one other shape\" -o mine.png"
+	@echo "Paint your own:    $(BIN)/chatpainter-paint \"there is a large red circle in the top left with one other object\" -o mine.png"
 	@echo "The figures again: $(BIN)/dvc metrics show,  $(BIN)/dvc plots show,  $(BIN)/dvc dag"
 
 test: .venv/ready-dev lint
