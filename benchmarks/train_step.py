@@ -25,9 +25,9 @@ import torch
 from benchmarks import plain_stackgan as plain
 from benchmarks.feed import machine
 from trainer.batches import Batch, BatchRing, TrainingData
-from trainer.config import ModelConfig, StageConfig, section
+from trainer.config import ModelConfig, StageConfig, section, stored_size
 from trainer.generator import Generator, settings
-from trainer.loop import STORED_SIZE, build_discriminator, precision
+from trainer.loop import build_discriminator, precision
 from trainer.networks.blocks import initialise
 from trainer.progress import Statistics
 from trainer.step import Players, Step
@@ -50,7 +50,7 @@ class Case:
         small = preset == "tiny"
         self.caption_dim, self.turn_dim = (256, 256) if small else (CAPTION_DIM, TURN_DIM)
         random = torch.Generator().manual_seed(0)
-        side = STORED_SIZE[self.stage]
+        side = stored_size(self.model.side(self.stage))
         recurrent = dialogue == "recurrent"
         self.inputs = Batch(
             images=torch.randint(0, 256, (self.batch, side, side, 3), dtype=torch.uint8, generator=random).to(device),
@@ -227,7 +227,7 @@ def fed(case: Case, seconds: float, switches: dict[str, Any], threads: int) -> d
     with tempfile.TemporaryDirectory(prefix="chatpainter-step-") as name:
         folder = Path(name)
         images = max(2 * case.batch, 2048 if case.stage == 1 else 512)
-        _make_stores(folder, images, STORED_SIZE[case.stage], case)
+        _make_stores(folder, images, stored_size(case.model.side(case.stage)), case)
         data = TrainingData(folder, folder / "images", case.model.dialogue)
         training = replace(case.training, **switches)
         step = Step(our_players(case, training), Statistics(case.device).report)

@@ -96,20 +96,20 @@ def write_onnx(painter: Painter, folder: Path) -> Iterator[tuple[str, float]]:
     """stage1.onnx and, of a generator with stage 2, generator.onnx; yields the name and the largest difference.
 
     Inputs: `captions` (B, dc), `turns` (B, T, dd) with `rounds` (B,) or `dialogues` (B, dd), `noise` (B, z), all as
-    encoded; outputs: `picture_64` and `picture_256` (B, 3, s, s) in [-1, 1].
+    encoded; outputs: `picture_64` and `picture_256` (as large as the model paints), (B, 3, s, s) in [-1, 1].
 
     Raises:
         ChatPainterError: ONNX Runtime does not paint what torch paints.
     """
-    for name, sizes in (("stage1.onnx", (64,)), ("generator.onnx", (64, 256))):
-        if sizes[-1] in painter.generator.sizes:
-            path = folder / name
-            with replacing(path) as temporary:
-                _export_onnx(painter, temporary, sizes)
-                difference = _difference(painter, temporary, sizes)
-                if difference > TOLERANCE:
-                    raise ChatPainterError(f"{path}: differs from torch by {difference:.2g}; export with --no-onnx")
-            yield name, difference
+    every = painter.generator.sizes
+    for name, sizes in zip(("stage1.onnx", "generator.onnx"), (every[:1], every)[: len(every)]):
+        path = folder / name
+        with replacing(path) as temporary:
+            _export_onnx(painter, temporary, sizes)
+            difference = _difference(painter, temporary, sizes)
+            if difference > TOLERANCE:
+                raise ChatPainterError(f"{path}: differs from torch by {difference:.2g}; export with --no-onnx")
+        yield name, difference
 
 
 def _export_onnx(painter: Painter, path: Path, sizes: tuple[int, ...]) -> None:
@@ -161,7 +161,7 @@ def _network(painter: Painter, sizes: tuple[int, ...]) -> "torch.nn.Module":
         ) -> tuple[torch.Tensor, ...]:
             text = self.generator.encode_text(captions, dialogues if turns is None else turns, rounds)
             network = self.generator.painter
-            if sizes == (64,) and self.generator.stage == 2:
+            if len(sizes) < len(self.generator.sizes):
                 network = self.generator.stage2.STAGE1_G
             painted = network(text, noise)
             return (painted.picture,) if len(sizes) == 1 else (painted.stage1, painted.picture)

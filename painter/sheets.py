@@ -40,7 +40,8 @@ def grid(
     if stage in ("2", "both") and painter.generator.stage == 1:
         raise ChatPainterError("this generator is of stage 1; --stage 2 needs one that training of stage 2 left behind")
     by_size = [painter.stages(d.caption, d.rounds, count, seed, truncation) for d in dialogues]
-    sizes = {"1": [64], "both": list(painter.generator.sizes)}.get(stage or "", [painter.size])
+    every = list(painter.generator.sizes)
+    sizes = {"1": every[:1], "both": every}.get(stage or "", every[-1:])
     if plain:
         if len(dialogues) * count * len(sizes) > 1:
             raise ChatPainterError("--plain writes one picture; leave out -n, --from and --stage both")
@@ -51,7 +52,7 @@ def grid(
     if len(dialogues) == 1:
         for size in sizes:
             rows.append(by_size[0][size])
-            left.append(f"stage {1 if size == 64 else 2}" if len(sizes) > 1 else "")
+            left.append(f"stage {sizes.index(size) + 1}" if len(sizes) > 1 else "")
         if real is not None:
             rows = [np.concatenate([_enlarged(real, row.shape[1]), row]) for row in rows]
         words = _columns(words[0], len(rows[0]))
@@ -59,10 +60,10 @@ def grid(
         if real is not None:
             rows.append(_enlarged(real, max(sizes)))
             left.append("real")
-        for size in sizes:
+        for stage_number, size in enumerate(sizes, 1):
             for number in range(count):
                 rows.append(np.stack([pictures[size][number] for pictures in by_size]))
-                left.append(_label(size, number, count, len(sizes)))
+                left.append(_label(stage_number if len(sizes) > 1 else None, number, count))
     write_grid(rows, out, below=words, left=left if any(left) else (), lines=LINES)
 
 
@@ -195,8 +196,8 @@ def _round(question: str, answer: str) -> str:
     return f"{question.rstrip(' ?')}? {answer}".strip()
 
 
-def _label(size: int, number: int, count: int, sizes: int) -> str:
-    parts = [f"stage {1 if size == 64 else 2}"] if sizes > 1 else []
+def _label(stage: int | None, number: int, count: int) -> str:
+    parts = [f"stage {stage}"] if stage else []
     return ", ".join([*parts, *([f"noise {number + 1}"] if count > 1 else [])])
 
 

@@ -19,6 +19,7 @@ class ModelConfig:
     """Shapes and switches of the networks, shared by both stages (paper section 4; `docs/training.md`)."""
 
     dialogue: Dialogue = "recurrent"
+    size: int = 64  # side of stage 1's pictures; stage 2's are four times as large
     gf: int = 128  # N_gi = 4 gf
     df: int = 64  # N_di = 8 df
     residual_blocks: int = 4
@@ -33,8 +34,24 @@ class ModelConfig:
         for name in ("gf", "df", "residual_blocks", "condition_dim", "noise_dim", "lstm_hidden"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1")
+        if self.size not in (32, 64, 128):
+            raise ValueError("size must be 32, 64 or 128, the side of stage 1's pictures")
         if self.gf % 4:
             raise ValueError("gf must be a multiple of 4, since stage 2 ends with gf / 4 channels")
+
+    def side(self, stage: int) -> int:
+        """Of the pictures that a stage paints."""
+        return self.size if stage == 1 else 4 * self.size
+
+    @property
+    def doublings(self) -> int:
+        """How often 4 x 4 is doubled to stage 1's side: 4 for 64 x 64."""
+        return self.size.bit_length() - 3
+
+
+def stored_size(size: int) -> int:
+    """Side of the stored pictures that `size` is cropped from: StackGAN's 76 for 64 and 304 for 256."""
+    return size * 76 // 64
 
 
 @dataclass(frozen=True)

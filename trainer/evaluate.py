@@ -75,7 +75,7 @@ def evaluate(paths: Paths, settings: EvaluateSettings, ranks: "Ranks") -> dict[s
     truth = _truth(paths.raw, settings.split)
     classifier, world = None, None
     if truth is not None:
-        classifier, world = _classifier(paths, settings, truth, ranks)
+        classifier, world = _classifier(paths, settings, truth, generator.model.size, ranks)
     else:
         figures.skip("scene, classifier and domain figures", f"{paths.raw}/truth_{settings.split}.json is not there")
     judges = Judges(truth, classifier, settings.published, str(ranks.device), figures)
@@ -152,7 +152,7 @@ def evaluate(paths: Paths, settings: EvaluateSettings, ranks: "Ranks") -> dict[s
 def make_classifier(params_file: str, device: str) -> None:
     """Train the classifier of the world that a params file names, into classifier.safetensors beside it, if missing."""
     from store import params
-    from trainer import distributed
+    from trainer import config, distributed
 
     values = params.load(params_file)
     settings = params.section(values, "evaluate", EvaluateSettings, params_file)
@@ -160,7 +160,8 @@ def make_classifier(params_file: str, device: str) -> None:
     if truth is not None:
         here = Path("data")
         paths = Paths(Path(), here / "embeddings", here / "images", Path(values["raw"]), Path(), CLASSIFIER)
-        _classifier(paths, settings, truth, distributed.start(device))
+        side = config.section(values, "model", config.ModelConfig, params_file).size
+        _classifier(paths, settings, truth, side, distributed.start(device))
 
 
 def _truth(raw: Path, split: str) -> "Truth | None":
@@ -170,10 +171,16 @@ def _truth(raw: Path, split: str) -> "Truth | None":
     return Truth.load(path) if path.exists() else None
 
 
-def _classifier(paths: Paths, settings: EvaluateSettings, truth: "Truth", ranks: "Ranks") -> "tuple[Classifier, World]":
-    """The world's classifier: the one kept in `paths.classifier` if it was made from the same data, else a new one."""
+def _classifier(
+    paths: Paths, settings: EvaluateSettings, truth: "Truth", side: int, ranks: "Ranks"
+) -> "tuple[Classifier, World]":
+    """The world's classifier: the one kept in `paths.classifier` if it was made from the same data, else a new one.
+
+    side: of the pictures that it learns from, stage 1's.
+    """
     from store.files import sha256_file
     from store.jpeg import open_images
+    from trainer.config import stored_size
     from trainer.distributed import wait_for_all
     from trainer.metrics import classifier as domain
     from trainer.metrics.held_out import InOrder
@@ -185,7 +192,7 @@ def _classifier(paths: Paths, settings: EvaluateSettings, truth: "Truth", ranks:
         raise ChatPainterError(
             f"{paths.raw}/truth_{split}.json: missing, while {settings.split}'s is there; make the world again"
         )
-    seen, unseen = open_images(paths.images / split / "76"), open_images(paths.images / settings.split / "76")
+    seen, unseen = (open_images(paths.images / one / str(stored_size(side))) for one in (split, settings.split))
     key = {
         "settings": asdict(settings.classifier),
         "learnt": [learnt.sha256, seen.manifest.index.sha256, [shard.sha256 for shard in seen.manifest.shards]],

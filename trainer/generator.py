@@ -62,7 +62,7 @@ class Generator(nn.Module):
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        return (64,) if self.stage == 1 else (64, 256)
+        return tuple(self.model.side(stage) for stage in range(1, self.stage + 1))
 
     def encode_text(self, captions: Tensor, dialogues: Tensor | None = None, rounds: Tensor | None = None) -> Tensor:
         """captions (B, dc); dialogues (B, dd) or turns (B, T, dd) with rounds (B,); any float dtype → (B, text)."""
@@ -94,9 +94,9 @@ class Generator(nn.Module):
         """
         text = self.encode_text(captions, dialogues, rounds)
         if self.stage == 1:
-            return {64: cast(Painted, self.stage1(text, noise, condition_noise)).picture}
+            return {self.sizes[0]: cast(Painted, self.stage1(text, noise, condition_noise)).picture}
         painted = cast(Painted, self.stage2(text, noise, condition_noise, condition_noise))
-        return {64: cast(Tensor, painted.stage1), 256: painted.picture}
+        return dict(zip(self.sizes, (cast(Tensor, painted.stage1), painted.picture)))
 
     def save(self, path: str | Path) -> None:
         """Write a safetensors file, atomically; `settings` go into its metadata as JSON."""

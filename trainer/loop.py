@@ -19,9 +19,10 @@ from store.files import replacing, sha256_file
 from trainer import distributed
 from trainer.batches import BatchRing, TrainingData, images_per_epoch
 from trainer.checkpoints import Checkpoints
-from trainer.config import ModelConfig, StageConfig
+from trainer.config import ModelConfig, StageConfig, stored_size
 from trainer.generator import Generator, settings
 from trainer.grids import held_out, paint_grid
+from trainer.held_out_score import HeldOutScore
 from trainer.interrupts import Interrupts
 from trainer.networks.blocks import initialise
 from trainer.networks.stage1 import Stage1Discriminator
@@ -29,7 +30,6 @@ from trainer.networks.stage2 import Stage2Discriminator
 from trainer.progress import Progress
 from trainer.step import Discriminator, Labels, Players, Step
 
-STORED_SIZE = {1: 76, 2: 304}  # pictures lie a little larger on disk than 64 and 256, for random crops
 MAY_CHANGE = ("epochs", "images", "threads", "log_every", "grid_every", "checkpoint_every", "keep")
 GRID_TEXTS = 8
 STANDARDISE_ROWS = 4096
@@ -56,7 +56,7 @@ class Run:
     sinks: tuple[str, ...] = ()
 
     def data(self, split: str) -> TrainingData:
-        size = STORED_SIZE[self.stage]
+        size = stored_size(self.model.side(self.stage))
         return TrainingData(self.embeddings / split, self.images / split / str(size), self.model.dialogue)
 
 
@@ -139,6 +139,8 @@ def _train(run: Run, ranks: distributed.Ranks, interrupts: Interrupts) -> bool:
         threads=training.threads,
     )
     grid = Grid(run, progress) if ranks.main and run.held_out else None
+    judge = HeldOutScore(run.data(run.held_out), run.model.side(run.stage)) if ranks.main and run.held_out else None
+    scores: dict[str, float] = {}  # since the last tick
     stopped = False
     with ring:
         while images_seen < stop_at and not stopped:
@@ -147,20 +149,28 @@ def _train(run: Run, ranks: distributed.Ranks, interrupts: Interrupts) -> bool:
 
             stopped = distributed.agree(interrupts.requested)
             last = images_seen >= stop_at or stopped
+            saving = crossed(before, images_seen, training.checkpoint_every) or last
+            score = None
+            if saving and judge and not stopped:
+                with progress.paused():
+                    score = scores["held_out_distance"] = judge(players.average)
             if crossed(before, images_seen, training.log_every) or last:
                 refuse_nonfinite(players, step, checkpoints, saving=False)
                 optimizers = players.g_optimizer, players.d_optimizer
                 lr_g, lr_d = (float(optimizer.param_groups[0]["lr"]) for optimizer in optimizers)
-                progress.tick(images_seen, ring.take_wait(), lr_g=lr_g, lr_d=lr_d, nonfinite=float(step.nonfinite))
-            if crossed(before, images_seen, training.checkpoint_every) or last:
+                nonfinite = float(step.nonfinite)
+                progress.tick(images_seen, ring.take_wait(), lr_g=lr_g, lr_d=lr_d, nonfinite=nonfinite, **scores)
+                scores = {}
+            if saving:
                 refuse_nonfinite(players, step, checkpoints, saving=True)
                 if ranks.main:
-                    checkpoints.save({"players": players.state_dict(), "images_seen": images_seen}, images_seen)
-                    save_generator(run, players, images_seen)
-                progress.skip()
+                    with progress.paused():
+                        state = {"players": players.state_dict(), "images_seen": images_seen}
+                        path = checkpoints.save(state, images_seen, score)
+                        save_generator(run, players, images_seen, score, best=checkpoints.best() == path)
             if grid and (crossed(before, images_seen, training.grid_every) or last):
-                grid.paint(players.average, images_seen)
-                progress.skip()
+                with progress.paused():
+                    grid.paint(players.average, images_seen)
     progress.close()
     distributed.wait_for_all()  # what rank 0 wrote is there when any process leaves
     return not stopped
@@ -378,13 +388,16 @@ class Grid:
         self.progress.picture("grid", path)
 
 
-def save_generator(run: Run, players: Players, images_seen: int) -> None:
+def save_generator(run: Run, players: Players, images_seen: int, score: float | None, best: bool) -> None:
+    """The average as generator.safetensors, and as generator-best.safetensors if no checkpoint scored better."""
     players.average.settings = {
         **players.generator.settings,
         "training": asdict(run.training),
         "images_seen": images_seen,
+        "held_out_distance": score,
     }
-    players.average.save(run.folder / "generator.safetensors")
+    for name in ("generator.safetensors", *(["generator-best.safetensors"] if best else [])):
+        players.average.save(run.folder / name)
 
 
 def read_labels(path: Path, image_ids: np.ndarray, device: torch.device) -> Labels:

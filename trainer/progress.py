@@ -11,7 +11,7 @@ import math
 import resource
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -168,9 +168,12 @@ class Progress:
         for sink in self._sinks:
             sink.picture(name, Path(path), self._seen)
 
-    def skip(self) -> None:
-        """Leave the time since the last tick (saving, painting grids) out of the next one's speed."""
-        self._began = time.perf_counter()
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Leave the time inside (saving, painting grids) out of the next tick's speed."""
+        began = time.perf_counter()
+        yield
+        self._began += time.perf_counter() - began
 
     def close(self) -> None:
         """Write curves.csv from the log and close the sinks."""

@@ -58,7 +58,7 @@ def scenes(split: str, settings: WorldSettings) -> Iterator[tuple[int, Scene, ra
     seed, the split and its number alone, so that a larger world begins with a smaller one."""
     for number in range(getattr(settings, split)):
         draw = random.Random(f"chatpainter {settings.seed} {split} {number}")
-        yield FIRST_ID[split] + number, scene(draw), draw
+        yield FIRST_ID[split] + number, scene(draw, settings.objects), draw
 
 
 def file_name(split: str, image_id: int) -> str:
@@ -111,7 +111,7 @@ def _world(settings: WorldSettings) -> dict[str, Any]:
         "grounds": {ground: list(rgb) for ground, rgb in GROUNDS.items()},
         "shapes": list(SHAPES),
         "sizes": SIZES,
-        "ceilings": ceilings(),
+        "ceilings": ceilings(settings.objects),
     }
 
 

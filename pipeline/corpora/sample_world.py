@@ -38,18 +38,22 @@ HALF = 0.017
 
 @dataclass(frozen=True)
 class WorldSettings:
-    """How many scenes, how large, from which seed (`world:` of params.yaml)."""
+    """How many scenes, how large, from which seed, with how many objects (`world:` of params.yaml)."""
 
     seed: int = 7
     train: int = 2000
     val: int = 500
     image_size: int = 256
+    objects: tuple[int, int] = (1, 4)  # the least and the most; every number between is as likely
 
     def __post_init__(self) -> None:
         if self.train < 1 or self.val < 1:
             raise ValueError("train and val must be at least 1")
         if not 32 <= self.image_size <= 2048:
             raise ValueError(f"image_size must be between 32 and 2048, found {self.image_size}")
+        least, most = self.objects
+        if not 1 <= least <= most <= len(PLACES):
+            raise ValueError(f"objects must be two numbers from 1 to {len(PLACES)}, the least and the most")
 
 
 @dataclass(frozen=True)
@@ -78,9 +82,9 @@ class Scene:
         return next((thing for thing in self.things if thing.place == place), None)
 
 
-def scene(draw: random.Random) -> Scene:
-    """A scene: 1-4 objects, how many, where and what each is all uniform and independent."""
-    where = draw.sample(list(PLACES), draw.randint(1, len(PLACES)))
+def scene(draw: random.Random, objects: tuple[int, int] = (1, 4)) -> Scene:
+    """A scene: how many objects (of the least and the most), where and what each is, all uniform and independent."""
+    where = draw.sample(list(PLACES), draw.randint(*objects))
     things = tuple(
         Thing(
             place,
@@ -106,14 +110,14 @@ def outline(thing: Thing) -> list[tuple[float, float]]:
     return [(x + reach * math.cos(angle), y + reach * math.sin(angle)) for angle in angles]
 
 
-def ceilings() -> dict[str, dict[str, float]]:
+def ceilings(objects: tuple[int, int] = (1, 4)) -> dict[str, dict[str, float]]:
     """The best that a guesser can do who sees nothing (chance), one caption, or the dialogue.
 
     `colour_accuracy`, `shape_accuracy`, `size_accuracy`: of all occupied places, the share whose colour (shape, size)
     is painted right. `ground_accuracy`: of all scenes. `presence_accuracy`: of all places, the share rightly painted
-    or left empty. A caption names one of the n objects in full, and n; n is 1-4, uniform.
+    or left empty. A caption names one of the n objects in full, and n; n is uniform over `objects`, both ends included.
     """
-    counts = [Fraction(n) for n in range(1, len(PLACES) + 1)]
+    counts = [Fraction(n) for n in range(objects[0], objects[1] + 1)]
     mean = sum(counts) / len(counts)
     places = len(PLACES)
 

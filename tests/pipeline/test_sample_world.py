@@ -41,6 +41,14 @@ def facts(scene: sample_world.Scene) -> dict[str, tuple[str, str, str]]:
     return {thing.place: (thing.size, thing.colour, thing.shape) for thing in scene.things}
 
 
+def test_worlds_with_as_many_objects_as_asked_for() -> None:
+    settings = WorldSettings(seed=3, train=200, objects=(2, 3))
+    assert {len(scene.things) for _, scene, _ in sample_files.scenes("train", settings)} == {2, 3}
+    for wrong in ((0, 4), (3, 2), (1, 5)):
+        with pytest.raises(ValueError, match="objects must be two numbers"):
+            WorldSettings(objects=wrong)
+
+
 # What is said -----------------------------------------------------------------------------------------------------
 
 
@@ -228,36 +236,43 @@ def test_boxes_and_polygons_say_where_the_shapes_are(world: Path) -> None:
 # Ceilings ---------------------------------------------------------------------------------------------------------
 
 
-def test_ceilings_are_those_of_the_best_guesser_over_all_scenes() -> None:
+@pytest.mark.parametrize("objects", [(1, 4), (4, 4), (2, 3)])
+def test_ceilings_are_those_of_the_best_guesser_over_all_scenes(objects: tuple[int, int]) -> None:
     """Every scene and every caption enumerated, with as many kinds as needed: no formula, only counting.
 
     Attributes are independent and one at a time: a scene is who is where and one attribute of each.
     """
-    stated = sample_world.ceilings()
+    stated = sample_world.ceilings(objects)
     for name, kinds in (("colour_accuracy", 6), ("shape_accuracy", 3), ("size_accuracy", 2)):
-        assert stated[name]["chance"] == pytest.approx(best_share(kinds, told=lambda scene, place: None))
-        caption = best_share(kinds, told=lambda scene, place: (len(scene), place, scene[place]))
+        assert stated[name]["chance"] == pytest.approx(best_share(kinds, objects, told=lambda scene, place: None))
+        caption = best_share(kinds, objects, told=lambda scene, place: (len(scene), place, scene[place]))
         assert stated[name]["caption"] == pytest.approx(caption)
         assert stated[name]["dialogue"] == 1.0
-    assert stated["presence_accuracy"]["chance"] == pytest.approx(best_presence(told=lambda where, place: None))
+    assert stated["presence_accuracy"]["chance"] == pytest.approx(
+        best_presence(objects, told=lambda where, place: None)
+    )
     assert stated["presence_accuracy"]["caption"] == pytest.approx(
-        best_presence(told=lambda where, place: (len(where), place))
+        best_presence(objects, told=lambda where, place: (len(where), place))
     )
     assert stated["ground_accuracy"] == {"chance": 0.25, "caption": 0.25, "dialogue": 1.0}
-    assert stated["colour_accuracy"]["caption"] == pytest.approx(0.5)
+    if objects == (1, 4):
+        assert stated["colour_accuracy"]["caption"] == pytest.approx(0.5)
+    if objects == (4, 4):
+        assert stated["colour_accuracy"]["caption"] == pytest.approx(0.375)
     assert stated["colour_accuracy"]["chance"] == pytest.approx(1 / 6)
 
 
-def best_share(kinds: int, told: Callable) -> float:
+def best_share(kinds: int, objects: tuple[int, int], told: Callable) -> float:
     """Of all occupied places, the share guessed right by who knows the odds given what was told, per place."""
     odds: dict = defaultdict(lambda: defaultdict(lambda: np.zeros(kinds)))
     occupied = 0.0
-    for number in range(1, 5):
+    numbers = range(objects[0], objects[1] + 1)
+    for number in numbers:
         sets = list(itertools.combinations(range(4), number))
         for where in sets:
             for values in itertools.product(range(kinds), repeat=number):
                 scene = dict(zip(where, values))
-                weight = 1 / 4 / len(sets) / kinds**number
+                weight = 1 / len(numbers) / len(sets) / kinds**number
                 occupied += weight * number
                 for named in where:
                     for place, value in scene.items():
@@ -265,13 +280,14 @@ def best_share(kinds: int, told: Callable) -> float:
     return sum(counts.max() for places in odds.values() for counts in places.values()) / occupied
 
 
-def best_presence(told: Callable) -> float:
+def best_presence(objects: tuple[int, int], told: Callable) -> float:
     odds: dict = defaultdict(lambda: defaultdict(lambda: np.zeros(2)))
-    for number in range(1, 5):
+    numbers = range(objects[0], objects[1] + 1)
+    for number in numbers:
         sets = list(itertools.combinations(range(4), number))
         for where, place in itertools.product(sets, range(4)):
             for named in where:
-                odds[told(where, named)][place][int(place in where)] += 1 / 4 / len(sets) / number
+                odds[told(where, named)][place][int(place in where)] += 1 / len(numbers) / len(sets) / number
     return sum(counts.max() for places in odds.values() for counts in places.values()) / 4
 
 

@@ -1,5 +1,6 @@
 """params.yaml's sections model, stage1 and stage2."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ import pytest
 
 from store.errors import ParamsError
 from trainer import config
-from trainer.config import PRESETS, ModelConfig, StageConfig, section
+from trainer.config import PRESETS, ModelConfig, StageConfig, section, stored_size
 
 
 def test_defaults_are_the_papers() -> None:
@@ -34,7 +35,17 @@ def test_stackgan_coco_is_its_yml_files() -> None:
 @pytest.mark.parametrize("name", PRESETS)
 def test_every_preset_is_whole(name: str) -> None:
     for part, kind in (("model", ModelConfig), ("stage1", StageConfig), ("stage2", StageConfig)):
-        section({part: {"preset": name}}, part, kind)
+        built = section({part: {"preset": name}}, part, kind)
+        assert asdict(built).items() >= {k: v for k, v in PRESETS[name][part].items() if k != "betas"}.items()
+
+
+def test_sides_of_the_pictures() -> None:
+    for size, doublings, stored in ((32, 3, 38), (64, 4, 76), (128, 5, 152)):
+        model = ModelConfig(size=size)
+        assert (model.doublings, model.side(1), model.side(2)) == (doublings, size, 4 * size)
+        assert stored_size(size) == stored
+    with pytest.raises(ValueError, match="size must be 32, 64 or 128"):
+        ModelConfig(size=48)
 
 
 def test_a_sections_own_keys_override_its_preset() -> None:

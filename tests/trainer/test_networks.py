@@ -47,6 +47,28 @@ def test_parameter_counts(name: str, text: int, g1: int, d1: int, g2_own: int, d
         assert count(Stage2Discriminator(model, "batch")) == d2
 
 
+@pytest.mark.parametrize("size", [32, 64, 128])
+def test_every_size_of_picture(size: int) -> None:
+    """From 4 x 4 up and back, with as many channels a pixel as at 64; the names are StackGAN's."""
+    model = replace(SMALL, size=size)
+    text, noise = torch.randn(2, 7), torch.randn(2, 6)
+    first, second = Stage1Generator(model, 7), Stage2Generator(model, 7)
+    assert first(text, noise).picture.shape == (2, 3, size, size)
+    painted = second(text, noise)
+    assert painted.picture.shape == (2, 3, 4 * size, 4 * size)
+    for pictures, discriminator in (
+        (painted.stage1, Stage1Discriminator(model, "batch")),
+        (painted.picture, Stage2Discriminator(model, "batch")),
+    ):
+        features = discriminator(pictures)
+        assert features.shape == (2, 3 * size // 8, 4, 4)
+        assert discriminator.get_cond_logits(features, painted.condition).shape == (2,)
+    assert [name for name, _ in first.named_children() if name.startswith("up")] == [
+        f"upsample{number}" for number in range(1, {32: 3, 64: 4, 128: 5}[size] + 1)
+    ]
+    assert first.img[0].in_channels == 2  # gf / 2
+
+
 def test_parameter_counts_of_each_part() -> None:
     with torch.device("meta"):
         model = preset("stackgan-coco")
@@ -262,7 +284,7 @@ def test_without_batchnorm(norm: Any) -> None:
 
 
 def test_spectral_norm_holds() -> None:
-    head = Logits(2, 3, "spectral")
+    head = Logits(16, 3, "spectral")
     for _ in range(30):
         head(torch.randn(2, 16, 4, 4), torch.randn(2, 3))
     for layer in (head.outlogits[0], head.outlogits[-1]):

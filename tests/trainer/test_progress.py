@@ -127,11 +127,17 @@ class TestLog:
         log.close()
         assert not (tmp_path / "run").exists()
 
-    def test_time_spent_saving_is_not_charged_to_the_speed(self, tmp_path):
+    def test_time_spent_saving_is_not_charged_to_the_speed(self, tmp_path, monkeypatch):
+        now = 1000.0
+        monkeypatch.setattr("trainer.progress.time.perf_counter", lambda: now)
         log = progress(tmp_path)
-        log._began -= 50
-        log.skip()
-        assert log.tick(100)["seconds"] < 10
+        now += 3
+        with log.paused():
+            now += 50
+        now += 1
+        record = log.tick(100)
+        assert record["seconds"] == pytest.approx(4)
+        assert record["img_per_s"] == pytest.approx(25)
 
     def test_the_curves_are_the_log_as_a_table(self, tmp_path):
         log = progress(tmp_path)

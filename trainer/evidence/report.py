@@ -305,9 +305,10 @@ def pictures(
         )
         images = np.arange(min(PICTURES, len(held_out)))
         if not rows:
-            rows.append(held_out.real(images, 64))
+            rows.append(held_out.real(images, generator.model.size))
             labels.append("real")
-        rows.append(paint(generator, held_out, images, Condition(), settings.condition == "sample")[64])
+        painted = paint(generator, held_out, images, Condition(), settings.condition == "sample")
+        rows.append(painted[generator.model.size])
         labels.append(arm)
         captions, rounds = held_out.all_words(images)
         if any(rounds) or not words:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 SIDE = 64  # pictures are judged at this size at every stage
+RESIZE = "area to 64; smaller ones by repetition"
 
 
 class Pictures(Protocol):
@@ -82,9 +83,12 @@ def _block(before: int, after: int, kernel: int, stride: int) -> tuple[nn.Module
 
 
 def to_input(pictures: "Tensor") -> "Tensor":
-    """(n, s, s, 3) uint8, s a multiple of 64 -> (n, 3, 64, 64) in [-1, 1]."""
+    """(n, s, s, 3) uint8, s a multiple of 64 or a part of it -> (n, 3, 64, 64) in [-1, 1]."""
     value = pictures.permute(0, 3, 1, 2).float() / 127.5 - 1
-    return value if value.shape[-1] == SIDE else F.avg_pool2d(value, value.shape[-1] // SIDE)
+    side = value.shape[-1]
+    if side == SIDE:
+        return value
+    return F.avg_pool2d(value, side // SIDE) if side > SIDE else F.interpolate(value, SIDE)
 
 
 def train(
@@ -95,7 +99,7 @@ def train(
     device: "torch.device | str",
     seed: int,
 ) -> Classifier:
-    """Train on real pictures (n, s, s, 3) with s ≥ 64 (random crops to 64, never mirrored) and targets (n, heads)."""
+    """Train on real pictures (n, s, s, 3), cropped at random to 64/76 and never mirrored, and targets (n, heads)."""
     random = np.random.default_rng(seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -110,8 +114,9 @@ def train(
             order = random.permutation(len(pictures))
         rows, order = np.sort(order[: settings.batch]), order[settings.batch :]
         whole = pictures.take(rows)
-        corners = random.integers(0, whole.shape[1] - SIDE + 1, size=(len(rows), 2))
-        crops = [one[top : top + SIDE, left : left + SIDE] for one, (top, left) in zip(whole, corners)]
+        side = _cropped(whole)
+        corners = random.integers(0, whole.shape[1] - side + 1, size=(len(rows), 2))
+        crops = [one[top : top + side, left : left + side] for one, (top, left) in zip(whole, corners)]
         batch = torch.from_numpy(np.stack(crops)).to(device)
         wanted = torch.from_numpy(targets[rows]).to(device)
         answers = model.split(model(to_input(batch))[1])
@@ -123,12 +128,17 @@ def train(
     return model.eval()
 
 
+def _cropped(pictures: np.ndarray) -> int:
+    """The side that a stage's crop leaves of stored pictures: 64 of 76."""
+    return int(pictures.shape[1]) * 64 // 76
+
+
 def read(model: Classifier, pictures: Pictures, batch: int) -> np.ndarray:
     """(n, heads) int64: what the classifier answers for the middle of every picture."""
     found = []
     for start in range(0, len(pictures), batch):
         whole = pictures.take(np.arange(start, min(start + batch, len(pictures))))
-        log_posteriors = model.judge(middle(whole, SIDE))[1]
+        log_posteriors = model.judge(middle(whole, _cropped(whole)))[1]
         found.append(answers(log_posteriors, model.heads))
     return np.concatenate(found)
 

@@ -14,6 +14,7 @@ from store.errors import ChatPainterError
 from store.jpeg import JpegStore, open_images
 from store.reader import Store
 from trainer.batches import TrainingData
+from trainer.config import stored_size
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -43,8 +44,8 @@ class HeldOut:
     def __init__(self, embeddings: Path, images: Path, dialogue: Any, sizes: tuple[int, ...], seed: int) -> None:
         self.seed = seed
         self.dialogue = dialogue
-        # StackGAN crops 64 from 76 and 256 from 304; the evaluation takes the middle of the same pictures.
-        self.stored = {size: images / str(size * 76 // 64) for size in sizes}
+        # Training crops at random; the evaluation takes the middle of the same pictures.
+        self.stored = {size: images / str(stored_size(size)) for size in sizes}
         self.data = TrainingData(embeddings, self.stored[min(sizes)], dialogue)
         self.image_ids = self.data.image_ids
         kinds = ["captions"] + {"none": [], "collapsed": ["dialogues"], "recurrent": ["turns"]}[dialogue]

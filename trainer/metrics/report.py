@@ -16,7 +16,6 @@ from trainer.metrics.scenes import Reading
 from trainer.metrics.truth import NOTHING, Head, Truth
 from trainer.progress import read_log
 
-STAGES = {64: "stage1", 256: "stage2"}
 SHOWN = ("colour_accuracy", "ground_accuracy", "presence_f1", "object_f1", "rsim", "scene_accuracy")
 READ = "pixels voting for the nearest palette colour in CIELAB, within the place's cell"
 
@@ -30,6 +29,11 @@ class Evaluated:
     real: Arrays
     sizes: tuple[int, ...]
     seed: int
+
+    @property
+    def stages(self) -> dict[int, str]:
+        """What the figures call the pictures of each size."""
+        return dict(zip(sorted(self.sizes), ("stage1", "stage2")))
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,7 @@ def scene_figures(figures: Figures, world: World, it: Evaluated) -> None:
     """Exact scores of painted and real pictures, and what can be scored without the dialogue."""
     n = len(it.ids)
     for size in it.sizes:
-        for who, arrays in ((STAGES[size], it.painted), (f"real{size}", it.real)):
+        for who, arrays in ((it.stages[size], it.painted), (f"real{size}", it.real)):
             seen = reading(arrays, size)
             if seen is not None:
                 values = scenes.scores(seen, world.truth, it.ids)
@@ -79,19 +83,19 @@ def classifier_figures(figures: Figures, world: World, it: Evaluated) -> None:
     for size in it.sizes:
         found = domain.answers(it.painted[f"{size}/domain/log_posteriors"], world.heads)
         values = domain.scores(found, targets, world.heads)
-        about: dict[str, Any] = {"classifier": world.sha256, "resize": "area to 64", "seed": it.seed}
-        figures.add_all(f"{STAGES[size]}_classifier", values, protocol, len(it.ids), shown, **about)
+        about: dict[str, Any] = {"classifier": world.sha256, "resize": domain.RESIZE, "seed": it.seed}
+        figures.add_all(f"{it.stages[size]}_classifier", values, protocol, len(it.ids), shown, **about)
 
 
 def domain_figures(figures: Figures, world: World, it: Evaluated) -> None:
     """Distances, Inception Score and R-precision in the classifier's feature space."""
     n = len(it.ids)
     for size in it.sizes:
-        stage = STAGES[size]
+        stage = it.stages[size]
         about: dict[str, Any] = {
             "network": "domain classifier",
             "sha256": world.sha256,
-            "resize": "area to 64",
+            "resize": domain.RESIZE,
             "seed": it.seed,
         }
         features = it.painted[f"{size}/domain/features"], it.real[f"{size}/domain/features"]
@@ -110,7 +114,7 @@ def domain_figures(figures: Figures, world: World, it: Evaluated) -> None:
 def published_figures(figures: Figures, judges: Judges, it: Evaluated, held_out: HeldOut, images: np.ndarray) -> None:
     """Scores by the published networks that were there, of the largest pictures."""
     size, n = max(it.sizes), len(it.ids)
-    stage = STAGES[size]
+    stage = it.stages[size]
     about: dict[str, dict[str, Any]] = {
         name: {"network": judge.name, "sha256": judge.sha256, "resize": judge.resize, "seed": it.seed, "size": size}
         for name, judge in judges.published.items()
@@ -210,7 +214,7 @@ def probe_figures(figures: Figures, world: World, it: Evaluated, probes: dict[Co
     """The exact scores (or the classifier's, where pixels cannot be read) when the dialogue is tampered with."""
     size = min(it.sizes)
     for condition, arrays in probes.items():
-        name = f"{STAGES[size]}_{condition.name.replace('-', '_')}"
+        name = f"{it.stages[size]}_{condition.name.replace('-', '_')}"
         values = headline(world, arrays, it.ids[:count], size)
         shown = () if condition.rounds is not None else ("colour_accuracy", "presence_f1")
         figures.add_all(name, values, f"dialogue {condition.name}, first {count} images", count, shown, seed=it.seed)
@@ -258,7 +262,7 @@ def table(path: Path, world: World | None, it: Evaluated) -> None:
     columns: dict[str, np.ndarray] = {"image_id": it.ids}
     if world is not None:
         for size in it.sizes:
-            stage = STAGES[size]
+            stage = it.stages[size]
             seen = reading(it.painted, size)
             if seen is not None:
                 right = scenes.right(seen, world.truth, it.ids)
@@ -295,10 +299,10 @@ def plots(folder: Path, world: World, it: Evaluated, probes: dict[Condition, Arr
             assert seen is not None
             right = (seen.colours == wanted) & there
             for column, place in enumerate(truth.places):
-                by_place.append((STAGES[size], place, _mean(right[there[:, column], column])))
+                by_place.append((it.stages[size], place, _mean(right[there[:, column], column])))
             for objects in range(1, len(truth.places) + 1):
                 rows = there.sum(axis=1) == objects
-                by_objects.append((STAGES[size], objects, _mean(right[rows][there[rows]])))
+                by_objects.append((it.stages[size], objects, _mean(right[rows][there[rows]])))
         write_table(folder / "colour_by_place.csv", ("stage", "place", "colour_accuracy"), by_place)
         write_table(folder / "colour_by_objects.csv", ("stage", "objects", "colour_accuracy"), by_objects)
         names = [*truth.colours, "nothing"]  # NOTHING is -1: the last

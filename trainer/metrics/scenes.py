@@ -16,7 +16,7 @@ from trainer.metrics.truth import NOTHING, Truth
 
 # A triangle, square or circle of radius r covers 2.2 to 3.2 r²; half the smallest must be seen.
 LEAST_AREA = 1.1
-READ_AT = 64  # larger pictures are averaged down to this side: the same decision at every stage
+READ_AT = 64  # larger pictures are averaged down to this side, smaller ones repeated: the same decision at every stage
 
 
 def to_lab(rgb: np.ndarray) -> np.ndarray:
@@ -67,9 +67,11 @@ class SceneReader:
         self._least = LEAST_AREA * (min(radii) * READ_AT / kept) ** 2 if radii else 1.0
 
     def read(self, pictures: np.ndarray) -> Reading:
-        """(n, s, s, 3) uint8, s a multiple of 64 -> Reading."""
+        """(n, s, s, 3) uint8, s a multiple of 64 or a part of it -> Reading."""
         n, side = pictures.shape[:2]
-        assert side % READ_AT == 0
+        assert side % READ_AT == 0 or READ_AT % side == 0
+        if side < READ_AT:
+            pictures = pictures.repeat(READ_AT // side, axis=1).repeat(READ_AT // side, axis=2)
         if side > READ_AT:
             step = side // READ_AT
             pictures = pictures.reshape(n, READ_AT, step, READ_AT, step, 3).sum(axis=(2, 4), dtype=np.uint16) // step**2

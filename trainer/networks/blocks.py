@@ -68,9 +68,12 @@ class ResidualBlock(nn.Module):
         return cast(Tensor, self.relu(self.block(x) + x))
 
 
-def down(inputs: int, outputs: int, norm: Norm, first: bool = False) -> list[nn.Module]:
-    """(B, inputs, h, w) → (B, outputs, h/2, w/2); StackGAN's first one has no norm."""
-    return _normed(inputs, outputs, norm, first, kernel=4, stride=2)
+def downs(df: int, halvings: int, norm: Norm) -> list[nn.Module]:
+    """(B, 3, s, s) → (B, 2^(halvings - 1) df, 4, 4): convolutions 4x4 of stride 2; StackGAN's first has no norm."""
+    layers = _normed(3, df, norm, first=True, kernel=4, stride=2)
+    for wider in range(halvings - 1):
+        layers += _normed(df << wider, df << wider + 1, norm, first=False, kernel=4, stride=2)
+    return layers
 
 
 def same(inputs: int, outputs: int, norm: Norm) -> list[nn.Module]:
@@ -98,13 +101,13 @@ def spectral(convolution: nn.Conv2d, norm: Norm) -> nn.Module:
 class Logits(nn.Module):
     """Is the picture real (and does it show what the condition says)? StackGAN's D_GET_LOGITS without its Sigmoid.
 
-    features (B, 8 df, 4, 4) [, condition (B, c)] → (B,) in float32.
+    features (B, `features`, 4, 4) [, condition (B, c)] → (B,) in float32.
     """
 
-    def __init__(self, df: int, condition_dim: int | None, norm: Norm):
+    def __init__(self, features: int, condition_dim: int | None, norm: Norm):
         super().__init__()
-        last = spectral(nn.Conv2d(8 * df, 1, 4, stride=4), norm)
-        joint = [] if condition_dim is None else same(8 * df + condition_dim, 8 * df, norm)
+        last = spectral(nn.Conv2d(features, 1, 4, stride=4), norm)
+        joint = [] if condition_dim is None else same(features + condition_dim, features, norm)
         self.outlogits = nn.Sequential(*joint, last)
 
     def forward(self, features: Tensor, condition: Tensor | None = None) -> Tensor:

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from trainer.config import ModelConfig
-from trainer.networks.blocks import Logits, Norm, ResidualBlock, UpBlock, conv3x3, down, same
+from trainer.networks.blocks import Logits, Norm, ResidualBlock, UpBlock, conv3x3, downs, same
 from trainer.networks.stage1 import Painted, Stage1Generator
 from trainer.networks.text import ConditioningAugmentation, sample
 
@@ -70,24 +70,19 @@ class Stage2Generator(nn.Module):
 
 
 class Stage2Discriminator(nn.Module):
-    """pictures (B, 3, 256, 256) → features (B, 8 df, 4, 4); logits with and without the condition."""
+    """pictures (B, 3, 4 s, 4 s) → features (B, df s / 8, 4, 4); logits with and without the condition."""
 
     def __init__(self, model: ModelConfig, norm: Norm, classes: int = 0, text_dim: int | None = None):
         super().__init__()
-        df = model.df
+        features = model.df * model.size // 8
         self.encode_img = nn.Sequential(
-            *down(3, df, norm, first=True),
-            *down(df, 2 * df, norm),
-            *down(2 * df, 4 * df, norm),
-            *down(4 * df, 8 * df, norm),
-            *down(8 * df, 16 * df, norm),
-            *down(16 * df, 32 * df, norm),
-            *same(32 * df, 16 * df, norm),
-            *same(16 * df, 8 * df, norm),
+            *downs(model.df, model.doublings + 2, norm),
+            *same(4 * features, 2 * features, norm),
+            *same(2 * features, features, norm),
         )
-        self.get_cond_logits = Logits(df, model.condition_dim, norm)
-        self.get_uncond_logits: Logits | None = Logits(df, None, norm)
-        self.classify = nn.Conv2d(8 * df, classes, 4) if classes else None
+        self.get_cond_logits = Logits(features, model.condition_dim, norm)
+        self.get_uncond_logits: Logits | None = Logits(features, None, norm)
+        self.classify = nn.Conv2d(features, classes, 4) if classes else None
         self.embed_text = nn.Linear(text_dim, model.condition_dim) if text_dim else None
 
     def forward(self, pictures: Tensor) -> Tensor:

@@ -65,6 +65,14 @@ def test_blurred_noisy_and_recompressed_pictures_still_read(world, truth):
     assert values["presence_f1"] > 0.97
 
 
+def test_pictures_of_half_the_size_read_as_well(world, truth):
+    pictures, ids = real(world, 76)
+    half = middle(pictures, 64).reshape(-1, 32, 2, 32, 2, 3).mean(axis=(2, 4)).round().astype(np.uint8)
+    values = scenes.scores(SceneReader(truth, 64 / 76).read(half), truth, ids)
+    assert values["colour_accuracy"] > 0.99
+    assert values["ground_accuracy"] == 1.0
+
+
 def test_grey_pictures_hold_nothing(truth, world):
     ids = real(world, 76)[1]
     reading = SceneReader(truth, 64 / 76).read(np.full((len(ids), 64, 64, 3), 127, np.uint8))
