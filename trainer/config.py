@@ -96,6 +96,7 @@ class StageConfig:
     generator_loss: Literal["non-saturating", "saturating"] = "non-saturating"
     kl_weight: float = 2.0
     d_condition: Literal["mu", "sample", "learned"] = "mu"
+    wrong_candidates: int = 1  # other texts of the batch; the wrong pair is the one that D likes best
     d_norm: Literal["batch", "spectral", "none"] = "batch"
     penalties: Penalties = field(default_factory=Penalties)
     auxiliary: Auxiliary = field(default_factory=Auxiliary)
@@ -127,7 +128,8 @@ class StageConfig:
     def __post_init__(self) -> None:
         if (self.epochs is None) == (self.images is None):
             raise ValueError("give either epochs or images (the other one null): how long to train")
-        for name in ("batch", "accumulate", "threads", "log_every", "grid_every", "checkpoint_every", "keep"):
+        counts = ("batch", "accumulate", "wrong_candidates", "threads", "log_every", "grid_every", "checkpoint_every")
+        for name in (*counts, "keep"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1")
         if self.batch < 2 * self.accumulate:

@@ -200,13 +200,13 @@ class Step:
     def discriminate(self, part: Batch, draw: Draws, text: Tensor, painted: Painted, keep_text: bool = True) -> None:
         """Gradients of the discriminator's loss on one part."""
         training, discriminator = self.training, self.players.discriminator
-        wrong, found = wrong_rows(part.image_ids)
+        others, found = wrong_rows(part.image_ids, training.wrong_candidates)
         with self.autocast():
             condition = self.condition(text, painted)
             real = discriminator(self.seen(draw.pictures, draw))
             fake = discriminator(self.seen(painted.picture.detach(), draw))
             r = discriminator.get_cond_logits(real, condition)
-            w = discriminator.get_cond_logits(real, condition[wrong])
+            w = discriminator.get_cond_logits(real, condition[self.hardest(others, real, condition)])
             f = discriminator.get_cond_logits(fake, condition)
             # Where a part holds one image only there is no wrong pair: its painted pair counts twice.
             w = torch.where(found, w, f)
@@ -221,6 +221,18 @@ class Step:
         # The generator's step still needs the text's graph.
         (loss / training.accumulate).backward(retain_graph=keep_text and condition.requires_grad)
         self.report({"d_loss": loss, "d_real": r, "d_wrong": w, "d_fake": f})
+
+    def hardest(self, others: Tensor, real: Tensor, condition: Tensor) -> Tensor:
+        """Of the rows `others` (B, k), for each row the one whose condition D finds most fitting, (B,).
+
+        Most other texts differ from the right one in plain ways, and D, once it sees those, learns nothing from them.
+        """
+        if others.shape[1] == 1:
+            return others[:, 0]
+        with torch.no_grad():
+            judge = self.players.discriminator.get_cond_logits
+            logits = torch.stack([judge(real, condition[rows]) for rows in others.unbind(1)], 1)
+        return others.gather(1, logits.argmax(1, keepdim=True))[:, 0]
 
     def convince(self, part: Batch, draw: Draws, text: Tensor, painted: Painted) -> None:
         """Gradients of the generator's loss on one part; the discriminator takes none."""
@@ -300,17 +312,20 @@ class Step:
         self.report({f"{who}_grad_norm": norm})
 
 
-def wrong_rows(image_ids: Tensor) -> tuple[Tensor, Tensor]:
-    """For each row the next row (cyclically) that shows another image, and whether there is one; (B,) each.
+def wrong_rows(image_ids: Tensor, number: int = 1) -> tuple[Tensor, Tensor]:
+    """For each row the next `number` rows (cyclically) that show another image, (B, number), and whether there is one.
 
-    Taking the whole row's condition gives another image's caption and dialogue together.
+    Taking the whole row's condition gives another image's caption and dialogue together. Where fewer rows show another
+    image, the first of them stands for the missing ones; where none does, its number means nothing.
     """
     b = len(image_ids)
     rows = torch.arange(b, device=image_ids.device)
     candidates = (rows[:, None] + rows[None, :]) % b  # column 0 is the row itself
     differs = image_ids[candidates] != image_ids[:, None]
-    first = differs.int().argmax(1)
-    return candidates[rows, first], differs.any(1)
+    # Stable: those that differ first, each kind in the order of the rows.
+    order = (~differs).int().argsort(stable=True, dim=1)[:, :number]
+    others, differing = candidates.gather(1, order), differs.gather(1, order)
+    return torch.where(differing, others, others[:, :1]), differs.any(1)
 
 
 @contextmanager

@@ -64,13 +64,30 @@ def moved(module: nn.Module, before: dict[str, Tensor]) -> set[str]:
 def test_wrong_pairs_show_another_image() -> None:
     for ids in ([1, 2, 3, 4], [1, 1, 2, 2], [1, 1, 1, 2], [3, 1, 3, 1, 3], [9, 9, 9, 9, 9, 1], list(range(50)) * 2):
         image_ids = torch.tensor(ids)
-        rows, found = wrong_rows(image_ids)
-        assert found.all()
-        assert (image_ids[rows] != image_ids).all()
+        for number in (1, 3):
+            rows, found = wrong_rows(image_ids, number)
+            assert found.all()
+            assert (image_ids[rows] != image_ids[:, None]).all()
     rows, found = wrong_rows(torch.tensor([4, 4, 4]))
     assert not found.any()
     # Where all images differ the next row is taken, as StackGAN does.
-    assert wrong_rows(torch.arange(5))[0].tolist() == [1, 2, 3, 4, 0]
+    assert wrong_rows(torch.arange(5))[0].tolist() == [[1], [2], [3], [4], [0]]
+    assert wrong_rows(torch.arange(4), 9)[0].tolist() == [[1, 2, 3, 1], [2, 3, 0, 2], [3, 0, 1, 3], [0, 1, 2, 0]]
+    # One other image only: it stands for all that were asked for.
+    assert wrong_rows(torch.tensor([1, 1, 2]), 2)[0].tolist() == [[2, 2], [2, 2], [0, 1]]
+
+
+def test_of_several_wrong_texts_the_one_that_fits_best_is_taken() -> None:
+    players = make(wrong_candidates=3)
+    step = Step(players, lambda values: None)
+    others, _ = wrong_rows(torch.arange(6), 3)
+    condition = torch.randn(6, players.generator.condition_dim)
+    real = players.discriminator(torch.randn(6, 3, 64, 64))
+    chosen = step.hardest(others, real, condition)
+    judge = players.discriminator.get_cond_logits
+    logits = torch.stack([judge(real, condition[others[:, k]]) for k in range(3)], 1)
+    assert chosen.tolist() == [int(others[row, logits[row].argmax()]) for row in range(6)]
+    assert len({(logits[row].argmax().item()) for row in range(6)}) > 1
 
 
 def test_wrong_pairs_carry_caption_and_dialogue_of_the_same_other_image(monkeypatch: pytest.MonkeyPatch) -> None:
