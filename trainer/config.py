@@ -163,6 +163,7 @@ _STABLE_STAGE = {
     "loss": "hinge",
     "d_norm": "spectral",
     "d_condition": "learned",
+    "wrong_candidates": 4,
     "kl_weight": 0.02,
     "g_lr": 2e-4,
     "d_lr": 4e-4,
@@ -195,7 +196,9 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         },
         "stage1": {
             **_STABLE_STAGE,
-            **{"epochs": None, "images": 64_000, "batch": 16, "flip": False, "ema_half_life": 2_000},
+            # One rate for both: with so few pictures it decides (docs/evidence.md).
+            **{"epochs": None, "images": 64_000, "batch": 32, "g_lr": 1e-3, "d_lr": 1e-3},
+            **{"flip": False, "ema_half_life": 2_000},
             **{"log_every": 3_200, "grid_every": 16_000, "checkpoint_every": 16_000},
         },
         "stage2": {
