@@ -60,6 +60,20 @@ def test_any_shards_any_rows_any_runs(tmp_path_factory, make_store, data):
         assert not run[count:].any()
 
 
+@pytest.mark.parametrize("before", [0, 3])
+@pytest.mark.parametrize("width", [1, 333, 4800])
+def test_dialogues_of_equal_length_wherever_they_begin(tmp_path, make_store, before, width):
+    """Ten rounds each, as in VisDial, over several shards; with a shorter one before them, off the multiples of ten."""
+    rows = make_store(tmp_path, ([10] * 4, [before, *[10] * 3] if before else [10], [10] * 2), (width,))
+    store = Store(tmp_path)
+    first = store.column("row")[store.column("rounds") == 10]
+    chosen = np.random.default_rng(0).permutation(np.repeat(first, 2))
+    out = np.empty((len(chosen), 10, width), np.float16)
+    store.runs(chosen, np.full(len(chosen), 10), out)
+    np.testing.assert_array_equal(out, rows[chosen[:, None] + np.arange(10)])
+    assert store.runs(first[:2], [0, 0]).shape == (2, 0, width)
+
+
 def test_runs_fill_the_buffer_they_are_given(tmp_path, make_store):
     rows = make_store(tmp_path)
     out = np.full((3, 11, 12), 9, np.float16)
