@@ -75,6 +75,7 @@ def write_generator(generator: Generator, path: str | Path) -> None:
     model = generator.model
     for unfit, what in (
         (model.dialogue != "none", f"dialogue: {model.dialogue}"),
+        (model.size != 64, f"size: {model.size}"),
         (model.standardise, "standardise: true"),
         (model.refine and generator.stage == 2, "refine: true"),
         (model.condition_activation != "relu", f"condition_activation: {model.condition_activation}"),

@@ -5,7 +5,6 @@ import io
 import json
 import os
 import re
-import shutil
 import socket
 import uuid
 from collections.abc import Iterator
@@ -30,20 +29,11 @@ SCREENSHOTS = os.environ.get("CHATPAINTER_SCREENSHOTS")
 SCREENSHOT_RUN = os.environ.get("CHATPAINTER_SCREENSHOT_RUN")
 
 
-def chromium() -> str | None:
-    """The system's Chromium."""
-    names = [os.environ.get("CHROMIUM"), "chromium", "chromium-browser", "google-chrome", "google-chrome-stable"]
-    return next((path for name in names if name and (path := shutil.which(name))), None)
-
-
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    path = chromium()
-    if path is None:
-        pytest.skip("no Chromium (apt-get install chromium, or name it in CHROMIUM)")
+def browser(chromium: str) -> Iterator[Any]:
     sync = pytest.importorskip("playwright.sync_api")
     with sync.sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
+        opened = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
         yield opened
         opened.close()
 
