@@ -21,6 +21,7 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -269,15 +270,7 @@ def skip_thought(texts: list[str], device: torch.device, mode: str, runs: int, p
         for name, other in others.items():
             batches[name] = best_batch(partial(other.encode, sequences[:SAMPLE]), device)
             contestants[name] = partial(other.encode, sequences, batches[name])
-        contestants["chatpainter"]()
-        clock = Clock(device)
-        for _ in range(runs):
-            results = {name: clock.time(name, contestant) for name, contestant in contestants.items()}
-        rates = gemm_rates(clock)
-        with counting() as flops:
-            share = (
-                gemm_share(contestants["chatpainter"]) if device.type == "cpu" else contestants["chatpainter"]() is None
-            )
+        measured = measure(contestants, runs, device)
     total = sum(map(len, sequences))
     summary = {
         "texts": len(sequences),
@@ -286,7 +279,7 @@ def skip_thought(texts: list[str], device: torch.device, mode: str, runs: int, p
         "words": len(words),
         "plain_gflop": round(total * PLAIN_TOKEN / 1e9, 1),
     }
-    return finish(summary, clock, len(sequences), results, batches, flops[0], rates, share, mode)
+    return finish(summary, measured, len(sequences), batches, mode)
 
 
 # --- char-CNN-RNN --------------------------------------------------------------------------------------------------
@@ -357,20 +350,14 @@ def captions(texts: list[str], device: torch.device, mode: str, runs: int, peers
         if peers:
             batch = batches["padded"] = best_batch(partial(padded.encode, rows[:SAMPLE]), device)
             contestants["padded"] = lambda: padded.encode(rows, batch)
-        contestants["chatpainter"]()
-        clock = Clock(device)
-        for _ in range(runs):
-            results = {name: clock.time(name, contestant) for name, contestant in contestants.items()}
-        rates = gemm_rates(clock)
-        with counting() as flops:
-            share = gemm_share(encode) if device.type == "cpu" else encode() is None
+        measured = measure(contestants, runs, device)
     summary = {
         "texts": len(texts),
         "distinct": len(set(texts)),
         "mean_bytes": round(float(lengths.mean()), 1),
         "plain_gflop": round(len(texts) * PLAIN_CAPTION / 1e9, 1),
     }
-    return finish(summary, clock, len(texts), results, batches, flops[0], rates, share, mode)
+    return finish(summary, measured, len(texts), batches, mode)
 
 
 # --- together ------------------------------------------------------------------------------------------------------
@@ -384,17 +371,37 @@ def best_batch(encode: Callable[[int], Any], device: torch.device) -> int:
     return min(BATCHES, key=lambda batch: seconds[str(batch)][0])
 
 
+@dataclass
+class Measured:
+    clock: Clock
+    results: dict[str, np.ndarray]  # of every contestant
+    rates: dict[str, float]  # GFLOP/s of the machine's own matrix products
+    flops: int  # that ours did
+    share: dict[str, float] | None  # of our time inside matrix products, on a CPU
+
+
+def measure(contestants: dict[str, Callable[[], np.ndarray]], runs: int, device: torch.device) -> Measured:
+    """Contestants take turns, `runs` times, after ours has warmed the machine."""
+    ours = contestants["chatpainter"]
+    ours()
+    clock = Clock(device)
+    for _ in range(runs):
+        results = {name: clock.time(name, contestant) for name, contestant in contestants.items()}
+    rates = gemm_rates(clock)
+    share = None
+    with counting() as flops:
+        if device.type == "cpu":
+            share = gemm_share(ours)
+        else:
+            ours()
+    return Measured(clock, results, rates, flops[0], share)
+
+
 def finish(
-    summary: dict[str, Any],
-    clock: Clock,
-    texts: int,
-    results: dict[str, np.ndarray],
-    batches: dict[str, int],
-    flops: int,
-    rates: dict[str, float],
-    share: Any,
-    mode: str,
+    summary: dict[str, Any], measured: Measured, texts: int, batches: dict[str, int], mode: str
 ) -> dict[str, Any]:
+    clock, results, flops, share = measured.clock, measured.results, measured.flops, measured.share
+    rates = measured.rates
     mine = clock.row("chatpainter", texts)
     rows = [mine]
     for name in results:
@@ -412,7 +419,7 @@ def finish(
         "gflops": round(flops / mine["seconds"] / 1e9, 1),
         "share_of_floor": round(flops / mine["seconds"] / 1e9 / max(rates.values()), 3),
     }
-    if isinstance(share, dict):
+    if share:
         summary["gemm_share"] = share["share"]
         summary["gemm_gflops"] = round(flops / share["seconds"] / 1e9, 1)
         summary["gemm_rate_share"] = round(summary["gemm_gflops"] / max(rates.values()), 3)
