@@ -242,7 +242,7 @@ def ours(directions: list[list[prefix_tree.Direction]], sequences: list[list[int
             for direction in half:
                 direction.last_states(tree, out[piece, column : column + direction.dim])
                 column += direction.dim
-            out[piece, start:column] /= np.linalg.norm(out[piece, start:column], axis=1, keepdims=True)
+            prefix_tree.to_unit_length(out[piece, start:column])
     return out[place]
 
 

@@ -82,6 +82,13 @@ def pieces(ordered: list[tuple[int, ...]]) -> Iterator[slice]:
         yield slice(start, len(ordered))
 
 
+def to_unit_length(vectors: np.ndarray) -> None:
+    """Divide every row (n, d) by its norm, in place; zeros stay."""
+    rows = torch.from_numpy(vectors)
+    norms = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
+    rows.div_(norms.where(norms > 0, torch.ones(())))
+
+
 class Direction:
     """One GRU of Skip-Thought with its word vectors, reading sequences forwards or in reverse."""
 
@@ -96,9 +103,10 @@ class Direction:
             weight = torch.from_numpy(np.concatenate(arrays, 1)).to(device)
             return Product(weight, None if bias is None else torch.from_numpy(bias).to(device))
 
-        # columns [r | u | candidate]
-        self.input = product(gru.W, gru.Wx, bias=np.concatenate([gru.b, gru.bx]))
-        self.hidden = product(gru.U, gru.Ux)
+        # Columns [r | u | candidate]; the candidate's twice as large, since tanh(a) = 2 σ(2a) - 1 and torch's σ takes a
+        # sixth of its tanh's time.
+        self.input = product(gru.W, 2 * gru.Wx, bias=np.concatenate([gru.b, 2 * gru.bx]))
+        self.hidden = product(gru.U, 2 * gru.Ux)
 
     def last_states(self, sequences: Sequences, out: np.ndarray) -> None:
         """Write the state after the last token of every sequence into `out` (n, D) float32."""
@@ -107,7 +115,7 @@ class Direction:
         for depth, level in enumerate(sequences.levels(self.reverse)):
             states = self._level(states, level, inputs, first=depth == 0)
             if len(level.ends):
-                out[level.sequences] = states[self._index(level.ends)].cpu().numpy()
+                torch.from_numpy(out)[torch.from_numpy(level.sequences)] = states[self._index(level.ends)].cpu()
             if len(level.inner) < len(states):
                 states = states[self._index(level.inner)]
 
@@ -149,7 +157,7 @@ class Direction:
         gates.sigmoid_()
         if p is not None:
             candidate.addcmul_(gates[:, :D], p[:, 2 * D :])
-        candidate.tanh_()
+        candidate.sigmoid_().mul_(2).sub_(1)
         torch.lerp(candidate, h, gates[:, D:], out=out)
 
     def _index(self, array: np.ndarray) -> torch.Tensor:

@@ -89,6 +89,8 @@ class SkipThought:
         return Encoded(vectors, counts, unknown, np.zeros(len(texts), bool))
 
     def _encode(self, sequences: "prefix_tree.Sequences", out: np.ndarray) -> None:
+        from pipeline.encoders import prefix_tree
+
         column = 0
         for half in self.halves:
             start = column
@@ -96,6 +98,4 @@ class SkipThought:
                 direction.last_states(sequences, out[:, column : column + direction.dim])
                 column += direction.dim
             if self.settings.skip_thought.normalise:
-                part = out[:, start:column]
-                norms = np.linalg.norm(part, axis=1, keepdims=True)
-                part /= np.where(norms > 0, norms, 1)
+                prefix_tree.to_unit_length(out[:, start:column])
