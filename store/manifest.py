@@ -113,12 +113,12 @@ def content_key(
         contents: the texts (or the checksums of the files) of the shard's rows, in order.
     """
     about = [FORMAT, VERSION, dtype, list(shape), first_row, shard_origin(made_from)]
-    digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
+    parts = bytearray(json.dumps(about, sort_keys=True).encode())
     for content in contents:
         data = content.encode("utf-8", "surrogatepass")
-        digest.update(len(data).to_bytes(8, "little"))
-        digest.update(data)
-    return digest.hexdigest()
+        parts += len(data).to_bytes(8, "little")
+        parts += data
+    return hashlib.sha256(parts).hexdigest()
 
 
 def shard_origin(made_from: Mapping[str, Any]) -> dict[str, Any]:
