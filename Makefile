@@ -28,9 +28,11 @@ lint: .venv/ready-dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# Does dialogue help? Three arms, three seeds, ablations: hours on two cores; continues where it stopped.
+# Does dialogue help? Three arms, three seeds, ablations, the published recipe: about an hour on two cores; continues
+# where it stopped.
 evidence: .venv/ready
 	$(BIN)/python -m trainer.evidence evidence/cpu.yaml --jobs 2
+	$(BIN)/python -m trainer.evidence evidence/cpu-published.yaml --jobs 2 --work runs/evidence/cpu
 
 # uv installs torch and its CUDA libraries in half a minute where pip takes several.
 $(BIN)/uv:
