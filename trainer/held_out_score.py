@@ -6,6 +6,8 @@ directions, and sorted projections compared. It needs no weights and little time
 It does not read the texts: what says whether those are painted is `chatpainter-evaluate`.
 """
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -14,7 +16,7 @@ from trainer.batches import TrainingData, augment
 from trainer.generator import Generator
 from trainer.grids import held_out
 
-PICTURES = 512
+PICTURES = 256
 PATCHES = 64  # of each picture, at each level
 PATCH = 7
 DIRECTIONS = 256
@@ -25,42 +27,72 @@ BATCH = 64
 class HeldOutScore:
     """Calling it with a generator paints up to `PICTURES` held-out texts and returns the distance; lower is better.
 
-    The same texts, noises, patches and directions every time, so that checkpoints can be compared.
+    The same texts, noises, patches and directions every time, so that checkpoints can be compared. What is kept of
+    the real pictures, and gathered of the painted ones, is their patches.
     """
 
     def __init__(self, data: TrainingData, size: int) -> None:
         self.batch = held_out(data, PICTURES).batch
-        self.real = augment(self.batch.images, size)
+        self.places = places(size, len(self.batch))
+        self.real = self._patches(lambda part: augment(self.batch[part].images, size))
 
     def __call__(self, generator: Generator) -> float:
         """`generator` in eval mode, on any device."""
         device = next(generator.parameters()).device
         stream = torch.Generator().manual_seed(0)
         noise = torch.randn(len(self.batch), generator.noise_dim, generator=stream)
-        painted = []
+
+        def paint(part: slice) -> Tensor:
+            texts = self.batch[part]
+            dialogues = None if texts.dialogues is None else texts.dialogues.to(device)
+            pictures = generator(texts.captions.to(device), dialogues, texts.rounds, noise=noise[part].to(device))
+            return pictures[max(pictures)].float().cpu()
+
+        return distance(self.real, self._patches(paint))
+
+    def _patches(self, pictures: Callable[[slice], Tensor]) -> list[Tensor]:
+        """Patches of every level, a batch of pictures at a time."""
+        parts = [slice(start, start + BATCH) for start in range(0, len(self.batch), BATCH)]
         with torch.inference_mode():
-            for start in range(0, len(self.batch), BATCH):
-                part = self.batch[start : start + BATCH]
-                pictures = generator(
-                    part.captions.to(device),
-                    None if part.dialogues is None else part.dialogues.to(device),
-                    part.rounds,
-                    noise=noise[start : start + BATCH].to(device),
-                )
-                painted.append(pictures[max(pictures)].float().cpu())
-            return sliced_wasserstein(self.real, torch.cat(painted))
+            found = [patches(pictures(part), [level[:, part] for level in self.places]) for part in parts]
+            return [torch.cat(level) for level in zip(*found)]
 
 
-def sliced_wasserstein(real: Tensor, painted: Tensor, seed: int = 0) -> float:
-    """Mean over the pyramid's levels of the distance between two sets of pictures, each (n, 3, s, s)."""
+def places(size: int, count: int, seed: int = 0) -> list[Tensor]:
+    """Where patches are cut at every level, finest first: top and left of `PATCHES` a picture, (2, count, PATCHES)."""
+    stream = torch.Generator().manual_seed(seed)
+    sides = [COARSEST]
+    while sides[-1] < size:
+        sides.append(2 * sides[-1])
+    return [torch.randint(side - PATCH + 1, (2, count, PATCHES), generator=stream) for side in reversed(sides)]
+
+
+def patches(pictures: Tensor, where: list[Tensor]) -> list[Tensor]:
+    """Patches of every level of (n, 3, s, s) at `where`, (n p, 49, 3) each."""
+    reach = torch.arange(PATCH)
+    number = torch.arange(len(pictures))[:, None, None, None]
+    found = []
+    for level, (top, left) in zip(pyramid(pictures), where):
+        rows, columns = top[:, :, None, None] + reach[:, None], left[:, :, None, None] + reach
+        found.append(level.permute(0, 2, 3, 1)[number, rows, columns].flatten(0, 1).flatten(1, 2))
+    return found
+
+
+def distance(real: list[Tensor], painted: list[Tensor], seed: int = 0) -> float:
+    """Mean over the levels of the sliced Wasserstein distance between two sets of patches, normalised by channel."""
     stream = torch.Generator().manual_seed(seed)
     distances = []
-    for ours, theirs in zip(pyramid(real), pyramid(painted)):
-        places = torch.randint(ours.shape[-1] - PATCH + 1, (2, len(ours), PATCHES), generator=stream)
+    for ours, theirs in zip(real, painted):
         directions = F.normalize(torch.randn(3 * PATCH * PATCH, DIRECTIONS, generator=stream), dim=0)
-        first, second = ((patches(level, places) @ directions).sort(0).values for level in (ours, theirs))
+        first, second = ((normalised(level).flatten(1) @ directions).sort(0).values for level in (ours, theirs))
         distances.append((first - second).abs().mean())
     return float(torch.stack(distances).mean())
+
+
+def normalised(patches: Tensor) -> Tensor:
+    """Patches (n, 49, 3) with each channel's mean over the whole set at 0 and its deviation at 1."""
+    spread = patches.std((0, 1), correction=0).clamp(min=1e-6)
+    return (patches - patches.mean((0, 1))) / spread
 
 
 def pyramid(pictures: Tensor) -> list[Tensor]:
@@ -71,14 +103,3 @@ def pyramid(pictures: Tensor) -> list[Tensor]:
         levels.append(pictures - F.interpolate(smaller, scale_factor=2, mode="bilinear", align_corners=False))
         pictures = smaller
     return [*levels, pictures]
-
-
-def patches(level: Tensor, places: Tensor) -> Tensor:
-    """Patches of (n, 3, s, s) at `places` (2, n, p: top, left), normalised by channel over the set: (n p, 147)."""
-    reach = torch.arange(PATCH)
-    rows = places[0][:, :, None, None] + reach[:, None]
-    columns = places[1][:, :, None, None] + reach
-    pictures = torch.arange(len(level))[:, None, None, None]
-    found = level.permute(0, 2, 3, 1)[pictures, rows, columns].flatten(0, 1).flatten(1, 2)  # (n p, 49, 3)
-    spread = found.std((0, 1), correction=0).clamp(min=1e-6)
-    return ((found - found.mean((0, 1))) / spread).flatten(1)

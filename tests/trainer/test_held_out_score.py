@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from trainer.held_out_score import PATCH, patches, pyramid, sliced_wasserstein
+from trainer.held_out_score import PATCH, PATCHES, distance, normalised, patches, places, pyramid
 
 
 def pictures(seed: int, blur: int = 1, noise: float = 0.0) -> torch.Tensor:
@@ -18,14 +18,19 @@ def pictures(seed: int, blur: int = 1, noise: float = 0.0) -> torch.Tensor:
     return result + noise * torch.randn(result.shape, generator=stream)
 
 
+def apart(real: torch.Tensor, painted: torch.Tensor) -> float:
+    where = places(64, 32)
+    return distance(patches(real, where), patches(painted, where))
+
+
 def test_the_same_pictures_are_no_distance_apart() -> None:
-    assert sliced_wasserstein(pictures(0), pictures(0)) == 0.0
+    assert apart(pictures(0), pictures(0)) == 0.0
 
 
 def test_worse_pictures_are_further_away() -> None:
-    alike = sliced_wasserstein(pictures(0), pictures(1))
-    for worse in (pictures(1, noise=0.3), pictures(1, blur=9), pictures(1).flip(1) * 0 - 0.5):
-        assert sliced_wasserstein(pictures(0), worse) > 1.5 * alike
+    alike = apart(pictures(0), pictures(1))
+    for worse in (pictures(1, noise=0.3), pictures(1, blur=9), torch.full((32, 3, 64, 64), -0.5)):
+        assert apart(pictures(0), worse) > 1.5 * alike
 
 
 def test_the_pyramid_loses_nothing() -> None:
@@ -38,14 +43,18 @@ def test_the_pyramid_loses_nothing() -> None:
 
 
 def test_patches_are_cut_where_asked_and_normalised_by_channel() -> None:
-    level = pictures(0, noise=0.2)
-    places = torch.randint(64 - PATCH + 1, (2, 32, 5), generator=torch.Generator().manual_seed(1))
-    found = patches(level, places).numpy().reshape(32, 5, PATCH * PATCH, 3)
-    expected = np.empty((32, 5, PATCH, PATCH, 3))
-    for n in range(32):
-        for p in range(5):
-            top, left = places[:, n, p].tolist()
-            expected[n, p] = level[n, :, top : top + PATCH, left : left + PATCH].permute(1, 2, 0).double()
-    expected = expected.reshape(-1, 3)
-    expected = (expected - expected.mean(0)) / expected.std(0)
-    np.testing.assert_allclose(found, expected.reshape(found.shape), atol=1e-4)
+    real = pictures(0, noise=0.2)
+    where = places(64, 32)
+    assert [int(level.max()) <= side - PATCH for level, side in zip(where, (64, 32, 16))] == [True] * 3
+    for level, cut, (tops, lefts) in zip(pyramid(real), patches(real, where), where):
+        expected = np.empty((32, PATCHES, PATCH, PATCH, 3))
+        for n in range(32):
+            for p in range(PATCHES):
+                top, left = int(tops[n, p]), int(lefts[n, p])
+                expected[n, p] = level[n, :, top : top + PATCH, left : left + PATCH].permute(1, 2, 0).double()
+        expected = expected.reshape(-1, PATCH * PATCH, 3)
+        np.testing.assert_array_equal(cut.numpy(), expected)
+        flat = expected.reshape(-1, 3)
+        np.testing.assert_allclose(
+            normalised(cut).numpy().reshape(-1, 3), (flat - flat.mean(0)) / flat.std(0), atol=1e-4
+        )

@@ -84,7 +84,8 @@ def figures(folder: Path) -> list[dict[str, float]]:
 
 def test_what_a_run_leaves(stage1: Path) -> None:
     assert sorted(p.name for p in stage1.iterdir()) == [
-        "checkpoints", "config.json", "curves.csv", "generator.safetensors", "grids", "log.jsonl",
+        "checkpoints", "config.json", "curves.csv", "generator-best.safetensors", "generator.safetensors", "grids",
+        "log.jsonl",
     ]  # fmt: skip
     assert [p.name for p in sorted((stage1 / "grids").iterdir())] == [
         "images-000000000016.png",
@@ -100,6 +101,10 @@ def test_what_a_run_leaves(stage1: Path) -> None:
     assert generator.settings["images_seen"] == 32
     assert generator.settings["training"]["batch"] == 4
     assert set(generator.settings["stores"]) == {"captions", "turns"}
+    scores = [record["held_out_distance"] for record in log if "held_out_distance" in record]
+    assert len(scores) == 2  # a checkpoint every 16 images
+    best = Generator.load(stage1 / "generator-best.safetensors").settings
+    assert best["held_out_distance"] == min(scores) == scores[[16, 32].index(best["images_seen"])]
     state = last_state(stage1)
     assert_same(
         {k: v for k, v in generator.state_dict().items() if "num_batches" not in k},
