@@ -140,7 +140,6 @@ def _train(run: Run, ranks: distributed.Ranks, interrupts: Interrupts) -> bool:
     )
     grid = Grid(run, progress) if ranks.main and run.held_out else None
     judge = HeldOutScore(run.data(run.held_out), run.model.side(run.stage)) if ranks.main and run.held_out else None
-    scores: dict[str, float] = {}  # since the last tick
     stopped = False
     with ring:
         while images_seen < stop_at and not stopped:
@@ -153,14 +152,14 @@ def _train(run: Run, ranks: distributed.Ranks, interrupts: Interrupts) -> bool:
             score = None
             if saving and judge and not stopped:
                 with progress.paused():
-                    score = scores["held_out_distance"] = judge(players.average)
+                    score = judge(players.average)
+                    print(f"held-out distance {score:.4f} after {images_seen:,} pictures", flush=True)
             if crossed(before, images_seen, training.log_every) or last:
                 refuse_nonfinite(players, step, checkpoints, saving=False)
                 optimizers = players.g_optimizer, players.d_optimizer
                 lr_g, lr_d = (float(optimizer.param_groups[0]["lr"]) for optimizer in optimizers)
                 nonfinite = float(step.nonfinite)
-                progress.tick(images_seen, ring.take_wait(), lr_g=lr_g, lr_d=lr_d, nonfinite=nonfinite, **scores)
-                scores = {}
+                progress.tick(images_seen, ring.take_wait(), lr_g=lr_g, lr_d=lr_d, nonfinite=nonfinite)
             if saving:
                 refuse_nonfinite(players, step, checkpoints, saving=True)
                 if ranks.main:
