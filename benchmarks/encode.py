@@ -246,19 +246,27 @@ def ours(directions: list[list[prefix_tree.Direction]], sequences: list[list[int
     return out[place]
 
 
+def networks(
+    words: int, device: torch.device
+) -> tuple[dict[str, Gru], dict[str, np.ndarray], list[list[prefix_tree.Direction]]]:
+    """Random GRUs and word vectors at the published dimensions, and ours made of them."""
+    rng = np.random.default_rng(0)
+    grus = {"uni": random_gru(rng, E, UNI), "forward": random_gru(rng, E, BI), "reverse": random_gru(rng, E, BI)}
+    vectors = {name: rng.standard_normal((words, E), np.float32) for name in "ub"}
+    directions = [
+        [prefix_tree.Direction(grus["uni"], vectors["u"], False, device)],
+        [prefix_tree.Direction(grus[name], vectors["b"], name == "reverse", device) for name in ("forward", "reverse")],
+    ]
+    return grus, vectors, directions
+
+
 def skip_thought(texts: list[str], device: torch.device, mode: str, runs: int, peers: bool) -> dict[str, Any]:
     tokenize = tokens.tokenizer("treebank-3.2.5")
     split = [words for words in map(tokenize, texts) if words]
     words = sorted({word for sentence in split for word in sentence} | {theano.UNKNOWN, theano.END})
     number = {word: i for i, word in enumerate(words)}
     sequences = [[number[word] for word in sentence] for sentence in split]
-    rng = np.random.default_rng(0)
-    grus = {"uni": random_gru(rng, E, UNI), "forward": random_gru(rng, E, BI), "reverse": random_gru(rng, E, BI)}
-    vectors = {name: rng.standard_normal((len(words), E), np.float32) for name in "ub"}
-    directions = [
-        [prefix_tree.Direction(grus["uni"], vectors["u"], False, device)],
-        [prefix_tree.Direction(grus[name], vectors["b"], name == "reverse", device) for name in ("forward", "reverse")],
-    ]
+    grus, vectors, directions = networks(len(words), device)
     contestants: dict[str, Callable[[], np.ndarray]] = {"chatpainter": lambda: ours(directions, sequences)}
     batches = {}
     with precision(mode), torch.inference_mode():

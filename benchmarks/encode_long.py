@@ -18,9 +18,8 @@ import torch
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pack_padded_sequence, pad_sequence
 
-from benchmarks.encode import BI, UNI, Clock, E, PlainGru, ours, processor, random_gru
+from benchmarks.encode import BI, UNI, Clock, PlainGru, networks, ours, processor
 from pipeline import tokens
-from pipeline.encoders import prefix_tree
 
 
 class PackedGru(PlainGru):
@@ -56,13 +55,8 @@ def main(texts: Path, count: int, batch: int, runs: int, out: Path) -> None:
     split = list(map(tokens.tokenizer("treebank-3.2.5"), dialogues))
     number = {word: i for i, word in enumerate(sorted({word for words in split for word in words}))}
     sequences = [[number[word] for word in words] for words in split]
-    rng, device = np.random.default_rng(0), torch.device("cpu")
-    grus = {"uni": random_gru(rng, E, UNI), "forward": random_gru(rng, E, BI), "reverse": random_gru(rng, E, BI)}
-    vectors = {name: rng.standard_normal((len(number), E), np.float32) for name in "ub"}
-    directions = [
-        [prefix_tree.Direction(grus["uni"], vectors["u"], False, device)],
-        [prefix_tree.Direction(grus[name], vectors["b"], name == "reverse", device) for name in ("forward", "reverse")],
-    ]
+    device = torch.device("cpu")
+    grus, vectors, directions = networks(len(number), device)
     peer = PackedGru(grus, vectors, device)
     clock = Clock(device)
     with torch.inference_mode():

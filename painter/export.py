@@ -102,7 +102,7 @@ def write_onnx(painter: Painter, folder: Path) -> Iterator[tuple[str, float]]:
         ChatPainterError: ONNX Runtime does not paint what torch paints.
     """
     every = painter.generator.sizes
-    for name, sizes in zip(("stage1.onnx", "generator.onnx"), (every[:1], every)[: len(every)]):
+    for name, sizes in zip(("stage1.onnx", "generator.onnx"), [every[: stage + 1] for stage in range(len(every))]):
         path = folder / name
         with replacing(path) as temporary:
             _export_onnx(painter, temporary, sizes)

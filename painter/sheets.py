@@ -50,9 +50,9 @@ def grid(
     words = [_words(dialogue) for dialogue in dialogues]
     rows, left = [], []
     if len(dialogues) == 1:
-        for size in sizes:
+        for stage_number, size in enumerate(sizes, 1):
             rows.append(by_size[0][size])
-            left.append(f"stage {sizes.index(size) + 1}" if len(sizes) > 1 else "")
+            left.append(f"stage {stage_number}" if len(sizes) > 1 else "")
         if real is not None:
             rows = [np.concatenate([_enlarged(real, row.shape[1]), row]) for row in rows]
         words = _columns(words[0], len(rows[0]))

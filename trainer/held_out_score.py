@@ -27,8 +27,8 @@ BATCH = 64
 class HeldOutScore:
     """Calling it with a generator paints up to `PICTURES` held-out texts and returns the distance; lower is better.
 
-    The same texts, noises, patches and directions every time, so that checkpoints can be compared. What is kept of
-    the real pictures, and gathered of the painted ones, is their patches.
+    The same texts, noises, patches and directions every time, so that checkpoints can be compared. Painted pictures
+    are forgotten batch by batch; only their patches are gathered.
     """
 
     def __init__(self, data: TrainingData, size: int) -> None:

@@ -138,8 +138,11 @@ def _train(run: Run, ranks: distributed.Ranks, interrupts: Interrupts) -> bool:
         world=ranks.world,
         threads=training.threads,
     )
-    grid = Grid(run, progress) if ranks.main and run.held_out else None
-    judge = HeldOutScore(run.data(run.held_out), run.model.side(run.stage)) if ranks.main and run.held_out else None
+    grid = judge = None
+    if ranks.main and run.held_out:
+        unseen = run.data(run.held_out)
+        grid = Grid(unseen, run.folder / "grids", progress)
+        judge = HeldOutScore(unseen, run.model.side(run.stage))
     stopped = False
     with ring:
         while images_seen < stop_at and not stopped:
@@ -377,9 +380,9 @@ def refuse_nonfinite(players: Players, step: Step, checkpoints: Checkpoints, sav
 class Grid:
     """Held-out texts with fixed noise, painted by the average, beside the real pictures."""
 
-    def __init__(self, run: Run, progress: Progress):
-        self.texts = held_out(run.data(cast(str, run.held_out)), GRID_TEXTS)
-        self.folder = run.folder / "grids"
+    def __init__(self, unseen: TrainingData, folder: Path, progress: Progress):
+        self.texts = held_out(unseen, GRID_TEXTS)
+        self.folder = folder
         self.progress = progress
 
     def paint(self, generator: Generator, images_seen: int) -> None:

@@ -377,7 +377,9 @@ def test_screenshots(browser: Any, address: str, corpus: Path) -> None:
             changed(tab, before)
             tab.wait_for_timeout(300)
         tab.mouse.move(0, 0)
+        assert tab.locator("#cp-picture").is_visible()
         save(tab, out / f"{name}.png", full=name == "phone")
+        assert Image.open(out / f"{name}.png").width == size[0]
         context.close()
     if app is not None:
         app.close()
