@@ -5,7 +5,8 @@
 
 POOLS is a folder with VisDial v1.0 JSON files: their pools of real questions, answers and captions are drawn from. The
 encoder is a stand-in that costs nothing (benchmarks/standin.py), so what is measured is reading, cutting, hashing,
-carrying, converting, writing and checking. The disk's own rate is one plain sequential write, synced, before and after.
+carrying, converting, writing and checking. The disk's own rate is one plain sequential write of as many bytes, synced,
+before, between and after the runs.
 """
 
 import contextlib
@@ -24,6 +25,7 @@ from typing import Any
 import click
 import numpy as np
 
+from benchmarks import standin
 from benchmarks.feed import machine
 
 ROOT = Path(__file__).parents[1]
@@ -81,14 +83,14 @@ def make_corpus(pools: dict[str, list[str]], images: int, captions: int, path: P
     pq.write_table(table, path)
 
 
-def write_rate(folder: Path, size: int = 4 << 30) -> float:
-    """Bytes/s of one plain sequential write, synced."""
+def write_rate(folder: Path, size: int) -> float:
+    """Bytes/s of one plain sequential write of `size` bytes, synced."""
     block = np.random.default_rng(0).bytes(64 << 20)
     path = folder / "rate"
     start = time.perf_counter()
     with open(path, "wb", buffering=0) as file:
-        for _ in range(size // len(block)):
-            file.write(block)
+        for position in range(0, size, len(block)):
+            file.write(block[: size - position])
         os.fsync(file.fileno())
     seconds = time.perf_counter() - start
     path.unlink()
@@ -144,30 +146,38 @@ def stored_bytes(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
-def full_scale(pools: dict[str, list[str]], folder: Path, images: int, captions: int, workers: int) -> dict[str, Any]:
+def full_scale(
+    pools: dict[str, list[str]], folder: Path, images: int, captions: int, workers: int, rounds: int
+) -> dict[str, Any]:
     make_corpus(pools, images, captions, folder / "data/corpus/full.parquet")
     (folder / "params.yaml").write_text("embed: {dtype: float16, shard_mib: 64}\n")
-    before = write_rate(folder)
-    made = run(folder, "--split", "full", "--workers", str(workers), "--out", "out")
-    size = stored_bytes(folder / "out")
-    nothing = run(folder, "--split", "full", "--workers", str(workers), "--out", "out")
-    subprocess.run(["rm", "-r", str(folder / "out")], check=True)
-    rate = statistics.mean([before, write_rate(folder)])
+    vectors = 2 * (captions * standin.DIM["captions"] + images * (ROUNDS + 1) * standin.DIM["dialogue"])
+    disk = [write_rate(folder, vectors)]
+    made, nothing, size = [], [], 0
+    for _ in range(rounds):
+        made.append(run(folder, "--split", "full", "--workers", str(workers), "--out", "out"))
+        size = stored_bytes(folder / "out")
+        nothing.append(run(folder, "--split", "full", "--workers", str(workers), "--out", "out")["seconds"])
+        subprocess.run(["rm", "-r", str(folder / "out")], check=True)
+        disk.append(write_rate(folder, vectors))
+    seconds, rate = statistics.median(each["seconds"] for each in made), statistics.median(disk)
     return {
         "turns": images * ROUNDS,
         "captions": captions,
         "bytes": size,
-        **made,
-        "bytes_per_second": size / made["seconds"],
+        "seconds": seconds,
+        "seconds_of_rounds": [each["seconds"] for each in made],
+        "peak_mib": {who: max(each["peak_mib"][who] for each in made) for who in made[0]["peak_mib"]},
+        "bytes_per_second": size / seconds,
         "disk_bytes_per_second": rate,
-        "of_disk": size / made["seconds"] / rate,
-        "seconds_with_nothing_to_do": nothing["seconds"],
+        "disk_bytes_per_second_of_rounds": disk,
+        "of_disk": size / seconds / rate,
+        "seconds_with_nothing_to_do": statistics.median(nothing),
     }
 
 
 def cost_per_text(pools: dict[str, list[str]], folder: Path, sizes: list[int]) -> dict[str, float]:
     """Seconds a text, turns only, in one process, without the time Python takes to start."""
-    from benchmarks import standin
     from pipeline.embed import EmbedSettings, Sync, embed
     from pipeline.texts import TextSettings
 
@@ -228,6 +238,7 @@ def scaling(pools: dict[str, list[str]], folder: Path, params: Path, turns: int,
 @click.option("--images", default=IMAGES)
 @click.option("--captions", default=CAPTIONS)
 @click.option("--workers", default=2)
+@click.option("--rounds", default=3, help="Of the run at full scale; medians are kept.")
 @click.option("--cost", "cost_sizes", default="10000,100000,1200000", help="Turns whose cost is compared.")
 @click.option(
     "--scaling-params", type=click.Path(path_type=Path), help="params.yaml of a project with encoder weights."
@@ -240,6 +251,7 @@ def main(
     images: int,
     captions: int,
     workers: int,
+    rounds: int,
     cost_sizes: str,
     scaling_params: Path | None,
     scaling_turns: int,
@@ -255,7 +267,7 @@ def main(
     }
     with tempfile.TemporaryDirectory(prefix="chatpainter-pipeline-", dir=folder) as place:
         here = Path(place)
-        full = result["full_scale"] = full_scale(texts, here, images, captions, workers)
+        full = result["full_scale"] = full_scale(texts, here, images, captions, workers, rounds)
         print(f"{full['turns']:,} turns, {captions:,} captions, {images:,} dialogues: {full['bytes'] / 1e9:.1f} GB in "
               f"{full['seconds']:.0f} s (bar 600 s)")  # fmt: skip
         print(f"{full['bytes_per_second'] / 1e6:.0f} MB/s, {full['of_disk']:.0%} of the disk's own "

@@ -1,6 +1,5 @@
 """A corpus as rows of text: in reading order, with what identifies them, cut into shards."""
 
-import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -15,7 +14,7 @@ from pipeline.texts import TextSettings
 Kind = Literal["captions", "turns", "dialogues"]
 KINDS: tuple[Kind, ...] = ("captions", "turns", "dialogues")
 COLUMNS = ["image_id", "captions", "rounds", "visdial_caption"]
-_BATCH = 4096
+_PART = 1 << 17
 
 
 @dataclass(frozen=True)
@@ -82,15 +81,7 @@ def _captions(corpus: pa.Table, settings: TextSettings) -> Rows:
 
 
 def _turns(corpus: pa.Table, settings: TextSettings) -> Rows:
-    chunks = []
-    for batch in _batches(corpus):
-        chunks.append(
-            pa.array(
-                [[texts.turn(r["question"], r["answer"], settings) for r in row["rounds"]] for row in batch],
-                pa.list_(pa.string()),
-            )
-        )
-    lists = pa.chunked_array(chunks, pa.list_(pa.string()))
+    lists = pa.chunked_array([_turn_lists(part, settings) for part in _parts(corpus)], pa.list_(pa.string()))
     lengths = pc.list_value_length(lists).to_numpy()
     there = lengths > 0
     starts = _starts(lengths[there])
@@ -108,22 +99,52 @@ def _turns(corpus: pa.Table, settings: TextSettings) -> Rows:
 def _dialogues(corpus: pa.Table, settings: TextSettings) -> Rows:
     there = pc.greater(pc.fill_null(pc.list_value_length(corpus["rounds"]), 0), 0)
     corpus = corpus.filter(there)
-    collapse: Callable[[dict[str, Any]], str] = lambda row: texts.collapse(  # noqa: E731
-        ((r["question"], r["answer"]) for r in row["rounds"]), row["visdial_caption"] or "", settings
-    )
-    strings = pa.chunked_array([pa.array(map(collapse, batch), pa.string()) for batch in _batches(corpus)], pa.string())
+    strings = pa.chunked_array([_collapsed(part, settings) for part in _parts(corpus)], pa.string())
     index = pa.table({"row": np.arange(len(corpus)), "image_id": corpus["image_id"], "text": strings})
     return Rows(index, strings, np.arange(len(corpus) + 1))
 
 
-def _batches(corpus: pa.Table) -> Iterator[list[dict[str, Any]]]:
-    """Rows as Python values, some thousands at a time: a whole corpus of them would fill the memory."""
-    for batch in corpus.select(["rounds", "visdial_caption"]).to_batches(max_chunksize=_BATCH):
-        rows = batch.to_pylist()
-        for row in rows:
-            row["rounds"] = row["rounds"] or []
-        yield rows
+def _parts(corpus: pa.Table) -> Iterator[pa.Table]:
+    """Neighbouring rows with one chunk a column; Arrow's strings reach to 2 GB a chunk, so not all rows at once."""
+    for first in range(0, len(corpus), _PART):
+        yield corpus.slice(first, _PART).select(["rounds", "visdial_caption"]).combine_chunks()
+
+
+def _turn_lists(part: pa.Table, settings: TextSettings) -> pa.ListArray:
+    """The turns of each image, as `texts.turn` makes them; images without a round have an empty list."""
+    rounds = part["rounds"].combine_chunks()
+    counts = pc.fill_null(pc.list_value_length(rounds), 0).to_numpy()
+    said = rounds.flatten()
+    # A turn is its question and its answer joined, each changed by itself; people ask the same things, so far fewer
+    # are distinct.
+    questions = _each(said.field("question"), lambda question: texts.turn(question, "", settings))
+    answers = _each(said.field("answer"), lambda answer: texts.turn("", answer, settings))
+    return pa.ListArray.from_arrays(pa.array(_starts(counts), pa.int32()), _joined(questions, answers))
+
+
+def _collapsed(part: pa.Table, settings: TextSettings) -> pa.StringArray:
+    """The dialogue of each image as one string, as `texts.collapse` makes it."""
+    turns = _turn_lists(part, settings)
+    captions = _each(part["visdial_caption"].combine_chunks(), lambda text: texts.collapse([], text, settings))
+    said = pc.not_equal(turns.values, "")
+    before = _starts(said.to_numpy(zero_copy_only=False).astype(np.int64))  # turns that say something, before each
+    offsets = pa.array(before[turns.offsets.to_numpy()], pa.int32())
+    filled = pa.ListArray.from_arrays(offsets, turns.values.filter(said))
+    return _joined(captions, pc.binary_join(filled, " "))
+
+
+def _each(strings: pa.StringArray, change: Callable[[str], str]) -> pa.StringArray:
+    """Every string changed, equal ones once."""
+    encoded = strings.fill_null("").dictionary_encode()
+    return pa.array(map(change, encoded.dictionary.to_pylist()), pa.string()).take(encoded.indices)
+
+
+def _joined(first: pa.StringArray, second: pa.StringArray) -> pa.StringArray:
+    """Two strings with a space between them where both say something."""
+    space = pc.if_else(pc.and_(pc.not_equal(first, ""), pc.not_equal(second, "")), " ", "")
+    return pc.binary_join_element_wise(first, space, second, "")
 
 
 def _starts(counts: np.ndarray) -> np.ndarray:
-    return np.fromiter(itertools.accumulate(counts.tolist(), initial=0), np.int64, len(counts) + 1)
+    """(groups,) → (groups + 1,) int64: where each group starts, and where the last one ends."""
+    return np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])

@@ -5,6 +5,7 @@ import json
 import os
 import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,15 +80,13 @@ class ShardTask:
             raise ValueError(
                 f"shard {self.number} takes {(self.rows, *self.shape)} {self.dtype}, not {rows.shape} {rows.dtype}"
             )
-        rows = np.ascontiguousarray(rows)
-        with in_words(self.path), replacing(self.path) as temporary:
-            offset = self._write_header(temporary, _checksum(rows), attributes or {})
-            with open(temporary, "r+b", buffering=0) as file:
-                file.seek(offset)
-                data = _bytes(rows)
-                while data:
-                    data = data[file.write(data) :]
-            size, checksum = temporary.stat().st_size, sha256_file(temporary)
+        data = _bytes(np.ascontiguousarray(rows))
+        with in_words(self.path), replacing(self.path) as temporary, ThreadPoolExecutor(1) as aside:
+            offset = self._write_header(temporary, hashlib.sha256(data).hexdigest(), attributes or {})
+            written = aside.submit(_write_at, temporary, offset, data)
+            checksum = _file_checksum(temporary, offset, data)  # while the disk is busy
+            written.result()
+            size = temporary.stat().st_size
             # A worker may outlive its run: what it made must not land in the folder of the next one.
             self.check_folder()
         return Shard(self.path.name, self.first_row, self.rows, size, checksum, self.key)
@@ -174,19 +173,26 @@ def read_header(path: Path, dataset: str) -> ShardHeader:
 REMEDY = "run the command that makes the store again (undamaged shards are kept)"
 
 
-def finished(task: ShardTask) -> tuple[Shard, dict[str, int]] | None:
-    """The shard and its attributes where it is on disk, whole, and the one that `task` asks for; else None."""
+def finished(task: ShardTask, sha256: str | None = None) -> tuple[Shard, dict[str, int]] | None:
+    """The shard and its attributes where it is on disk, whole, and the one that `task` asks for; else None.
+
+    Args:
+        sha256: of the whole file, where a manifest states it; without one the rows' own checksum is compared.
+    """
     if not task.path.exists():
         return None
     try:
         header = read_header(task.path, task.dataset)
-        same = difference(task, header) is None and rows_checksum(task.path, header) == header.sha256
+        if difference(task, header) is not None:
+            return None
+        if sha256 is None and rows_checksum(task.path, header) != header.sha256:
+            return None
     except StoreError:
         return None
-    if not same:
+    checksum = sha256_file(task.path)
+    if checksum != (sha256 or checksum):
         return None
-    shard = Shard(task.path.name, task.first_row, task.rows, header.bytes, sha256_file(task.path), task.key)
-    return shard, header.counts
+    return Shard(task.path.name, task.first_row, task.rows, header.bytes, checksum, task.key), header.counts
 
 
 def difference(task: ShardTask, header: ShardHeader) -> str | None:
@@ -219,11 +225,29 @@ def rows_checksum(path: Path, header: ShardHeader) -> str:
     count = header.rows * int(np.prod(header.shape))
     if not count:
         return hashlib.sha256().hexdigest()
-    return _checksum(np.memmap(path, dtype=header.dtype, mode="r", offset=header.offset, shape=(count,)))
-
-
-def _checksum(rows: np.ndarray) -> str:
+    rows = np.memmap(path, dtype=header.dtype, mode="r", offset=header.offset, shape=(count,))
     return hashlib.sha256(_bytes(rows)).hexdigest()
+
+
+def _file_checksum(path: Path, offset: int, rows: memoryview) -> str:
+    """sha256 of the file once `rows` lie at `offset`, without reading them back."""
+    with open(path, "rb") as file:
+        digest = hashlib.sha256(file.read(offset))
+        digest.update(rows)
+        file.seek(offset + len(rows))
+        digest.update(file.read())
+    return digest.hexdigest()
+
+
+def _write_at(path: Path, offset: int, data: memoryview) -> None:
+    with open(path, "r+b", buffering=0) as file:
+        file.seek(offset)
+        while data:
+            data = data[file.write(data) :]
+        os.fsync(file.fileno())
+        if hasattr(os, "posix_fadvise"):  # not on macOS
+            # A store may be larger than memory: it must not push the mapped word vectors out of the page cache.
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def _bytes(rows: np.ndarray) -> memoryview:

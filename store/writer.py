@@ -197,8 +197,7 @@ class StoreWriter:
 
     def _kept(self, task: ShardTask) -> Shard | None:
         """The shard on disk where it is the one planned and whole; else None, with the reason noted."""
-        there = finished(task)
-        if there and there[0].sha256 == self._checksums.get(there[0].file, there[0].sha256):
+        if there := finished(task, self._checksums.get(task.path.name)):
             return there[0]
         if task.path.exists():
             try:

@@ -12,11 +12,15 @@ import hash_encoder
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from pipeline.embed import EmbedSettings, Sync, embed
+import pipeline.embed as embed_module
+from pipeline.embed import EmbedSettings, Sync, Work, embed
 from pipeline.embed_cli import main
 from pipeline.texts import TextSettings
 from store import ChatPainterError, Store, StoreError
+from store.shards import ShardTask
 from store.verify import verify_store
 
 
@@ -205,6 +209,16 @@ def test_values_that_do_not_fit_are_named(place, helpers, value, remedy):
     assert not list((place.path / "out/captions").iterdir())
     if value == 1e6:
         run(place, factory=Loud(value), kinds=["captions"], settings=EmbedSettings("float32"))
+
+
+@settings(deadline=None)  # the first example imports torch
+@given(bits=st.lists(st.integers(0, 0x477FE000), min_size=1, max_size=20), negative=st.booleans())
+def test_float16_is_the_nearest_with_ties_to_even(bits, negative):
+    """All floats from 0 to the largest float16, the subnormal ones too, against Python's own rounding."""
+    values = np.array(bits, np.uint32).view(np.float32) * np.float32(-1 if negative else 1)
+    task = ShardTask("", "vectors", 0, 0, len(bits), (1,), "float16", "", {}, "")
+    stored = embed_module._as_dtype(values[:, None], Work(task, None, []), [])
+    assert stored.tobytes() == b"".join(struct.pack("<e", value) for value in values.tolist())
 
 
 BLOCK = """
