@@ -127,12 +127,16 @@ def peak_memory(process: int) -> Iterator[dict[str, float]]:
         thread.join()
 
 
-def run(folder: Path, *options: str, encoders: str = "benchmarks.standin", **environ: str) -> dict[str, Any]:
-    """chatpainter-embed as people run it: seconds and peak memory."""
+def run(
+    folder: Path, *options: str, encoders: str = "benchmarks.standin", cores: int | None = None, **environ: str
+) -> dict[str, Any]:
+    """chatpainter-embed as people run it, on so many cores where given: seconds and peak memory."""
     command = [sys.executable, "-m", "pipeline.embed_cli", "--encoders", encoders, *options]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), **environ}
     start = time.perf_counter()
     process = subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True)
+    if cores is not None:
+        os.sched_setaffinity(process.pid, sorted(os.sched_getaffinity(0))[:cores])
     with peak_memory(process.pid) as peaks:
         output, _ = process.communicate()
     seconds = time.perf_counter() - start
@@ -203,27 +207,26 @@ def cost_per_text(pools: dict[str, list[str]], folder: Path, sizes: list[int]) -
 
 
 def scaling(pools: dict[str, list[str]], folder: Path, params: Path, turns: int, most: int) -> dict[str, Any]:
-    """The real encoder on 1, 2 and 4 workers, one thread each, as far as the cores go; dask's own share."""
+    """The real encoder on 1, 2 and 4 workers, a core and a thread each, as far as the cores go; dask's own share."""
     import yaml
 
     values = yaml.safe_load(params.read_text())
     for name in ("weights", "untrained", "converted"):
         if isinstance(where := values.get("encoders", {}).get(name), str):
             values["encoders"][name] = str((params.parent / where).absolute())
-    values["embed"] = {"shard_mib": 4}
+    values["embed"] = {"shard_mib": 16}
     (folder / "params.yaml").write_text(yaml.safe_dump(values))
-    make_corpus(pools, turns // ROUNDS, turns // ROUNDS, folder / "data/corpus/scaling.parquet")
-    options = ["--split", "scaling", "--kind", "turns"]
+    for split, size in {"warm": 2000, "scaling": turns}.items():
+        make_corpus(pools, size // ROUNDS, size // ROUNDS, folder / f"data/corpus/{split}.parquet")
 
-    def encode(out: str, *more: str) -> float:
-        # One computing thread a process, so that only the number of processes differs.
-        done = run(folder, *options, "--out", out, *more, encoders="pipeline.encoders", OMP_NUM_THREADS="1")
-        return done["seconds"]
+    def encode(split: str, out: str, cores: int, *more: str) -> float:
+        options = ["--split", split, "--kind", "turns", "--out", out, *more]
+        return run(folder, *options, encoders="pipeline.encoders", cores=cores, OMP_NUM_THREADS="1")["seconds"]
 
-    encode("warm", "--scheduler", "sync")
-    alone = encode("o0", "--scheduler", "sync")
+    encode("warm", "warm", 1, "--scheduler", "sync")
+    alone = encode("scaling", "o0", 1, "--scheduler", "sync")
     numbers = [number for number in (1, 2, 4) if number <= min(most, len(os.sched_getaffinity(0)))]
-    seconds = {number: encode(f"o{number}", "--workers", str(number)) for number in numbers}
+    seconds = {number: encode("scaling", f"o{number}", number, "--workers", str(number)) for number in numbers}
     return {
         "turns": turns,
         "sync_seconds": alone,
@@ -243,7 +246,7 @@ def scaling(pools: dict[str, list[str]], folder: Path, params: Path, turns: int,
 @click.option(
     "--scaling-params", type=click.Path(path_type=Path), help="params.yaml of a project with encoder weights."
 )
-@click.option("--scaling-turns", default=8000)
+@click.option("--scaling-turns", default=28_000)
 @click.option("--folder", type=click.Path(path_type=Path), help="Where 20 GB are free.  [default: temporary]")
 @click.option("--out", type=click.Path(path_type=Path), default=Path(__file__).parent / "results" / "pipeline.json")
 def main(

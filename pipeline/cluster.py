@@ -126,7 +126,12 @@ class Cluster:
         import dask
         from distributed import Client, LocalCluster
 
-        settings = {f"distributed.nanny.pre-spawn-environ.{name}": self.threads for name in _THREAD_VARIABLES}
+        settings: dict[str, Any] = {
+            f"distributed.nanny.pre-spawn-environ.{name}": self.threads for name in _THREAD_VARIABLES
+        }
+        # dask has malloc give every large block back to the kernel: each of the encoder's matrices, as large as the
+        # ones before it, would be mapped and zeroed anew.
+        settings["distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_"] = None
         settings["distributed.scheduler.allowed-failures"] = 1  # a shard is tried again in the next round
         before = dict(os.environ)
         with dask.config.set(settings):

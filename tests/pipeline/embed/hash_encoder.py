@@ -26,10 +26,10 @@ def vector(text: str, dim: int) -> np.ndarray:
 def log(what: str, count: int) -> None:
     if path := os.environ.get("HASH_LOG"):
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        threads = os.environ.get("OMP_NUM_THREADS")
+        threads, trim = os.environ.get("OMP_NUM_THREADS"), os.environ.get("MALLOC_TRIM_THRESHOLD_")
         with open(path, "a") as file:
-            line = {"what": what, "pid": os.getpid(), "count": count, "peak_kib": peak, "threads": threads}
-            file.write(json.dumps(line) + "\n")
+            about = {"peak_kib": peak, "threads": threads, "trim": trim}
+            file.write(json.dumps({"what": what, "pid": os.getpid(), "count": count, **about}) + "\n")
 
 
 class HashEncoder:

@@ -62,6 +62,7 @@ def test_the_command_is_killed_with_its_workers_at_work(place, helpers, rows, wh
     assert len(loads) == len(set(loads)), "an encoder was loaded twice by one process"
     threads = {int(call["threads"]) for call in calls if call["pid"] in workers}
     assert len(workers) * max(threads) <= cores()
+    assert {call["trim"] for call in calls} == {None}  # dask's own would have every matrix mapped anew
     place.calls()
     done = place.here("--scheduler", "sync")
     assert done.exit_code == 0, done.output
