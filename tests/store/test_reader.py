@@ -1,8 +1,10 @@
 """Store: the rows that were written, however they are asked for and by whom."""
 
+import mmap
 import multiprocessing
 import os
 import pickle
+import re
 import subprocess
 import sys
 import threading
@@ -181,6 +183,19 @@ def test_maps_are_given_back(tmp_path, make_store):
     np.testing.assert_array_equal(view, rows[:3])  # a view keeps what it shows
     del view
     assert mapped() == 0
+
+
+@pytest.mark.skipif(not hasattr(mmap, "MADV_HUGEPAGE"), reason="only Linux reads files in huge pages")
+@pytest.mark.parametrize(("memory", "asked"), [(1 << 40, True), (1000, False)])
+def test_huge_pages_are_asked_for_where_the_store_fits_into_memory(tmp_path, make_store, monkeypatch, memory, asked):
+    rows = make_store(tmp_path / "s")
+    monkeypatch.setattr("store.reader.memory_bytes", lambda: memory)
+    store = Store(tmp_path / "s")
+    np.testing.assert_array_equal(store.slice(0, len(rows)), rows)
+    maps = Path("/proc/self/smaps").read_text().split(str(tmp_path))[1:]
+    flags = [re.search("^VmFlags:(.*)", one, re.MULTILINE)[1].split() for one in maps]
+    assert len(flags) == 2
+    assert ["hg" in each for each in flags] == [asked, asked]
 
 
 def test_reading_from_a_folder_that_cannot_be_written(tmp_path, make_store):
