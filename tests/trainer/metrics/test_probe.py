@@ -1,0 +1,63 @@
+"""The linear reader of the experiment's work folder."""
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from click.testing import CliRunner
+
+from store.reader import Store
+from trainer.evidence import probe
+from trainer.generator import Generator
+from trainer.metrics.held_out import Condition, HeldOut
+
+
+def test_what_is_linear_in_the_vectors_is_read_and_noise_is_not():
+    random = np.random.default_rng(0)
+    x = random.standard_normal((3000, 30))
+    there = x @ random.standard_normal((30, 8)) > 3
+    assert probe.linear_f1(x[:2500], there[:2500], x[2500:], there[2500:]) > 0.85
+    noise = random.standard_normal((3000, 30))
+    blind = probe.linear_f1(np.zeros((2500, 1)), there[:2500], np.zeros((500, 1)), there[2500:])
+    assert probe.linear_f1(noise[:2500], there[:2500], noise[2500:], there[2500:]) < blind + 0.05
+
+
+def test_a_reader_that_sees_nothing_names_what_is_frequent():
+    there = np.zeros((1000, 3), bool)
+    there[:, 0] = np.arange(1000) % 10 < 9
+    there[::20, 1] = True
+    # Naming the first always finds 900 of 950 with 100 false: 2 · 900 / (950 + 1000).
+    nothing = np.zeros((1000, 1))
+    assert probe.linear_f1(nothing, there, nothing, there) == pytest.approx(1800 / 1950)
+
+
+def test_the_vectors_are_those_of_the_stores(world):
+    ids, turns = probe.vectors(world, "val", "recurrent")
+    store = Store(world / "data/embeddings/val/turns")
+    index = store.index.to_pydict()
+    rows = store.slice(0, len(store)).astype(np.float64)
+    for image_id, first, rounds in zip(index["image_id"], index["row"], index["rounds"]):
+        mean = rows[first : first + rounds].mean(0)
+        np.testing.assert_allclose(turns[ids.tolist().index(image_id)], mean, atol=1e-5)
+    _, captions = probe.vectors(world, "val", "none")
+    _, collapsed = probe.vectors(world, "val", "collapsed")
+    assert (captions.shape, collapsed.shape) == ((24, 9), (24, 7))
+
+
+def test_the_condition_is_the_mean_one(world, make_generator):
+    path = make_generator()
+    _, mu = probe.vectors(world, "val", "recurrent", path)
+    network = Generator.load(path)
+    with torch.inference_mode():
+        held_out = HeldOut(world / "data/embeddings/val", world / "data/images/val", "recurrent", (64,), 0)
+        text = network.encode_text(*held_out.texts(np.arange(24), Condition()))
+        expected = network.stage1.ca_net.fc(text).chunk(2, 1)[0].relu()
+    np.testing.assert_allclose(mu, expected.numpy(), atol=1e-5)
+
+
+def test_worlds_without_sprites_are_refused(world, tmp_path):
+    values = {"splits": ["train", "val"], "evaluate": {"split": "val"}, "raw": str(world / "data/raw/sample")}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(values))
+    done = CliRunner().invoke(probe.main, [str(tmp_path)])
+    assert done.exit_code == 1
+    assert "no sprites" in done.output
