@@ -4,17 +4,25 @@
 
 A ridge regression learns from the training scenes which sprites there are, and names them for held-out ones: from the
 vectors of captions, of collapsed dialogues and of turns (their mean), and from the mean condition μ of every finished
-generator. Beside it stands a reader that sees nothing and names the frequent sprites.
+generator. Beside it stands a reader that sees nothing and names the frequent sprites, and the condition of a recurrent
+generator whose BiLSTM and Conditioning Augmentation were taught the sprites themselves, with as many dialogues as the
+others saw: what the same text encoder can do if it is told what to keep.
 """
 
+import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 import numpy as np
 
 from store import params
 from store.errors import ChatPainterError
+
+if TYPE_CHECKING:
+    from trainer.generator import Generator
+    from trainer.metrics.held_out import HeldOut
 
 # Of the training scenes, to choose penalty and threshold on.
 KEPT_BACK = 0.2
@@ -53,19 +61,16 @@ def _ridge(seen: np.ndarray, there: np.ndarray, penalty: float) -> Callable[[np.
     return lambda asked: asked @ weights + wanted.mean(0)
 
 
-def vectors(work: Path, split: str, dialogue: str, generator: Path | None = None) -> tuple[np.ndarray, np.ndarray]:
+def vectors(work: Path, split: str, dialogue: str, network: "Generator | None" = None) -> tuple[np.ndarray, np.ndarray]:
     """image_ids (n,), and (n, d): the text's vectors, or the mean condition that a generator makes of them.
 
     Of the turns' vectors their mean; where `dialogue` is "none" the captions'.
     """
     import torch
 
-    from trainer.generator import Generator
-    from trainer.metrics.held_out import Condition, HeldOut
+    from trainer.metrics.held_out import Condition
 
-    network = Generator.load(generator) if generator else None
-    size = network.sizes[0] if network else 64
-    data = HeldOut(work / "data/embeddings" / split, work / "data/images" / split, dialogue, (size,), seed=0)
+    data = _held_out(work, split, dialogue)
     found = []
     with torch.inference_mode():
         for images in np.array_split(np.arange(len(data)), max(1, len(data) // 250)):
@@ -80,11 +85,49 @@ def vectors(work: Path, split: str, dialogue: str, generator: Path | None = None
     return data.image_ids, np.concatenate(found)
 
 
+def taught(network: "Generator", work: Path, split: str, there: np.ndarray, images: int, batch: int = 32) -> None:
+    """Teach a recurrent generator's text encoder, from new weights, which sprites there are, by a layer over μ.
+
+    Args:
+        there: (n, sprites) of bool, in the order of the split's images.
+        images: how many dialogues to see.
+    """
+    import torch
+    from torch.nn import functional as F
+
+    from trainer.metrics.held_out import Condition
+
+    torch.manual_seed(0)
+    data = _held_out(work, split, "recurrent")
+    encoder, conditioning = network.dialogue_encoder, network.stage1.ca_net
+    assert encoder is not None
+    for module in (encoder.ahead, encoder.back, conditioning.fc):
+        module.reset_parameters()
+    head = torch.nn.Linear(conditioning.fc.out_features // 2, there.shape[1])
+    learning = [*encoder.parameters(), *conditioning.parameters(), *head.parameters()]
+    adam = torch.optim.Adam(learning, 1e-3)
+    order = np.random.default_rng(0)
+    for _ in range(images // batch):
+        chosen = order.choice(len(data), batch, replace=False)
+        mu, _ = conditioning(network.encode_text(*data.texts(chosen, Condition())))
+        loss = F.binary_cross_entropy_with_logits(head(mu), torch.from_numpy(there[chosen]).float())
+        adam.zero_grad()
+        loss.backward()
+        adam.step()
+
+
+def _held_out(work: Path, split: str, dialogue: str) -> "HeldOut":
+    from trainer.metrics.held_out import HeldOut
+
+    return HeldOut(work / "data/embeddings" / split, work / "data/images" / split, dialogue, (64,), seed=0)
+
+
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("work", type=click.Path(path_type=Path, exists=True, file_okay=False))
 def main(work: Path) -> None:
     """Print the presence F1 of a linear reader for the work folder of a CoDraw experiment."""
     from trainer.evidence.worker import DONE
+    from trainer.generator import Generator
     from trainer.metrics.truth import Truth
 
     values = params.load(work / "params.yaml")
@@ -93,10 +136,10 @@ def main(work: Path) -> None:
     if not truths[0].sprites:
         raise ChatPainterError(f"{work}: not a CoDraw experiment; its scenes have no sprites")
 
-    def score(dialogue: str, generator: Path | None = None) -> float:
+    def score(dialogue: str, network: Generator | None = None) -> float:
         sides = []
         for split, truth in zip(splits, truths):
-            image_ids, read = vectors(work, split, dialogue, generator)
+            image_ids, read = vectors(work, split, dialogue, network)
             sides += [read, truth.targets(image_ids) > 0]
         return linear_f1(*sides)
 
@@ -108,8 +151,13 @@ def main(work: Path) -> None:
         click.echo(f"{name:32} {score(dialogue):.3f}")
     for done in sorted((work / "trainings").glob(f"*/{DONE}")):
         model = params.load(done.parent / "params.yaml")["model"]
-        generator = done.parent / "run" / "generator.safetensors"
-        click.echo(f"{f'condition of {done.parent.name}':32} {score(model['dialogue'], generator):.3f}")
+        network = Generator.load(done.parent / "run" / "generator.safetensors")
+        click.echo(f"{f'condition of {done.parent.name}':32} {score(model['dialogue'], network):.3f}")
+    if model["dialogue"] == "recurrent":
+        points = json.loads((done.parent / "job.json").read_text(encoding="utf-8"))["points"]
+        present = truths[0].targets(_held_out(work, splits[0], "recurrent").image_ids) > 0
+        taught(network, work, splits[0], present, points[-1])
+        click.echo(f"{'condition, taught directly':32} {score('recurrent', network):.3f}")
 
 
 if __name__ == "__main__":

@@ -45,14 +45,25 @@ def test_the_vectors_are_those_of_the_stores(world):
 
 
 def test_the_condition_is_the_mean_one(world, make_generator):
-    path = make_generator()
-    _, mu = probe.vectors(world, "val", "recurrent", path)
-    network = Generator.load(path)
+    network = Generator.load(make_generator())
+    _, mu = probe.vectors(world, "val", "recurrent", network)
     with torch.inference_mode():
         held_out = HeldOut(world / "data/embeddings/val", world / "data/images/val", "recurrent", (64,), 0)
         text = network.encode_text(*held_out.texts(np.arange(24), Condition()))
         expected = network.stage1.ca_net.fc(text).chunk(2, 1)[0].relu()
     np.testing.assert_allclose(mu, expected.numpy(), atol=1e-5)
+
+
+def test_an_encoder_that_is_taught_directly_tells_dialogues_apart(world, make_generator):
+    network = Generator.load(make_generator())
+    there = np.arange(24)[:, None] % 3 == np.arange(3)  # has nothing to do with the vectors: learned by heart
+    before = {name: value.clone() for name, value in network.stage1.fc.state_dict().items()}
+    _, mu = probe.vectors(world, "val", "recurrent", network)
+    assert probe.linear_f1(np.tile(mu, (5, 1)), np.tile(there, (5, 1)), mu, there) < 0.9
+    probe.taught(network, world, "val", there, images=24 * 300, batch=24)
+    _, mu = probe.vectors(world, "val", "recurrent", network)
+    assert probe.linear_f1(np.tile(mu, (5, 1)), np.tile(there, (5, 1)), mu, there) > 0.9
+    assert all(torch.equal(value, before[name]) for name, value in network.stage1.fc.state_dict().items())
 
 
 def test_worlds_without_sprites_are_refused(world, tmp_path):
