@@ -118,25 +118,20 @@ def notice(visit: Visit, problem: str = "") -> str:
 
 def offers(suggestions: list[str]) -> str:
     """Answers to choose from with one click."""
-    if not suggestions:
-        return ""
-    buttons = "".join(
-        f'<button type="button" data-text="{text(answer)}">{text(answer)}</button>' for answer in suggestions
-    )
-    return f'<div class="cp-offers" role="group" aria-label="Answers to choose from">{buttons}</div>'
+    return _choices(suggestions, "cp-offers", "Answers to choose from")
 
 
 def examples(captions: list[str]) -> str:
     """Captions to begin with."""
-    if not captions:
+    return _choices(captions, "cp-offers cp-examples", "Examples", "<p>Or try one of these</p>")
+
+
+def _choices(texts: list[str], classes: str, label: str, before: str = "") -> str:
+    """A button for every text; nothing where there is none."""
+    if not texts:
         return ""
-    buttons = "".join(
-        f'<button type="button" data-text="{text(caption)}">{text(caption)}</button>' for caption in captions
-    )
-    return (
-        '<div class="cp-offers cp-examples" role="group" aria-label="Examples"><p>Or try one of these</p>'
-        f"{buttons}</div>"
-    )
+    buttons = "".join(f'<button type="button" data-text="{text(each)}">{text(each)}</button>' for each in texts)
+    return f'<div class="{classes}" role="group" aria-label="{label}">{before}{buttons}</div>'
 
 
 def _uri(content: bytes, kind: str) -> str:
