@@ -73,7 +73,8 @@ def tab(browser: Any, address: str) -> Iterator[Any]:
     opened.on("request", lambda request: outside.append(request.url) if foreign(request.url) else None)
     opened.on("pageerror", lambda error: wrong.append(str(error)))
     opened.goto(address)
-    opened.wait_for_selector("#cp-caption textarea")
+    wait_for_cursor(opened, "#cp-caption")
+    opened.wait_for_selector("text=Loading...", state="hidden")
     yield opened
     context.close()
     assert not outside
@@ -93,7 +94,16 @@ def picture(tab: Any) -> np.ndarray:
 def begin(tab: Any, caption: str = CAPTION) -> None:
     tab.fill("#cp-caption textarea", caption)
     tab.click("#cp-paint")
-    tab.wait_for_selector("#cp-answer textarea")
+    wait_for_cursor(tab)
+
+
+def wait_for_cursor(tab: Any, field: str = "#cp-answer") -> None:
+    """Wait until the page stands still and the cursor is in a field.
+
+    A field can be seen a moment before its value reaches it, which would take the place of what was typed meanwhile;
+    the cursor moves last.
+    """
+    tab.wait_for_function("field => document.activeElement.closest(field)", arg=field)
 
 
 def changed(tab: Any, before: str) -> None:
@@ -106,6 +116,7 @@ def answer(tab: Any, words: str) -> None:
     tab.fill("#cp-answer textarea", words)
     tab.click("#cp-repaint")
     changed(tab, before)
+    wait_for_cursor(tab)
 
 
 def test_caption_answer_undo(tab: Any, painter: Painter) -> None:
@@ -129,12 +140,14 @@ def test_caption_answer_undo(tab: Any, painter: Painter) -> None:
     before = tab.get_attribute("#cp-picture", "src")
     tab.click("#cp-undo")
     changed(tab, before)
+    wait_for_cursor(tab)
     before = tab.get_attribute("#cp-picture", "src")
     tab.click("#cp-undo")
     changed(tab, before)
+    wait_for_cursor(tab)
     assert tab.get_attribute("#cp-picture", "src") == first, "undo leads back to the first picture"
     tab.click("#cp-undo")
-    tab.wait_for_selector("#cp-caption textarea")
+    wait_for_cursor(tab, "#cp-caption")
     assert tab.input_value("#cp-caption textarea") == CAPTION
     assert tab.locator("#cp-picture").count() == 0
 
@@ -173,12 +186,13 @@ def test_examples_offers_and_another_question(tab: Any) -> None:
     example = tab.locator("#cp-examples button").first
     caption = example.text_content()
     example.click()
-    tab.wait_for_selector("#cp-picture")
+    wait_for_cursor(tab)
     assert caption in tab.text_content("#cp-talk")
 
     asked = tab.input_value("#cp-question textarea")
     tab.click("#cp-another")
     tab.wait_for_function("asked => document.querySelector('#cp-question textarea').value !== asked", arg=asked)
+    wait_for_cursor(tab)
     assert tab.locator("#cp-easel [data-show]").count() == 0, "asking paints nothing"
 
     before = tab.get_attribute("#cp-picture", "src")
@@ -186,9 +200,10 @@ def test_examples_offers_and_another_question(tab: Any) -> None:
     said = offer.text_content()
     offer.click()
     changed(tab, before)
+    wait_for_cursor(tab)
     assert tab.locator("#cp-talk li").last.text_content() == said
     tab.click("#cp-restart")
-    tab.wait_for_selector("#cp-caption textarea")
+    wait_for_cursor(tab, "#cp-caption")
     assert tab.input_value("#cp-caption textarea") == ""
 
 
@@ -196,15 +211,14 @@ def test_keyboard_alone(tab: Any) -> None:
     def focus() -> str:
         return tab.evaluate("document.activeElement.closest('[id^=cp-]')?.id ?? ''")
 
-    tab.wait_for_function("document.activeElement.closest('#cp-caption')")
     tab.keyboard.type(CAPTION)
     tab.keyboard.press("Enter")
-    tab.wait_for_function("document.activeElement.closest('#cp-answer')")
+    wait_for_cursor(tab)
     before = tab.get_attribute("#cp-picture", "src")
     tab.keyboard.type("sand")
     tab.keyboard.press("Enter")
     changed(tab, before)
-    tab.wait_for_function("document.activeElement.closest('#cp-answer')")
+    wait_for_cursor(tab)
     reached = []
     for _ in range(12):
         tab.keyboard.press("Tab")
@@ -215,7 +229,7 @@ def test_keyboard_alone(tab: Any) -> None:
     before = tab.get_attribute("#cp-picture", "src")
     tab.keyboard.press("Enter")
     changed(tab, before)
-    tab.wait_for_function("document.activeElement.closest('#cp-answer')")
+    wait_for_cursor(tab)
 
     tab.focus("#cp-easel [aria-checked=true]")
     before = tab.get_attribute("#cp-picture", "src")
@@ -281,9 +295,11 @@ def test_markup_and_templates_are_only_words(tab: Any, capfd: pytest.CaptureFixt
 def test_empty_and_long_input_is_answered_in_words(tab: Any) -> None:
     tab.click("#cp-paint")
     tab.wait_for_selector("text=Type a caption first")
+    wait_for_cursor(tab, "#cp-caption")
     tab.fill("#cp-caption textarea", "x" * (CAPTION_LETTERS + 1))
     tab.click("#cp-paint")
     tab.wait_for_selector(f"text=at most {CAPTION_LETTERS:,} are read")
+    wait_for_cursor(tab, "#cp-caption")
     assert len(tab.input_value("#cp-caption textarea")) == CAPTION_LETTERS + 1, "nothing typed is lost"
     assert tab.locator("#cp-picture").count() == 0
     begin(tab, "there is a zyzzyva")
