@@ -149,15 +149,19 @@ def main(work: Path) -> None:
     click.echo(f"{'nothing':32} {linear_f1(nothing[0], there[0], nothing[1], there[1]):.3f}")
     for dialogue, name in names.items():
         click.echo(f"{name:32} {score(dialogue):.3f}")
+    recurrent: dict[str, tuple[Path, Generator]] = {}
     for done in sorted((work / "trainings").glob(f"*/{DONE}")):
-        model = params.load(done.parent / "params.yaml")["model"]
-        network = Generator.load(done.parent / "run" / "generator.safetensors")
-        click.echo(f"{f'condition of {done.parent.name}':32} {score(model['dialogue'], network):.3f}")
-    if model["dialogue"] == "recurrent":
-        points = json.loads((done.parent / "job.json").read_text(encoding="utf-8"))["points"]
+        training = done.parent
+        dialogue = params.load(training / "params.yaml")["model"]["dialogue"]
+        network = Generator.load(training / "run" / "generator.safetensors")
+        click.echo(f"{f'condition of {training.name}':32} {score(dialogue, network):.3f}")
+        if dialogue == "recurrent":
+            recurrent[training.name.rpartition("-")[0]] = training, network
+    for arm, (training, network) in recurrent.items():
+        points = json.loads((training / "job.json").read_text(encoding="utf-8"))["points"]
         present = truths[0].targets(_held_out(work, splits[0], "recurrent").image_ids) > 0
         taught(network, work, splits[0], present, points[-1])
-        click.echo(f"{'condition, taught directly':32} {score('recurrent', network):.3f}")
+        click.echo(f"{f'{arm}, taught directly':32} {score('recurrent', network):.3f}")
 
 
 if __name__ == "__main__":

@@ -169,10 +169,10 @@ def markdown(plan: Profile, jobs: list[Job], results: dict[str, Points], compare
                     f"{entry['a']} − {entry['b']}",
                     f"{seeds['difference']:+.3f}",
                     str(seeds["pairs"]),
-                    f"[{seeds['low']:+.3f}, {seeds['high']:+.3f}]",
+                    _interval(seeds),
                     p_t,
                     _p(seeds["p_sign_flip"]),
-                    f"[{scenes['low']:+.3f}, {scenes['high']:+.3f}]",
+                    _interval(scenes),
                     _p(scenes["p_sign_flip"]),
                 ]
             )
@@ -337,6 +337,10 @@ def _spread(values: list[float]) -> str:
     mean, deviation = statistics.mean_and_sd(values)
     digits = 3 if abs(mean) < 10 else 1
     return f"{mean:.{digits}f}" if len(values) == 1 else f"{mean:.{digits}f} ± {deviation:.{digits}f}"
+
+
+def _interval(found: dict[str, Any]) -> str:
+    return "-" if found["low"] is None else f"[{found['low']:+.3f}, {found['high']:+.3f}]"
 
 
 def _p(value: float) -> str:

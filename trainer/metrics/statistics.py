@@ -15,13 +15,13 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Comparison:
-    """Paired differences a - b: their mean, its two-sided p values and a 95 % interval."""
+    """Paired differences a - b: their mean, its two-sided p values and a 95 % interval (None of a single pair)."""
 
     pairs: int
     difference: float
     deviation: float  # sd of the differences, ddof 1
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     p_t: float | None
     p_sign_flip: float
 
@@ -40,11 +40,11 @@ def over_seeds(a: Sequence[float], b: Sequence[float]) -> Comparison:
     n = len(differences)
     mean, deviation = mean_and_sd(differences.tolist())
     error = deviation / math.sqrt(n)
-    reach = student_quantile(0.975, n - 1) * error if n > 1 else math.inf
-    p = None
+    low = high = p = None
     if n > 1:
+        reach = student_quantile(0.975, n - 1) * error
+        low, high = mean - reach, mean + reach
         p = 2 * (1 - student_cdf(abs(mean) / error, n - 1)) if error > 0 else (0.0 if mean else 1.0)
-    low, high = (mean - reach, mean + reach) if math.isfinite(reach) else (mean, mean)
     return Comparison(n, mean, deviation, low, high, p, exact_sign_flip(differences))
 
 

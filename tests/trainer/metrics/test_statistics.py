@@ -52,6 +52,7 @@ def test_equal_arms_and_single_seeds():
     assert (same.difference, same.p_t, same.p_sign_flip) == (0.0, 1.0, 1.0)
     one = statistics.over_seeds([0.5], [0.4])
     assert (one.p_t, one.p_sign_flip) == (None, 1.0)
+    assert (one.low, one.high) == (None, None), "one pair says nothing of the next"
 
 
 def test_over_scenes_finds_a_difference_and_none():
