@@ -253,7 +253,8 @@ def curves(path: Path, plan: Profile, work: Path, jobs: list[Job], results: dict
     for (arm, runs), colour in zip(by_arm.items(), COLOURS):
         seen = np.array(plan.points) / 1000
         values = np.array([[results[job.name][point][plan.score] for point in plan.points] for job in runs])
-        axes.plot(seen, values.mean(axis=0), marker="o", color=colour, label=f"{arm} ({len(runs)} seeds)")
+        label = f"{arm} ({len(runs)} seed{'s' if len(runs) > 1 else ''})"
+        axes.plot(seen, values.mean(axis=0), marker="o", color=colour, label=label)
         for row in values:
             axes.plot(seen, row, color=colour, alpha=0.25, linewidth=1)
     any_figures = next(iter(results.values()))[jobs[0].points[-1]]
