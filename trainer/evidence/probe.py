@@ -157,9 +157,9 @@ def main(work: Path) -> None:
         click.echo(f"{f'condition of {training.name}':32} {score(dialogue, network):.3f}")
         if dialogue == "recurrent":
             recurrent[training.name.rpartition("-")[0]] = training, network
+    present = truths[0].targets(_held_out(work, splits[0], "recurrent").image_ids) > 0
     for arm, (training, network) in recurrent.items():
         points = json.loads((training / "job.json").read_text(encoding="utf-8"))["points"]
-        present = truths[0].targets(_held_out(work, splits[0], "recurrent").image_ids) > 0
         taught(network, work, splits[0], present, points[-1])
         click.echo(f"{f'{arm}, taught directly':32} {score('recurrent', network):.3f}")
 
