@@ -7,8 +7,7 @@ that a linear map can read words, and roughly their order, out of the last state
 
 import io
 import json
-import os
-import shutil
+import re
 import struct
 import zipfile
 from collections.abc import Iterable, Iterator
@@ -19,14 +18,19 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from pipeline import tokens
+from pipeline.corpora.folders import replacing_folder
 from pipeline.texts import TextSettings, collapse, turn
-from pipeline.weights import published, reed, theano
-from pipeline.weights.hashing import write_atomically
+from pipeline.weights import WeightsError, published, reed, theano
+from pipeline.weights.torch7_writer import NetworkWriter
+from store.files import sha256_file
 
 if TYPE_CHECKING:
     from pipeline.encoders import EncoderSettings
 
+COMMAND = "chatpainter-prepare weights"
 T7_NAME = "coco_untrained.t7"
+README = "README.txt"
+OURS = re.compile("|".join(map(re.escape, (*published.SKIP_THOUGHT, T7_NAME, README, published.MARKER))))
 NOTE = """These weights were made by `chatpainter-prepare weights`. Nobody trained them.
 They have the formats of the published files, so that everything runs without those; vectors made with them
 are good for trying the road and for the sample world, not for results on real pictures.
@@ -64,29 +68,51 @@ def make(
     text: TextSettings,
     encoders: "EncoderSettings",
 ) -> list[Path]:
-    """Write untrained weights for both encoders into the folder `out`, replacing what it held.
+    """Write untrained weights for both encoders into the folder `out`, in place of those that an earlier run wrote.
 
     The dictionary holds every word of the corpora (Parquet files of `chatpainter-prepare corpus`) under the
     settings given, in both its own and its lower case, and UNK and <eos>. The same arguments give the same bytes.
 
     Returns:
         The files written.
+
+    Raises:
+        ChatPainterError: `out` holds anything that this command did not write, or that was changed since.
     """
     out = Path(out)
-    temporary = out.with_name(f".{out.name}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    (temporary / "README.txt").write_text(NOTE)
-    if settings.size != "none":
-        sizes = SIZES[settings.size]
-        words = vocabulary(corpora, text, encoders.skip_thought.tokenizer)
-        _skip_thought(temporary, words, sizes, settings.seed)
-        (temporary / T7_NAME).write_bytes(char_cnn_rnn(sizes, settings.seed))
-        marker = {"trained": False, "made_by": "chatpainter-prepare weights", **asdict(settings), "words": len(words)}
-        write_atomically(temporary / published.MARKER, json.dumps(marker, indent=1).encode() + b"\n")
-    shutil.rmtree(out, ignore_errors=True)
-    os.replace(temporary, out)
+    _refuse_foreign(out)
+    with replacing_folder(out, OURS, published.MARKER) as folder:
+        (folder / README).write_text(NOTE)
+        words: list[str] = []
+        if settings.size != "none":
+            sizes = SIZES[settings.size]
+            words = vocabulary(corpora, text, encoders.skip_thought.tokenizer)
+            _skip_thought(folder, words, sizes, settings.seed)
+            (folder / T7_NAME).write_bytes(char_cnn_rnn(sizes, settings.seed))
+        files = {path.name: sha256_file(path) for path in sorted(folder.iterdir())}
+        marker = {"trained": False, "made_by": COMMAND, **asdict(settings), "words": len(words), "files": files}
+        (folder / published.MARKER).write_text(json.dumps(marker, indent=1) + "\n")
     return sorted(out.iterdir())
+
+
+def _refuse_foreign(out: Path) -> None:
+    """Names prove nothing here: published files have the same ones, and some of them can be fetched from nowhere."""
+    if not out.exists():
+        return
+    try:
+        marker = json.loads((out / published.MARKER).read_bytes())
+        files = dict(marker["files"]) if marker["made_by"] == COMMAND else {}
+    except (OSError, ValueError, LookupError, TypeError):
+        files = {}
+    for path in sorted(out.rglob("*")) if out.is_dir() else [out]:
+        name = path.relative_to(out).as_posix()
+        if not path.is_symlink() and (path.is_dir() or (name == published.MARKER and files)):
+            continue
+        if name not in files or not path.is_file() or files[name] != sha256_file(path):
+            raise WeightsError(
+                f"{path}: not as `{COMMAND}` wrote it, and this command replaces all of {out}; move it, or name "
+                "another folder with --out"
+            )
 
 
 def vocabulary(corpora: list[Path], text: TextSettings, tokenizer: tokens.Name) -> list[str]:
@@ -237,107 +263,4 @@ def char_cnn_rnn(sizes: Sizes, seed: int) -> bytes:
     }
     # Published vectors have about 0.14 a value.
     projection = (6 * _orthogonal(rng, sizes.captions, c3)).astype(np.float32), np.zeros(sizes.captions, np.float32)
-    return _Torch7Writer().network(convolutions, maps, projection, steps=18)
-
-
-class _Torch7Writer:
-    """Just enough of Torch7's serialisation for one network."""
-
-    def __init__(self) -> None:
-        self.parts: list[bytes] = []
-        self.objects = 0
-        self.written: dict[int, int] = {}
-        self.kept: list[object] = []
-
-    def network(self, convolutions: tuple, maps: dict[str, reed.Map], projection: reed.Map, steps: int) -> bytes:
-        layers = []
-        for i, ((weight, bias), frame) in enumerate(zip(convolutions, (reed.ALPHABET, *map(_width, convolutions)))):
-            layers.append(
-                ("nn.TemporalConvolution", {
-                    "weight": weight, "bias": bias, "kW": weight.shape[1] // frame, "dW": 1,
-                    "inputFrameSize": frame, "outputFrameSize": len(weight),
-                })
-            )  # fmt: skip
-            layers.append(("nn.Threshold", {"threshold": 1e-6, "val": 0, "inplace": False}))
-            if i < 2:
-                layers.append(("nn.TemporalMaxPooling", {"kW": 3, "dW": 3}))
-        linear = {name: _linear(weight, bias) for name, (weight, bias) in maps.items()}
-        recurrent: list = [("nn.Identity", {}), linear["input"], ("nn.Tanh", {})]
-        for _ in range(steps - 1):
-            names = iter(reed.GRU_MAPS)
-            for kind in reed.GRU_STEP + ["CAddTable"]:
-                fields = {"constant_scalar": -1} if kind == "MulConstant" else {}
-                recurrent.append(linear[next(names)] if kind == "Linear" else (f"nn.{kind}", fields))
-        recurrent.append(("nn.MulConstant", {"constant_scalar": 1 / steps, "inplace": False}))
-        weight, bias = projection
-        self.value(
-            ("nn.gModule", {
-                "untrained": True,
-                "train": False,
-                "modules": [
-                    ("nn.Identity", {}),
-                    ("nn.Sequential", {"modules": layers}),
-                    ("nn.SplitTable", {"dimension": 2}),
-                    ("nn.gModule", {"modules": recurrent}),
-                    ("nn.Dropout", {"p": 0}),
-                    ("nn.Linear", {"weight": weight, "bias": bias}),
-                ],
-            })
-        )  # fmt: skip
-        return b"".join(self.parts)
-
-    def value(self, value: object) -> None:
-        match value:
-            case bool():
-                self.parts.append(struct.pack("<ii", 5, value))
-            case int() | float():
-                self.parts.append(struct.pack("<id", 1, value))
-            case str():
-                self.parts.append(struct.pack("<i", 2) + self.string(value))
-            case list():
-                self.value(dict(enumerate(value, 1)))
-            case dict():
-                self.parts.append(struct.pack("<iii", 3, self.index(), len(value)))
-                for key, item in value.items():
-                    self.value(key)
-                    self.value(item)
-            case np.ndarray():
-                if self.head(value, "torch.FloatTensor"):
-                    strides = [stride // 4 for stride in value.strides]
-                    longs = (*value.shape, *strides, 1)
-                    self.parts.append(struct.pack(f"<i{len(longs)}q", value.ndim, *longs))
-                    self.parts.append(struct.pack("<ii", 4, self.index()) + self.string("V 1"))
-                    self.parts.append(self.string("torch.FloatStorage") + struct.pack("<q", value.size))
-                    self.parts.append(value.astype("<f4").tobytes())
-            case (str() as typename, dict() as fields):
-                if self.head(value, typename):
-                    self.value(fields)
-            case _:
-                raise TypeError(type(value))
-
-    def head(self, value: object, typename: str) -> bool:
-        """Begin a torch object; False if the file holds it already (the time steps share their maps)."""
-        known = self.written.get(id(value))
-        if known is not None:
-            self.parts.append(struct.pack("<ii", 4, known))
-            return False
-        self.kept.append(value)
-        self.written[id(value)] = self.objects + 1
-        self.parts.append(struct.pack("<ii", 4, self.index()) + self.string("V 1") + self.string(typename))
-        return True
-
-    def index(self) -> int:
-        self.objects += 1
-        return self.objects
-
-    def string(self, text: str) -> bytes:
-        data = text.encode()
-        return struct.pack("<i", len(data)) + data
-
-
-def _linear(weight: np.ndarray, bias: np.ndarray) -> tuple[str, dict]:
-    return ("nn.Sequential", {"modules": [("nn.Linear", {"weight": weight, "bias": bias})]})
-
-
-def _width(convolution: reed.Map) -> int:
-    return len(convolution[1])
+    return NetworkWriter().network(convolutions, maps, projection, steps=18)

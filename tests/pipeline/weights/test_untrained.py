@@ -7,11 +7,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from click.testing import CliRunner
 
 from pipeline.encoders import EncoderSettings, build
+from pipeline.prepare_cli import main as prepare
 from pipeline.texts import TextSettings, turn
 from pipeline.weights import WeightsError, reed, tables, theano, untrained
 from pipeline.weights.published import MARKER
+from store.errors import ChatPainterError
 
 COLOURS = ["red", "green", "blue", "yellow", "purple", "orange"]
 SHAPES = ["circle", "square", "triangle"]
@@ -111,13 +114,60 @@ def test_the_same_arguments_give_the_same_bytes(world):
         return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in (folder / out).iterdir()}
 
     first = digest("one")
-    (folder / "one" / "stray").touch()
     assert digest("one") == first == digest("two")
     other = digest("two", seed=12)
     assert all(other[name] != first[name] for name in ("uni_skip.npz", "btable.npy", untrained.T7_NAME))
-    assert set(digest("two", size="none")) == {"README.txt"}
+    assert set(digest("two", size="none")) == {"README.txt", MARKER}
+    assert digest("two", size="none") != first
     with pytest.raises(WeightsError, match="no weights for Skip-Thought"):
         build("dialogue", EncoderSettings(weights=str(folder / "none"), untrained=str(folder / "two")))
+
+
+def remade(folder, encoders, out):
+    settings = untrained.UntrainedSettings(size="none")
+    return untrained.make(out, settings, [folder / "train.parquet"], TextSettings(), encoders)
+
+
+FOREIGN = {
+    "a published file beside ours": lambda out: (out / "bi_skip.npz").write_bytes(b"published"),
+    "a file of one's own": lambda out: (out / "thesis.txt").write_text("mine"),
+    "one in a folder below": lambda out: ((out / "old").mkdir(), (out / "old" / "utable.npy").write_bytes(b"x")),
+    "a changed file": lambda out: (out / "README.txt").write_text("mine"),
+    "a link": lambda out: (out / "more").symlink_to(out.parent),
+    "no marker": lambda out: (out / MARKER).unlink(),
+    "another's marker": lambda out: (out / MARKER).write_text('{"trained": true}'),
+    "a marker without its files": lambda out: (out / MARKER).write_text('{"made_by": "chatpainter-prepare weights"}'),
+}
+
+
+@pytest.mark.parametrize("what", FOREIGN)
+def test_nothing_but_what_this_command_wrote_is_replaced(world, tmp_path, what):
+    folder, encoders, *_ = world
+    out = tmp_path / "weights"
+    remade(folder, encoders, out)
+    FOREIGN[what](out)
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    with pytest.raises(
+        ChatPainterError, match=r"replaces all of .*weights; move it, or name another folder with --out"
+    ):
+        remade(folder, encoders, out)
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+    assert [path.name for path in tmp_path.iterdir()] == ["weights"]
+
+
+def test_the_published_weights_survive_the_command(world, tmp_path, monkeypatch):
+    folder, *_ = world
+    monkeypatch.chdir(tmp_path)
+    weights = tmp_path / "data" / "weights"
+    weights.mkdir(parents=True)
+    (weights / "uni_skip.npz").write_bytes(b"5.6 GB that no host serves any more")
+    for name in ("--out", "encoders.untrained"):
+        (tmp_path / "params.yaml").write_text("splits: [train]\nencoders: {untrained: data/weights}\n")
+        options = ["--out", "data/weights"] if name == "--out" else []
+        done = CliRunner().invoke(prepare, ["weights", "--corpus", str(folder / "train.parquet"), *options])
+        assert done.exit_code == 1
+        assert done.output.startswith("Error: data/weights/uni_skip.npz: not as `chatpainter-prepare weights` wrote it")
+    assert [path.name for path in weights.iterdir()] == ["uni_skip.npz"]
 
 
 def test_untrained_files_cannot_pass_for_others(world, tmp_path):
