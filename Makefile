@@ -31,8 +31,8 @@ lint: .venv/ready-dev
 # Does dialogue help? Three arms, three seeds, ablations, the published recipe: about an hour on two cores; continues
 # where it stopped.
 evidence: .venv/ready
-	$(BIN)/python -m trainer.evidence evidence/cpu.yaml --jobs 2
-	$(BIN)/python -m trainer.evidence evidence/cpu-published.yaml --jobs 2 --work runs/evidence/cpu
+	$(BIN)/python -m evidence evidence/cpu.yaml --jobs 2
+	$(BIN)/python -m evidence evidence/cpu-published.yaml --jobs 2 --work runs/evidence/cpu
 
 # uv installs torch and its CUDA libraries in half a minute where pip takes several.
 $(BIN)/uv:
@@ -41,7 +41,7 @@ $(BIN)/uv:
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "uv>=0.5"
 
 .venv/ready: $(BIN)/uv $(MANIFESTS)
-	$(UV) --editable '.[pipeline,trainer,metrics,painter,dvc]'
+	$(UV) --editable '.[pipeline,trainer,metrics,painter,evidence,dvc]'
 	@touch $@
 
 .venv/ready-dev: $(BIN)/uv $(MANIFESTS)

@@ -6,8 +6,8 @@ import torch
 import yaml
 from click.testing import CliRunner
 
+from evidence import probe
 from store.reader import Store
-from trainer.evidence import probe
 from trainer.generator import Generator
 from trainer.metrics.held_out import Condition, HeldOut
 

@@ -8,21 +8,22 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
+from evidence import profile as profiles
+from evidence import report
+from evidence.__main__ import main
+from evidence.preparation import parsed
 from store import params
 from store.errors import ChatPainterError, ParamsError
 from trainer import config
 from trainer.evaluate import EvaluateSettings
-from trainer.evidence import profile as profiles
-from trainer.evidence import report
-from trainer.evidence.__main__ import _expand, main
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 PROFILE = {
     "title": "A trial",
     "arms": {"caption": {"model": {"dialogue": "none"}}, "recurrent": {"model": {"dialogue": "recurrent"}}},
     "seeds": [0, 1],
     "points": [32, 64],
-    "prepare": [["pipeline.prepare_cli", "world"]],
+    "prepare": ["chatpainter-prepare world"],
     "compare": [["recurrent", "caption"]],
     "score": "stage1_colour_accuracy",
     "overrides": {"model": {"preset": "paper", "gf": 8}, "stage1": {"kl_weight": 1.0}},
@@ -45,8 +46,6 @@ def load(tmp_path, base, **changes):
 
 @pytest.mark.parametrize("path", sorted((ROOT / "evidence").glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_training_of_our_profiles_can_be_built(path, tmp_path):
-    if path.name == "dvc.yaml":
-        pytest.skip("the pipeline of the profiles")
     plan, values = profiles.load(path, ROOT / "params.yaml")
     for job in profiles.jobs(plan, values):
         (tmp_path / "params.yaml").write_text(yaml.safe_dump(job.params))
@@ -94,10 +93,17 @@ def test_wrong_profiles_are_refused_in_one_line(tmp_path, base, change, says):
 def test_the_environment_names_folders(tmp_path, base, monkeypatch):
     plan, _ = load(tmp_path, base)
     monkeypatch.setenv("SOMEWHERE", "/a b")
-    assert _expand("$SOMEWHERE/c", plan) == "/a b/c"
+    _, arguments = parsed("chatpainter-prepare codraw --source $SOMEWHERE/c", plan.title)
+    assert arguments == ["codraw", "--source", "/a b/c"]
     monkeypatch.delenv("SOMEWHERE")
     with pytest.raises(ChatPainterError, match=r"\$SOMEWHERE"):
-        _expand("$SOMEWHERE/c", plan)
+        parsed("chatpainter-prepare codraw --source $SOMEWHERE/c", plan.title)
+
+
+def test_only_the_project_s_commands_are_run(tmp_path, base):
+    plan, _ = load(tmp_path, base)
+    with pytest.raises(ParamsError, match="chatpainter-prepare or chatpainter-embed"):
+        parsed("rm -rf data", plan.title)
 
 
 def finish(work: Path, job: profiles.Job, values: dict[int, float], right: list[int]) -> None:

@@ -36,7 +36,7 @@ class Profile:
     arms: dict[str, Any]
     seeds: tuple[int, ...]
     points: tuple[int, ...]  # pictures seen at which every run is evaluated; training ends at the last
-    prepare: tuple[tuple[str, ...], ...]  # module and arguments ($NAMES are the environment's), run in the work folder
+    prepare: tuple[str, ...]  # command lines ($NAMES are the environment's), run in the work folder
     compare: tuple[tuple[str, str], ...]  # pairs of arms to test against each other
     score: str  # the figure that the curves and tests are about
     overrides: dict[str, Any] = field(default_factory=dict)

@@ -1,6 +1,6 @@
 """Where the text gets lost: what a linear reader knows of CoDraw's scenes at every step from vectors to condition.
 
-    python -m trainer.evidence.probe runs/evidence/codraw-cpu
+    python -m evidence.probe runs/evidence/codraw-cpu
 
 A ridge regression learns from the training scenes which sprites there are, and names them for held-out ones: from the
 vectors of captions, of collapsed dialogues and of turns (their mean), and from the mean condition μ of every finished
@@ -126,7 +126,7 @@ def _held_out(work: Path, split: str, dialogue: str) -> "HeldOut":
 @click.argument("work", type=click.Path(path_type=Path, exists=True, file_okay=False))
 def main(work: Path) -> None:
     """Print the presence F1 of a linear reader for the work folder of a CoDraw experiment."""
-    from trainer.evidence.worker import DONE
+    from evidence.worker import DONE
     from trainer.generator import Generator
     from trainer.metrics.truth import Truth
 

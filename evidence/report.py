@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from evidence import statistics
+from evidence.profile import Job, Profile
 from store.files import replacing
-from trainer.evidence.profile import Job, Profile
-from trainer.metrics import statistics
 from trainer.metrics.figures import write_table
 
 # Columns of the table, where the world has them.

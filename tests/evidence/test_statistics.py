@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainer.metrics import statistics
+from evidence import statistics
 
 
 @pytest.mark.parametrize(

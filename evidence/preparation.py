@@ -1,0 +1,74 @@
+"""The data of an experiment, made in its work folder by the commands that `dvc repro` calls, and its classifier."""
+
+import contextlib
+import hashlib
+import json
+import os
+import shlex
+from pathlib import Path
+from typing import Any
+
+import click
+import yaml
+
+from evidence.profile import Profile
+from pipeline import embed_cli, prepare_cli
+from store.errors import ChatPainterError, ParamsError
+from store.files import replacing
+
+COMMANDS: dict[str, click.Command] = {"chatpainter-prepare": prepare_cli.main, "chatpainter-embed": embed_cli.main}
+# The trainings' own sections do not change the data.
+OF_TRAININGS = ("model", "stage1", "stage2", "evaluate")
+
+
+def prepare(work: Path, plan: Profile, values: dict[str, Any]) -> None:
+    """Make the data in `work`, once for the same commands and numbers.
+
+    Raises:
+        ChatPainterError: a command failed, or names a variable that is not in the environment.
+    """
+    work.mkdir(parents=True, exist_ok=True)
+    relevant = {name: value for name, value in values.items() if name not in OF_TRAININGS}
+    key = hashlib.sha256(json.dumps([plan.prepare, relevant], sort_keys=True).encode()).hexdigest()
+    done = work / "prepared.json"
+    if done.exists() and json.loads(done.read_text(encoding="utf-8"))["key"] == key:
+        return
+    write_params(work / "params.yaml", values)
+    for line in plan.prepare:
+        command, arguments = parsed(line, plan.title)
+        click.echo(line)
+        with contextlib.chdir(work):
+            command.main(arguments, prog_name=line.split()[0], standalone_mode=False)
+    with replacing(done) as temporary:
+        temporary.write_text(json.dumps({"key": key}) + "\n", encoding="utf-8")
+
+
+def parsed(line: str, title: str) -> tuple[click.Command, list[str]]:
+    """A command line of a profile: the command, and its arguments with $NAMES as the environment has them.
+
+    Raises:
+        ParamsError: no such command, or a name that the environment lacks.
+    """
+    name, *arguments = shlex.split(line) or [""]
+    if name not in COMMANDS:
+        raise ParamsError(f"{title}: prepare: {line!r} should begin with {' or '.join(COMMANDS)}")
+    expanded = [os.path.expandvars(argument) for argument in arguments]
+    for argument in expanded:
+        if "$" in argument:
+            raise ChatPainterError(f"{title}: set {argument} in the environment (docs/metrics.md says to what)")
+    return COMMANDS[name], expanded
+
+
+def make_classifier(work: Path, values: dict[str, Any], device: str) -> None:
+    """Train the world's classifier before the jobs, which all judge by it."""
+    from trainer import evaluate
+
+    write_params(work / "params.yaml", values)
+    with contextlib.chdir(work):
+        evaluate.make_classifier("params.yaml", device)
+
+
+def write_params(path: Path, values: dict[str, Any]) -> None:
+    """A params.yaml, whole or not at all."""
+    with replacing(path) as temporary:
+        temporary.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")

@@ -1,0 +1,89 @@
+"""Run an experiment's trainings, each a process of its own, several at a time; finished ones are kept."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import click
+
+from evidence import worker
+from evidence.preparation import write_params
+from evidence.profile import Job, Profile
+from store.errors import ChatPainterError
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def run(work: Path, plan: Profile, queue: list[Job], jobs: int, device: str, deadline: float | None) -> list[str]:
+    """Run what is not finished, `jobs` at a time, and start nothing after `deadline` (of `time.monotonic`).
+
+    Returns:
+        Names of the jobs that failed.
+
+    Raises:
+        ChatPainterError: a job's folder holds a training with other numbers.
+    """
+    waiting = [job for job in queue if not finished(work, job)]
+    for job in waiting:
+        _write(work, plan, job)
+    running: dict[str, tuple[subprocess.Popen[bytes], float]] = {}
+    failed = []
+    try:
+        while waiting or running:
+            late = deadline is not None and time.monotonic() > deadline
+            while waiting and len(running) < jobs and not late:
+                job = waiting.pop(0)
+                running[job.name] = (_start(work, job, device), time.monotonic())
+                click.echo(f"{job.name}: started")
+            if late and not running:
+                click.echo(f"out of time; not run: {', '.join(job.name for job in waiting)}")
+                break
+            time.sleep(0.5)
+            for name, (process, since) in list(running.items()):
+                if process.poll() is not None:
+                    del running[name]
+                    minutes = (time.monotonic() - since) / 60
+                    click.echo(f"{name}: {'done' if process.returncode == 0 else 'FAILED'} after {minutes:.1f} min")
+                    if process.returncode:
+                        failed.append(name)
+    finally:
+        for process, _ in running.values():
+            process.terminate()
+    return failed
+
+
+def finished(work: Path, job: Job) -> bool:
+    """Whether this very training, with all its evaluations, lies in the work folder."""
+    path = work / "trainings" / job.name / worker.DONE
+    return path.exists() and json.loads(path.read_text(encoding="utf-8"))["key"] == job.key
+
+
+def _write(work: Path, plan: Profile, job: Job) -> None:
+    folder = work / "trainings" / job.name
+    about = folder / "job.json"
+    if about.exists() and json.loads(about.read_text(encoding="utf-8"))["key"] != job.key:
+        raise ChatPainterError(f"{folder}: was run with other numbers; delete it, or name another --work")
+    folder.mkdir(parents=True, exist_ok=True)
+    write_params(folder / "params.yaml", job.params)
+    values = {"key": job.key, "points": job.points, "evaluate_between": plan.evaluate_between}
+    about.write_text(json.dumps(values) + "\n", encoding="utf-8")
+
+
+def _start(work: Path, job: Job, device: str) -> "subprocess.Popen[bytes]":
+    with open(work / "trainings" / job.name / "output.txt", "ab") as output:
+        return subprocess.Popen(
+            [sys.executable, "-m", worker.__name__, f"trainings/{job.name}", device],
+            cwd=work,
+            env=_environment(),
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+
+
+def _environment() -> dict[str, str]:
+    """The work folder is not the project's: packages that are not installed are found beside this one."""
+    path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    return {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
