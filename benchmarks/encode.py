@@ -14,8 +14,6 @@ suffer from what else runs on the machine.
 
 import contextlib
 import json
-import os
-import platform
 import statistics
 import tempfile
 import time
@@ -38,6 +36,7 @@ from pipeline.encoders.character_net import CharacterNet
 from pipeline.encoders.devices import precision
 from pipeline.weights import reed, theano, untrained
 from pipeline.weights.theano import Gru
+from store import machine
 
 E, UNI, BI = 620, 2400, 1200
 PLAIN_TOKEN = 2 * (3 * E * UNI + 3 * UNI**2 + 2 * (3 * E * BI + 3 * BI**2))
@@ -450,7 +449,7 @@ def tokenising(texts: list[str]) -> dict[str, Any]:
 @click.option("--turns", type=click.Path(exists=True, path_type=Path), help="Dialogue turns (see above).")
 @click.option("--captions", "captions_path", type=click.Path(exists=True, path_type=Path), help="Captions (see above).")
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
-@click.option("--threads", type=int, default=os.cpu_count(), show_default=True)
+@click.option("--threads", type=int, default=machine.cores(), show_default=True)
 @click.option("--runs", type=int, default=3, show_default=True, help="Runs of each contestant.")
 @click.option("--count", type=int, multiple=True, help="Turns to take. [default: 4096 and all]")
 @click.option("--captions-count", type=int, default=4096, show_default=True)
@@ -470,13 +469,9 @@ def main(
     """Time the encoders beside their peers; print tables and write JSON."""
     torch.set_num_threads(threads)
     where = torch.device(device)
-    machine = torch.cuda.get_device_name() if device == "cuda" else processor()
     result: dict[str, Any] = {
-        "machine": machine,
+        "machine": machine.describe(),
         "threads": threads,
-        "load_before": [round(value, 1) for value in os.getloadavg()],
-        "torch": torch.__version__,
-        "python": platform.python_version(),
     }
     modes = ("float32", "tf32") if device == "cuda" else ("float32",)
     if turns:
@@ -496,7 +491,7 @@ def main(
     path = out or Path(__file__).parent / "results" / f"encode-{device}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(result, indent=1) + "\n")
-    click.echo(f"{machine}: {path}")
+    click.echo(path)
 
 
 def show(title: str, result: dict[str, Any]) -> None:
@@ -505,15 +500,6 @@ def show(title: str, result: dict[str, Any]) -> None:
         click.echo("  " + ", ".join(f"{key} {value}" for key, value in result["summary"].items()))
     for row in result["rows"]:
         click.echo("  " + ", ".join(f"{key} {value}" for key, value in row.items()))
-
-
-def processor() -> str:
-    """The processor's name and how many of it there are."""
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return f"{line.partition(':')[2].strip()}, {os.cpu_count()} cores"
-    return platform.processor()
 
 
 if __name__ == "__main__":

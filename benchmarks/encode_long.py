@@ -8,7 +8,6 @@ so that it multiplies no padding either.
 """
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +17,9 @@ import torch
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pack_padded_sequence, pad_sequence
 
-from benchmarks.encode import BI, UNI, Clock, PlainGru, networks, ours, processor
+from benchmarks.encode import BI, UNI, Clock, PlainGru, networks, ours
 from pipeline import tokens
+from store import machine
 
 
 class PackedGru(PlainGru):
@@ -65,8 +65,7 @@ def main(texts: Path, count: int, batch: int, runs: int, out: Path) -> None:
             theirs = clock.time("torch.nn.GRU, packed", lambda: peer.encode(sequences, batch))
     rows = [clock.row(name, count) for name in clock.wall]
     result: dict[str, Any] = {
-        "machine": processor(),
-        "load_average": round(os.getloadavg()[0], 1),
+        "machine": machine.describe(),
         "dialogues": count,
         "tokens_each": round(sum(map(len, sequences)) / count, 1),
         "rows": rows,

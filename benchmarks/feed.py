@@ -10,8 +10,6 @@ within one run; the table holds medians. The crop is not in it: it happens on th
 
 import contextlib
 import json
-import os
-import platform
 import statistics
 import tempfile
 import time
@@ -21,6 +19,8 @@ from typing import Any
 
 import click
 import numpy as np
+
+from store import machine
 
 IMAGES, CAPTIONS, ROUNDS = 4096, 5, 10
 CAPTION_DIM, TURN_DIM, SIDE = 1024, 4800, 76
@@ -234,7 +234,7 @@ def main(
     floor = medians["sequential slices"]
     rival = max(value for name, value in medians.items() if name.startswith("DataLoader"))
     result = {
-        "machine": machine(device),
+        "machine": machine.describe(),
         "settings": {"batch": batch, "images": images, "bytes_per_sample": SIDE * SIDE * 3 + 2 * 1024 + 2 * 10 * 4800},
         "samples_per_second": {name: {"median": medians[name], "all": speeds[name]} for name in medians},
         "ring": best,
@@ -252,30 +252,6 @@ def main(
     print("waiting for data:", ", ".join(f"{value:.1%} beside steps of {name}" for name, value in waits.items()))
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(result, indent=1) + "\n")
-
-
-def machine(device: str) -> dict[str, Any]:
-    """What the numbers were taken on."""
-    import torch
-
-    gpu = torch.cuda.get_device_name() if device.startswith("cuda") else None
-    return {
-        "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0)),
-        "load_average": round(os.getloadavg()[0], 1),
-        "gpu": gpu,
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "python": platform.python_version(),
-    }
-
-
-def _processor() -> str:
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
 
 
 if __name__ == "__main__":

@@ -23,10 +23,10 @@ import click
 import numpy as np
 from PIL import Image
 
-from benchmarks.feed import machine
 from benchmarks.pipeline import IMAGES, ROOT
 from pipeline.corpora import corpus
 from pipeline.corpora.join import Row
+from store import machine
 
 SIZES = (76, 304)
 
@@ -80,7 +80,7 @@ def main(photos: Path, count: int, runs: int, out: Path) -> None:
     found = sorted(photos.glob("*.jpg"))
     if not found:
         raise click.ClickException(f"{photos}: no *.jpg in it")
-    cores = len(os.sched_getaffinity(0))
+    cores = machine.cores()
     numbers = [number for number in (1, 2, 4, 8) if number <= cores]
     with tempfile.TemporaryDirectory(prefix="chatpainter-images-") as place:
         folder = Path(place)
@@ -98,7 +98,7 @@ def main(photos: Path, count: int, runs: int, out: Path) -> None:
                 seconds[name].append(time.perf_counter() - start)
     rates = {name: count / statistics.median(each) for name, each in seconds.items()}
     result: dict[str, Any] = {
-        "machine": machine("cpu"),
+        "machine": machine.describe(),
         "photos": len(found),
         "pictures": count,
         "sizes": SIZES,

@@ -7,7 +7,6 @@ page does after an answer: one new round is encoded, all variations are painted.
 """
 
 import json
-import platform
 import statistics
 import subprocess
 import sys
@@ -16,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import click
+
+from store import machine
 
 CAPTION = "there are three shapes in the picture"
 QUESTIONS = [f"what is at the {place}" for place in ("top left", "top right", "bottom left", "bottom right", "middle")]
@@ -39,7 +40,7 @@ print(loaded - started, time.perf_counter() - loaded)
 @click.option("--out", default="results/paint.json", show_default=True, type=click.Path(path_type=Path))
 def main(run: str, weights: str | None, device: str, starts: int, out: Path) -> None:
     """Measure and write JSON."""
-    result: dict[str, Any] = {"run": run, "machine": machine(device), "seconds": {}}
+    result: dict[str, Any] = {"run": run, "seconds": {}}
     seconds = result["seconds"]
     code = FIRST.format(run=run, weights=weights, device=device, caption=CAPTION)
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)  # fills the page cache
@@ -71,23 +72,9 @@ def main(run: str, weights: str | None, device: str, starts: int, out: Path) -> 
     print(f"{painter.about}, {device}")
     for name, value in seconds.items():
         print(f"{name:40s} {value:7.3f} s")
+    result["machine"] = machine.describe()
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-
-
-def machine(device: str) -> dict[str, Any]:
-    """What the numbers were taken on."""
-    import os
-
-    import torch
-
-    return {
-        "cores": len(os.sched_getaffinity(0)),
-        "load": round(os.getloadavg()[0], 1),
-        "gpu": torch.cuda.get_device_name() if device.startswith("cuda") else None,
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-    }
 
 
 if __name__ == "__main__":

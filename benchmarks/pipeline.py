@@ -26,7 +26,7 @@ import click
 import numpy as np
 
 from benchmarks import standin
-from benchmarks.feed import machine
+from store import machine
 
 ROOT = Path(__file__).parents[1]
 IMAGES, CAPTIONS, ROUNDS = 123_287, 616_767, 10
@@ -100,7 +100,7 @@ def write_rate(folder: Path, size: int) -> float:
 @contextlib.contextmanager
 def peak_memory(process: int) -> Iterator[dict[str, float]]:
     """MiB at most, sampled: of the command, of its largest worker, of all together."""
-    import psutil  # type: ignore[import-untyped]
+    import psutil
 
     peaks = {"command": 0.0, "worker": 0.0, "together": 0.0}
     end = threading.Event()
@@ -225,7 +225,7 @@ def scaling(pools: dict[str, list[str]], folder: Path, params: Path, turns: int,
 
     encode("warm", "warm", 1, "--scheduler", "sync")
     alone = encode("scaling", "o0", 1, "--scheduler", "sync")
-    numbers = [number for number in (1, 2, 4) if number <= min(most, len(os.sched_getaffinity(0)))]
+    numbers = [number for number in (1, 2, 4) if number <= min(most, machine.cores())]
     seconds = {number: encode("scaling", f"o{number}", number, "--workers", str(number)) for number in numbers}
     return {
         "turns": turns,
@@ -264,9 +264,8 @@ def main(
     """Measure the pipeline without its encoders; see the module's first lines."""
     texts = read_pools(pools)
     result: dict[str, Any] = {
-        "machine": machine("cpu"),
+        "machine": machine.describe(),
         "bars": {"seconds": 600, "of_disk": 0.5},
-        "load_average": os.getloadavg()[0],
     }
     with tempfile.TemporaryDirectory(prefix="chatpainter-pipeline-", dir=folder) as place:
         here = Path(place)

@@ -19,8 +19,7 @@ from typing import Any
 import click
 import numpy as np
 
-from benchmarks.feed import machine
-from store import Store, StoreWriter
+from store import Store, StoreWriter, machine
 
 ROUNDS, BATCH = 10, 384
 SHARD = 64 << 20
@@ -215,7 +214,7 @@ def main(captions: int, dialogues: int, repeats: int, folder: Path | None, out: 
                     f"  {contestant:34}{values['samples_per_second']:12,.0f} samples/s {values['of_raw']:8.1%} of raw"
                 )
     record = {
-        "machine": machine("cpu"),
+        "machine": machine.describe(),
         "settings": {"batch": BATCH, "captions": captions, "dialogues": dialogues, "shard_mib": SHARD >> 20},
         "results": results,
         "bars": {"Store of raw": 0.90},

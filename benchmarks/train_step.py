@@ -23,7 +23,7 @@ import click
 import torch
 
 from benchmarks import plain_stackgan as plain
-from benchmarks.feed import machine
+from store import machine
 from trainer.batches import Batch, BatchRing, TrainingData
 from trainer.config import ModelConfig, StageConfig, section, stored_size
 from trainer.generator import Generator, settings
@@ -342,7 +342,7 @@ def main(
         results.append(result)
     out.parent.mkdir(parents=True, exist_ok=True)
     bars = {"cpu times_plain": 1.4, "cuda times_plain": 3.0, "cuda share_waiting": 0.05}
-    record = {"machine": machine(device), "dialogue": dialogue, "bars": bars, "cases": results}
+    record = {"machine": machine.describe(), "dialogue": dialogue, "bars": bars, "cases": results}
     out.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 

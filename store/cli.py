@@ -8,11 +8,13 @@ from typing import Any
 import click
 
 from store.errors import StoreError
+from store.options import CONTEXT, version_option
 
 _PATH = click.argument("path", type=click.Path(path_type=Path))
 
 
-@click.group()
+@click.group(context_settings=CONTEXT)
+@version_option
 def main() -> None:
     """Look into a store: a folder such as data/embeddings/train/captions or data/images/train/76."""
 

@@ -1,5 +1,7 @@
 """Errors meant for people: one line that names the file, the record, what was expected and what to do."""
 
+import reprlib
+
 import click
 
 
@@ -13,3 +15,20 @@ class StoreError(ChatPainterError):
 
 class ParamsError(ChatPainterError):
     """params.yaml says something that cannot be understood."""
+
+
+def one_line(text: object) -> str:
+    """What somebody else's library says, on one line of bounded length."""
+    line = " ".join(str(text).split())
+    return line if len(line) <= _LONGEST else f"{line[: _LONGEST - 1]}…"
+
+
+def short(value: object) -> str:
+    """A value of any size, as Python writes it, for part of a line."""
+    return one_line(_shortener.repr(value))
+
+
+_LONGEST = 160
+_shortener = reprlib.Repr()
+_shortener.maxlevel = 2
+_shortener.maxstring = _shortener.maxother = _shortener.maxlong = 80

@@ -6,9 +6,9 @@ import hashlib
 import os
 import uuid
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
-from store.errors import StoreError
+from store.errors import StoreError, short
 
 TEMPORARY = ".tmp"
 _BLOCK = 1 << 22
@@ -37,6 +37,43 @@ def replacing(path: Path) -> Iterator[Path]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def inside(folder: Path, name: object, stated_in: object = None) -> Path:
+    """`folder / name` for a name that some file states, once it is known to stay in the folder.
+
+    Links that lie in the folder are followed: whoever put them there meant it.
+
+    Args:
+        stated_in: the file (and record) that states the name, for the message.
+
+    Raises:
+        StoreError: no text, empty, absolute, with `..` on any system's way of writing, or a name that no file can have.
+    """
+    fault = _name_fault(name)
+    if fault:
+        raise StoreError(f"{stated_in or folder}: the file name {short(name)} {fault}")
+    return folder / str(name)
+
+
+def _name_fault(name: object) -> str | None:
+    if not isinstance(name, str):
+        return "is no text"
+    if not name or name in (".", "./"):
+        return "is empty"
+    if "\0" in name:
+        return "has a NUL character, which no file's name can have"
+    windows = PureWindowsPath(name)  # knows backslashes, slashes, drives and shares
+    if name.startswith("/") or windows.drive or windows.root:
+        return "is absolute; it should be relative to its folder"
+    if ".." in windows.parts:
+        return "leads out of its folder"
+    try:
+        if max(map(len, map(os.fsencode, name.split("/")))) > 255 or len(os.fsencode(name)) > 4000:
+            return "is longer than a file's name can be"
+    except UnicodeEncodeError:
+        return "has a lone surrogate, which no file's name can have"
+    return None
 
 
 def sync_folder(path: Path) -> None:

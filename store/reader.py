@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow
 
+from store import machine
 from store.errors import StoreError
 from store.files import sha256_file
 from store.manifest import Manifest
@@ -182,7 +183,7 @@ class Store:
         addresses = addresses[lead:]
         # Read from the disk 2 MiB at a time, random rows are as fast as from pages that stayed since they were
         # written. A store that memory cannot hold would read each row's neighbours for nothing, again and again.
-        huge_pages = 2 * sum(shard.bytes for shard in self.manifest.shards) < memory_bytes()
+        huge_pages = 2 * sum(shard.bytes for shard in self.manifest.shards) < machine.memory()
         for shard, header, start in zip(self.manifest.shards, headers, starts):
             _map_file(self.path / shard.file, header.offset, addresses, start, header.rows * row_bytes, huge_pages)
         data = addresses[:position].view(self.dtype).reshape(-1, *self.shape)
@@ -202,11 +203,6 @@ class Store:
 def _reserve(size: int) -> np.ndarray:
     """(size,) uint8: a range of addresses that costs no memory and frees itself with everything mapped into it."""
     return np.frombuffer(mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, mmap.PROT_READ), np.uint8)
-
-
-def memory_bytes() -> int:
-    """The machine's memory."""
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def _map_file(path: Path, offset: int, addresses: np.ndarray, start: int, length: int, huge_pages: bool) -> None:

@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from store.differences import differences
 from store.errors import StoreError
 from store.files import in_words, replacing, sha256_file
 from store.lock import read_token
@@ -198,26 +198,12 @@ def finished(task: ShardTask, sha256: str | None = None) -> tuple[Shard, dict[st
 def difference(task: ShardTask, header: ShardHeader) -> str | None:
     """Why a shard on disk is not the one planned, in words; None where it is."""
     if header.origin != task.origin:
-        return f"made from another {', '.join(_changed(header.origin, task.origin))}"
+        return f"made from another {', '.join(differences(header.origin, task.origin))}"
     if header.dtype != np.dtype(task.dtype) or header.shape != task.shape:
         return "shape or dtype changed"
     if (header.key, header.first_row, header.rows) != (task.key, task.first_row, task.rows):
         return "contents changed"
     return None
-
-
-def _changed(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """Dotted names of the entries in which two nested mappings differ."""
-    names = []
-    for name in sorted(old.keys() | new.keys()):
-        before, after = old.get(name), new.get(name)
-        if before == after:
-            continue
-        if isinstance(before, dict) and isinstance(after, dict):
-            names += _changed(before, after, f"{prefix}{name}.")
-        else:
-            names.append(f"{prefix}{name}")
-    return names
 
 
 def rows_checksum(path: Path, header: ShardHeader) -> str:

@@ -90,3 +90,60 @@ def test_a_file_that_is_not_a_mapping_is_refused(tmp_path) -> None:
         params.load(file)
     with pytest.raises(ParamsError, match=r"missing.yaml: cannot be read"):
         params.load(tmp_path / "missing.yaml")
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("dataset: café\n".encode("latin-1"), "line 1: not UTF-8"),
+        (b"dataset: a\nraw: \xff\n", "line 2: not UTF-8"),
+        ("dataset: sample\n".encode("utf-16"), "not UTF-8"),
+        (b"dataset: a\nraw: b\ndataset: c\n", "line 3: not valid YAML (the key 'dataset' is given twice)"),
+        (b"stage1: {batch: 1, batch: 2}\n", "line 1: not valid YAML (the key 'batch' is given twice)"),
+        (b"raw: " + b"[" * 5000, "nested too deeply"),
+        (b"raw: " + b"7" * 5000, "not valid YAML"),
+        (b"raw: 2024-13-45\n", "not valid YAML"),
+        (b"? [a]\n: 1\n", "unhashable"),
+        (b"7: 1\n", "unknown key 7"),
+    ],
+)
+def test_a_hostile_file_is_one_line(tmp_path, content: bytes, words: str) -> None:
+    file = tmp_path / "params.yaml"
+    file.write_bytes(content)
+    with pytest.raises(ParamsError) as error:
+        params.load(file)
+    assert words in error.value.message
+    assert error.value.message.startswith(str(file))
+    assert "\n" not in error.value.message
+    assert len(error.value.message) < 700
+
+
+def test_a_value_of_any_size_takes_part_of_a_line() -> None:
+    bomb: object = "x" * 100
+    for _ in range(30):
+        bomb = [bomb] * 10
+    with pytest.raises(ParamsError, match=r"stage1\.batch: expected int, found") as error:
+        read(batch=bomb)
+    assert len(error.value.message) < 300
+
+
+@pytest.mark.parametrize("empty", [False, 0, "", []])
+def test_a_section_that_is_no_mapping_is_not_taken_for_an_empty_one(empty: object) -> None:
+    with pytest.raises(ParamsError, match="stage1: expected a mapping, found"):
+        params.section({"stage1": empty}, "stage1", Settings)
+
+
+def test_nan_is_no_number() -> None:
+    for value in (float("nan"), "nan"):
+        with pytest.raises(ParamsError, match=r"stage1\.rate: expected a number, found nan"):
+            read(batch=1, rate=value)
+
+
+def test_plain_values_have_types_too() -> None:
+    values = {"raw": "data/raw", "splits": ["train", "val"]}
+    assert params.section(values, "raw", str) == "data/raw"
+    assert params.section(values, "splits", params.Names) == ("train", "val")
+    with pytest.raises(ParamsError, match=r"params\.yaml: dataset must be given"):
+        params.section(values, "dataset", str)
+    with pytest.raises(ParamsError, match=r"splits\[0\]: expected str, found 1"):
+        params.section({"splits": [1]}, "splits", params.Names)

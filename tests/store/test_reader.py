@@ -189,7 +189,7 @@ def test_maps_are_given_back(tmp_path, make_store):
 @pytest.mark.parametrize(("memory", "asked"), [(1 << 40, True), (1000, False)])
 def test_huge_pages_are_asked_for_where_the_store_fits_into_memory(tmp_path, make_store, monkeypatch, memory, asked):
     rows = make_store(tmp_path / "s")
-    monkeypatch.setattr("store.reader.memory_bytes", lambda: memory)
+    monkeypatch.setattr("store.machine.memory", lambda: memory)
     store = Store(tmp_path / "s")
     np.testing.assert_array_equal(store.slice(0, len(rows)), rows)
     maps = Path("/proc/self/smaps").read_text().split(str(tmp_path))[1:]

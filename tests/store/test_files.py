@@ -1,0 +1,59 @@
+"""Names that files state stay in their folder."""
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from store.errors import StoreError
+from store.files import inside
+
+FOLDER = Path("/some/folder")
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "train2014/a.jpg", "..a", "a..", "a b/ü.png", "a\\b.jpg", "x" * 255, "./a"])
+def test_a_name_in_the_folder(name):
+    assert inside(FOLDER, name) == FOLDER / name
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("../a", "leads out of its folder"),
+        ("a/../../b", "leads out of its folder"),
+        ("a/..", "leads out of its folder"),
+        ("..\\a", "leads out of its folder"),
+        ("/etc/passwd", "is absolute"),
+        ("\\\\server\\share\\a", "is absolute"),
+        ("C:\\a", "is absolute"),
+        ("C:a", "is absolute"),
+        ("", "is empty"),
+        (".", "is empty"),
+        (None, "is no text"),
+        (7, "is no text"),
+        (["a"], "is no text"),
+        ("a\0b", "NUL"),
+        ("x" * 256, "longer than a file's name"),
+        ("ü" * 128, "longer than a file's name"),
+        ("x/" * 2001, "longer than a file's name"),
+        ("\ud800.jpg", "lone surrogate"),
+    ],
+)
+def test_other_names_are_refused_in_one_line(name, words):
+    with pytest.raises(StoreError) as error:
+        inside(FOLDER, name, "corpus.parquet: image 7")
+    assert words in error.value.message
+    assert error.value.message.startswith("corpus.parquet: image 7: the file name ")
+    assert "\n" not in error.value.message
+    assert len(error.value.message) < 300
+
+
+@given(st.text())
+def test_whatever_is_accepted_lies_in_the_folder(name):
+    try:
+        path = inside(FOLDER, name)
+    except StoreError:
+        return
+    assert os.path.normpath(path).startswith(f"{FOLDER}/")
