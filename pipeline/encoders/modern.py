@@ -38,7 +38,6 @@ def _parts(name: str) -> tuple[str, Path]:
 def identity(name: str, settings: EncoderSettings) -> dict[str, Any]:
     """The identity of the encoder `name`: library and version, sha256 of every file of its folder, precision."""
     library, folder = _parts(name)
-    known = Path(settings.converted) / "sha256.json"
     try:
         version = metadata.version(library)
     except metadata.PackageNotFoundError:
@@ -50,7 +49,7 @@ def identity(name: str, settings: EncoderSettings) -> dict[str, Any]:
         "name": library,
         "version": version,
         "trained": True,
-        "weights": {path.relative_to(folder).as_posix(): sha256(path, known) for path in files},
+        "weights": {path.relative_to(folder).as_posix(): sha256(path) for path in files},
         "precision": settings.precision,
     }
 

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from pipeline.encoders.products import Product
-from pipeline.weights.theano import Gru
+from pipeline.weights.theano import Gru, Vectors
 
 # One walk holds two levels of states and its words' input halves: at 2400 values a state and 16,384 sequences
 # and words, 0.3 GB + 0.5 GB, whatever the number of sequences asked for.
@@ -92,7 +92,7 @@ def to_unit_length(vectors: np.ndarray) -> None:
 class Direction:
     """One GRU of Skip-Thought with its word vectors, reading sequences forwards or in reverse."""
 
-    def __init__(self, gru: Gru, vectors: np.ndarray, reverse: bool, device: torch.device) -> None:
+    def __init__(self, gru: Gru, vectors: Vectors, reverse: bool, device: torch.device) -> None:
         self.dim = gru.dim
         self.vectors = vectors
         self.reverse = reverse

@@ -1,6 +1,5 @@
 """Fetching a weight file by URL: resumed where it broke off, and checked before it gets its name."""
 
-import hashlib
 import os
 import urllib.error
 import urllib.request
@@ -9,6 +8,7 @@ from pathlib import Path
 
 from pipeline.weights import WeightsError
 from pipeline.weights.published import SKIP_THOUGHT, Published
+from store.files import sha256_file
 
 CHUNK = 1 << 20
 
@@ -48,8 +48,7 @@ def fetch(
         so_far = part.stat().st_size if part.exists() else 0
         raise WeightsError(f"{url}: {reason} after {so_far:,} bytes; the same command continues there") from None
     size = part.stat().st_size
-    with part.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
+    found = sha256_file(part)
     if expected and found != expected:
         part.unlink()
         wanted = f"{known.size:,} bytes and " if known.size and not sha256 else ""

@@ -1,38 +1,59 @@
-"""sha256 of files that are gigabytes long, computed once."""
+"""sha256 of files that are gigabytes long, computed once where that is safe."""
 
-import hashlib
 import json
 import os
-import tempfile
+import re
 from pathlib import Path
 
+from pipeline.weights import WeightsError
+from store.files import in_words, replacing, sha256_file
 
-def sha256(path: Path, known: Path | None = None) -> str:
-    """The file's sha256. `known`, a JSON file, remembers it by path, size and modification time."""
-    status = path.stat()
-    key = f"{path.resolve()}:{status.st_size}:{status.st_mtime_ns}"
+_SHA256 = re.compile("[0-9a-f]{64}")
+_hashed: dict[str, str] = {}  # what this process has hashed: two encoders share files
+
+
+def sha256(path: Path) -> str:
+    """The file's sha256, computed once a process.
+
+    Raises:
+        WeightsError: the file cannot be read.
+    """
+    try:
+        key = _key(path)
+        if key not in _hashed:
+            _hashed[key] = sha256_file(path)
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot be read ({error.strerror or error})") from None
+    return _hashed[key]
+
+
+def remembered_sha256(path: Path, known: Path) -> str:
+    """As `sha256`, remembered in `known`, a JSON file, by path, inode, size and times.
+
+    Only for files of which no byte is used before the whole has been hashed afresh (`tables`): what decayed on the disk
+    looks the same from outside.
+    """
+    key = _key(path)
     remembered = _read(known)
     if key not in remembered:
-        with path.open("rb") as file:
-            remembered = {key: hashlib.file_digest(file, "sha256").hexdigest()}
-        if known is not None and status.st_size > 1 << 20:
-            write_atomically(known, json.dumps(_read(known) | remembered, indent=1, sort_keys=True).encode())
+        remembered = {other: value for other, value in remembered.items() if not other.startswith(f"{path.resolve()}:")}
+        remembered[key] = sha256(path)
+        with in_words(known):
+            known.parent.mkdir(parents=True, exist_ok=True)
+            with replacing(known) as temporary:
+                temporary.write_text(json.dumps(remembered, indent=1, sort_keys=True))
     return remembered[key]
 
 
-def _read(known: Path | None) -> dict[str, str]:
+def _key(path: Path) -> str:
+    status = os.stat(path)
+    about = (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+    return ":".join(map(str, (path.resolve(), *about)))
+
+
+def _read(known: Path) -> dict[str, str]:
     try:
-        return json.loads(known.read_text()) if known is not None else {}
-    except (OSError, ValueError):
+        values = json.loads(known.read_bytes())
+        return {key: value for key, value in values.items() if _SHA256.fullmatch(value)}
+    except (OSError, ValueError, AttributeError, TypeError, RecursionError):
         return {}
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write `content` so that `path` is either as before or complete."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp", delete=False) as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.chmod(file.name, 0o644)
-    os.replace(file.name, path)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.weights import WeightsError
-from pipeline.weights.hashing import sha256
+from pipeline.weights.hashing import remembered_sha256, sha256
 
 COMMAND = "chatpainter-prepare weights-status"
 MARKER = "WEIGHTS.json"  # lies beside weights that are not the published ones and says whether they are trained
@@ -57,6 +57,7 @@ SKIP_THOUGHT = {
         ),
     )
 }
+TABLES = ("utable.npy", "btable.npy")
 COCO_CHAR_CNN_RNN = Published(
     "coco_gru18_bs64_cls0.5_ngf128_ndf128_a10_c512_80_net_T.t7", None, None, "char-CNN-RNN trained on COCO"
 )
@@ -152,8 +153,12 @@ def _found(paths: dict[str, Path], folder: Path) -> Found:
     return Found(paths, trained, marked=True)
 
 
-def hashes(found: Found, known: Path | None) -> dict[str, str]:
+def hashes(found: Found, known: Path) -> dict[str, str]:
     """sha256 by file name; a file under a published name must be the published file, unless its folder is marked.
+
+    Hashing costs less than reading does (1 s a gigabyte), so what an encoder reads whole is hashed each time. Of the
+    tables of word vectors, gigabytes of which a few rows are used, the hash is remembered in `known`: `tables` checks
+    every row that is used.
 
     Raises:
         WeightsError: the file is cut short, damaged or another one.
@@ -167,7 +172,7 @@ def hashes(found: Found, known: Path | None) -> dict[str, str]:
                 f"{path}: has {size:,} bytes, the published file has {expected.size:,} (sha256 {expected.sha256}); "
                 f"fetch it again, or mark a folder of other weights with {MARKER}"
             )
-        result[name] = sha256(path, known)
+        result[name] = remembered_sha256(path, known) if name in TABLES else sha256(path)
         if expected and result[name] != expected.sha256:
             raise WeightsError(
                 f"{path}: sha256 is {result[name]}, the published file of {expected.size:,} bytes has "

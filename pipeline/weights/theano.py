@@ -1,14 +1,15 @@
 """Skip-Thought's files as published: parameters (.npz), word vectors (.npy of objects) and the words they belong to."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from zipfile import BadZipFile
+from typing import Protocol
 
 import numpy as np
 
-from pipeline.weights import WeightsError
+from pipeline.weights import WeightsError, npy
 
 UNKNOWN, END = "UNK", "<eos>"
+LONGEST_DICTIONARY = 1 << 28  # bytes; the published one has 8 million
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,9 @@ class Gru:
         return self.Ux.shape[0]
 
 
+_PARAMETERS = tuple(field.name for field in fields(Gru))
+
+
 def parameters(path: Path, directions: int) -> tuple[list[Gru], bool]:
     """The encoder's GRUs in an .npz (1 in uni_skip, 2 in bi_skip: forward, reverse), and whether it says untrained.
 
@@ -41,29 +45,25 @@ def parameters(path: Path, directions: int) -> tuple[list[Gru], bool]:
     Raises:
         WeightsError: missing or damaged file, a missing array, a wrong shape, values that are not finite.
     """
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            grus = [_gru(path, arrays, prefix) for prefix in ("encoder_", "encoder_r_")[:directions]]
-            return grus, "untrained" in arrays.files
-    except (OSError, EOFError, BadZipFile, ValueError) as error:
-        raise WeightsError(f"{path}: not a readable .npz file ({error}); fetch it again") from None
+    prefixes = ("encoder_", "encoder_r_")[:directions]
+    arrays, names = npy.read_npz(path, [prefix + name for prefix in prefixes for name in _PARAMETERS])
+    return [_gru(path, arrays, prefix) for prefix in prefixes], "untrained" in names
 
 
-def _gru(path: Path, arrays: "np.lib.npyio.NpzFile", prefix: str) -> Gru:
-    found = {}
-    for name in ("W", "b", "U", "Wx", "bx", "Ux"):
-        if prefix + name not in arrays.files:
+def _gru(path: Path, arrays: dict[str, np.ndarray], prefix: str) -> Gru:
+    for name in _PARAMETERS:
+        if prefix + name not in arrays:
             raise WeightsError(f"{path}: holds no array {prefix}{name}; is it the file its name says?")
-        found[name] = np.ascontiguousarray(arrays[prefix + name], np.float32)
-    gru = Gru(**found)
+    gru = Gru(**{name: arrays[prefix + name] for name in _PARAMETERS})
     if gru.W.ndim != 2 or gru.Ux.ndim != 2:
         raise WeightsError(f"{path}: {prefix}W and {prefix}Ux must be matrices")
     E, D = gru.width, gru.dim
     expected = {"W": (E, 2 * D), "b": (2 * D,), "U": (D, 2 * D), "Wx": (E, D), "bx": (D,), "Ux": (D, D)}
     for name, shape in expected.items():
-        if found[name].shape != shape:
-            raise WeightsError(f"{path}: {prefix}{name} has shape {found[name].shape}, expected {shape}")
-        if not np.isfinite(found[name]).all():
+        found = arrays[prefix + name]
+        if found.shape != shape or 0 in shape:
+            raise WeightsError(f"{path}: {prefix}{name} has shape {found.shape}, expected {shape}")
+        if not np.isfinite(found).all():
             raise WeightsError(f"{path}: {prefix}{name} holds values that are not finite; fetch the file again")
     return gru
 
@@ -78,6 +78,8 @@ def dictionary(path: Path) -> tuple[dict[str, int], int]:
         WeightsError: missing file, not UTF-8, or without UNK and <eos>.
     """
     try:
+        if path.stat().st_size > LONGEST_DICTIONARY:
+            raise WeightsError(f"{path}: has {path.stat().st_size:,} bytes; no dictionary is so long: fetch it again")
         lines = path.read_bytes().split(b"\n")
     except OSError as error:
         raise WeightsError(f"{path}: cannot be read ({error.strerror})") from None
@@ -95,7 +97,15 @@ def dictionary(path: Path) -> tuple[dict[str, int], int]:
     return rows, len(lines)
 
 
-def check_table(path: Path, vectors: np.ndarray, lines: int, width: int) -> None:
+class Vectors(Protocol):
+    """Word vectors: an array (words, E) float32, or what gives its rows as one does."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    def __getitem__(self, rows: np.ndarray, /) -> np.ndarray: ...
+
+
+def check_table(path: Path, vectors: Vectors, lines: int, width: int) -> None:
     """The word vectors in `path` must have a row for every line of the dictionary and the GRU's input width.
 
     Raises:

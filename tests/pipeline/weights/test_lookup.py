@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 
 import numpy as np
 import pytest
@@ -89,52 +90,64 @@ def test_t7_by_name_or_alone(folders):
         find_char_cnn_rnn("other.t7", weights, untrained)
 
 
-def test_hashes_of_the_published_files(folders, small):
+def test_hashes_of_the_published_files(folders, small, tmp_path):
     weights, untrained = map(str, folders)
     fill(folders[0])
     found = find_skip_thought("combined", weights, untrained)
-    assert hashes(found, None)["utable.npy"] == published.SKIP_THOUGHT["utable.npy"].sha256
+    assert hashes(found, tmp_path / "sha256.json")["utable.npy"] == published.SKIP_THOUGHT["utable.npy"].sha256
 
 
-def test_a_file_cut_short_is_named_with_what_it_should_be(folders, small):
+def test_a_file_cut_short_is_named_with_what_it_should_be(folders, small, tmp_path):
     weights, untrained = map(str, folders)
     fill(folders[0])
     (folders[0] / "btable.npy").write_text("weights btable")
     with pytest.raises(WeightsError) as caught:
-        hashes(find_skip_thought("combined", weights, untrained), None)
+        hashes(find_skip_thought("combined", weights, untrained), tmp_path / "sha256.json")
     expected = published.SKIP_THOUGHT["btable.npy"]
     assert f"has 14 bytes, the published file has {expected.size} (sha256 {expected.sha256})" in caught.value.message
     (folders[0] / "btable.npy").write_text("weights btable.npz")
     with pytest.raises(WeightsError, match=r"btable\.npy: sha256 is \w{64}, the published file of 18 bytes has"):
-        hashes(find_skip_thought("combined", weights, untrained), None)
+        hashes(find_skip_thought("combined", weights, untrained), tmp_path / "sha256.json")
 
 
-def test_other_weights_need_the_marker(folders):
+def test_other_weights_need_the_marker(folders, tmp_path):
     weights, untrained = map(str, folders)
     fill(folders[0])
     with pytest.raises(WeightsError, match="the published file has"):
-        hashes(find_skip_thought("combined", weights, untrained), None)
+        hashes(find_skip_thought("combined", weights, untrained), tmp_path / "sha256.json")
     (folders[0] / MARKER).write_text('{"trained": true, "note": "our own"}')
     found = find_skip_thought("combined", weights, untrained)
     assert found.trained
-    assert len(hashes(found, None)) == 5
+    assert len(hashes(found, tmp_path / "sha256.json")) == 5
     (folders[0] / MARKER).write_text("{}")
     with pytest.raises(WeightsError, match='expected a JSON object with "trained"'):
         find_skip_thought("combined", weights, untrained)
 
 
-def test_hashes_of_large_files_are_remembered(tmp_path, monkeypatch):
-    path, known = tmp_path / "large", tmp_path / "sub" / "sha256.json"
-    path.write_bytes(b"a" * (2 << 20))
-    first = hashing.sha256(path, known)
-    assert first == hashlib.sha256(b"a" * (2 << 20)).hexdigest()
-    monkeypatch.setattr(hashing.hashlib, "file_digest", None)
-    assert hashing.sha256(path, known) == first
+def test_the_hashes_of_tables_are_remembered(tmp_path, monkeypatch):
+    path, known = tmp_path / "utable.npy", tmp_path / "sub" / "sha256.json"
+    path.write_bytes(b"a" * 1000)
+    first = hashing.remembered_sha256(path, known)
+    assert first == hashlib.sha256(b"a" * 1000).hexdigest()
+    monkeypatch.setattr(hashing, "_hashed", {})
+    monkeypatch.setattr(hashing, "sha256_file", None)
+    assert hashing.remembered_sha256(path, known) == first
     monkeypatch.undo()
-    path.write_bytes(b"b" * (3 << 20))
-    assert hashing.sha256(path, known) != first
-    known.write_text("not json")
-    assert hashing.sha256(path, known) == hashlib.sha256(b"b" * (3 << 20)).hexdigest()
+    times = path.stat()
+    path.write_bytes(b"b" * 1000)
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))  # same name, inode, size and date: only ctime tells
+    second = hashlib.sha256(b"b" * 1000).hexdigest()
+    assert hashing.remembered_sha256(path, known) == second
+    assert list(json.loads(known.read_text()).values()) == [second]
+
+
+@pytest.mark.parametrize("content", ["not json", "[1]", "7", '{"a": 5}', "null", "[" * 100_000, '{"x": "deadbeef"}'])
+def test_a_memory_that_says_nothing_is_made_anew(tmp_path, content):
+    path, known = tmp_path / "utable.npy", tmp_path / "sha256.json"
+    path.write_bytes(b"a" * 1000)
+    known.write_text(content)
+    assert hashing.remembered_sha256(path, known) == hashlib.sha256(b"a" * 1000).hexdigest()
+    assert list(json.loads(known.read_text()).values()) == [hashlib.sha256(b"a" * 1000).hexdigest()]
 
 
 def test_status(folders, small):

@@ -1,8 +1,11 @@
 """Skip-Thought's files: parameters, dictionary, and word vectors as Python 2 pickled them."""
 
+import hashlib
 import io
+import os
 import pickle
 import struct
+import time
 import tracemalloc
 
 import numpy as np
@@ -16,7 +19,8 @@ from pipeline.weights.unpickle import Unpickler
 def mapped(tmp_path, content, name="utable.npy"):
     path = tmp_path / name
     path.write_bytes(content)
-    return tables.mapped(path, "0" * 64, tmp_path / "converted")
+    found = tables.mapped(path, hashlib.sha256(content).hexdigest(), tmp_path / "converted")
+    return found[np.arange(found.shape[0])]
 
 
 def test_rows_of_both_shapes(tmp_path):
@@ -28,7 +32,6 @@ def test_rows_of_both_shapes(tmp_path):
     np.testing.assert_array_equal(np.stack([element.reshape(-1) for element in elements]), vectors)
     found = mapped(tmp_path, content)
     np.testing.assert_array_equal(found, vectors)
-    assert isinstance(found, np.memmap)
     assert found.dtype == np.float32
 
 
@@ -53,23 +56,79 @@ def test_saved_again_by_python_3(tmp_path, protocol):
         np.testing.assert_array_equal(mapped(tmp_path, content.getvalue()), vectors)
 
 
-def test_a_plain_array_is_mapped_where_it_lies(tmp_path):
-    vectors = np.ones((4, 3), np.float32)
-    np.save(tmp_path / "utable.npy", vectors)
-    found = tables.mapped(tmp_path / "utable.npy", "0" * 64, tmp_path / "converted")
-    np.testing.assert_array_equal(found, vectors)
-    assert not (tmp_path / "converted").exists()
-    np.save(tmp_path / "utable.npy", vectors.astype(np.float64))
+def saved(array):
+    content = io.BytesIO()
+    np.save(content, array)
+    return content.getvalue()
+
+
+def test_a_plain_array_has_the_same_rows(tmp_path):
+    vectors = np.random.default_rng(0).standard_normal((5000, 3)).astype(np.float32)
+    np.testing.assert_array_equal(mapped(tmp_path, saved(vectors)), vectors)
     with pytest.raises(WeightsError, match="expected word vectors in float32"):
-        tables.mapped(tmp_path / "utable.npy", "0" * 64, tmp_path / "converted")
+        mapped(tmp_path, saved(vectors.astype(np.float64)))
+    with pytest.raises(WeightsError, match="cut short or damaged"):
+        mapped(tmp_path, saved(vectors)[:-1])
 
 
 def test_converted_once(tmp_path, monkeypatch):
-    vectors = np.ones((4, 3), np.float32)
-    mapped(tmp_path, python2_object_array(vectors))
-    assert [path.name for path in (tmp_path / "converted").glob("*.npy")] == ["utable-0000000000000000.npy"]
+    content = python2_object_array(np.ones((4, 3), np.float32))
+    mapped(tmp_path, content)
+    name = f"utable-{hashlib.sha256(content).hexdigest()[:16]}.rows.npy"
+    assert [path.name for path in (tmp_path / "converted").iterdir()] == [name]
     monkeypatch.setattr(tables, "_convert", None)
-    mapped(tmp_path, python2_object_array(vectors))
+    mapped(tmp_path, content)
+
+
+def test_a_flipped_bit_in_a_converted_table_is_found_when_its_row_is_read(tmp_path):
+    vectors = np.random.default_rng(0).standard_normal((40, 6)).astype(np.float32)
+    content = python2_object_array(vectors)
+    mapped(tmp_path, content)
+    (path,) = (tmp_path / "converted").iterdir()
+    whole = path.read_bytes()
+    start = len(whole) - 40 * 7 * 4
+    for place in range(start, len(whole)):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << (place % 8)
+        path.write_bytes(damaged)
+        found = tables.mapped(tmp_path / "utable.npy", hashlib.sha256(content).hexdigest(), tmp_path / "converted")
+        row = (place - start) // 28
+        others = np.delete(np.arange(40), row)
+        np.testing.assert_array_equal(found[others], vectors[others])
+        with pytest.raises(WeightsError, match=rf"rows\.npy: word {row} is damaged; remove the file"):
+            found[np.arange(40)]
+    for place in range(start):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << (place % 8)
+        path.write_bytes(damaged)
+        try:
+            np.testing.assert_array_equal(mapped(tmp_path, content), vectors)
+        except WeightsError:
+            continue
+    path.write_bytes(whole[:-1])
+    with pytest.raises(WeightsError, match="damaged"):
+        mapped(tmp_path, content)
+
+
+def test_a_source_that_decayed_since_it_was_hashed_is_not_converted(tmp_path):
+    content = bytearray(python2_object_array(np.ones((4, 3), np.float32)))
+    content[-20] ^= 1
+    (tmp_path / "utable.npy").write_bytes(content)
+    with pytest.raises(WeightsError, match=r"utable\.npy: its sha256 is \w{64}, not 0{64} as remembered"):
+        tables.mapped(tmp_path / "utable.npy", "0" * 64, tmp_path / "converted")
+    assert not (tmp_path / "converted").exists()
+
+
+def test_what_killed_conversions_left_is_removed(tmp_path):
+    content = python2_object_array(np.ones((4, 3), np.float32))
+    converted = tmp_path / "converted"
+    converted.mkdir()
+    name = f"utable-{hashlib.sha256(content).hexdigest()[:16]}.rows.npy"
+    for other, age in ((f"{name}.0123456789ab.tmp", 7200), (f"{name}.ba9876543210.tmp", 0), ("mine.tmp", 7200)):
+        (converted / other).touch()
+        os.utime(converted / other, (time.time() - age, time.time() - age))
+    mapped(tmp_path, content)
+    assert {path.name for path in converted.iterdir()} == {name, f"{name}.ba9876543210.tmp", "mine.tmp"}
 
 
 @pytest.mark.parametrize("name", [b"cos\nsystem\n", b"c__builtin__\neval\n", b"cnumpy.core.multiarray\nfromfile\n"])
@@ -94,10 +153,8 @@ def test_damage_anywhere_is_an_error_or_harmless(tmp_path):
     for place in range(80, len(whole)):
         damaged = whole.copy()
         damaged[place] ^= 0xFF
-        path = tmp_path / "utable.npy"
-        path.write_bytes(damaged)
         try:
-            found = tables.mapped(path, f"{place:064}"[::-1], tmp_path / "converted")
+            found = mapped(tmp_path, bytes(damaged))
         except WeightsError:
             refused += 1
         else:
@@ -114,18 +171,19 @@ def test_rows_of_unequal_length(tmp_path):
 
 def test_memory_does_not_grow_with_the_vectors(tmp_path):
     """The published tables have 930,913 rows of 2,480 bytes: 250 bytes a word here are 0.25 GB there."""
-    rows = 4000
+    rows = 8000
     path = tmp_path / "utable.npy"
-    path.write_bytes(python2_object_array(np.zeros((rows, 620), np.float32), flat=range(0, rows, 50)))
+    content = python2_object_array(np.zeros((rows, 620), np.float32), flat=range(0, rows, 50))
+    path.write_bytes(content)
     peaks = []
     for count in (256, 257):
         tables_rows, tables.ROWS = tables.ROWS, count
         tracemalloc.start()
-        tables.mapped(path, f"{count:064}"[::-1], tmp_path / "converted")
+        tables.mapped(path, hashlib.sha256(content).hexdigest(), tmp_path / f"converted{count}")
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
         tables.ROWS = tables_rows
-    fixed = (1 << 20) + 3 * 257 * 2480  # the read buffer, and a block of rows on its way
+    fixed = (1 << 20) + 5 * 257 * 2480  # the read buffer, and a block of rows on its way
     assert min(peaks) < fixed + rows * 300 < rows * 2480 / 2
 
 

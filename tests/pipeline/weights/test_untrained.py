@@ -15,6 +15,7 @@ from pipeline.texts import TextSettings, turn
 from pipeline.weights import WeightsError, reed, tables, theano, untrained
 from pipeline.weights.published import MARKER
 from store.errors import ChatPainterError
+from store.files import sha256_file
 
 COLOURS = ["red", "green", "blue", "yellow", "purple", "orange"]
 SHAPES = ["circle", "square", "triangle"]
@@ -94,9 +95,9 @@ def test_formats(world):
     assert {"UNK", "<eos>", "red", "triangle", "?", ".", "A", "a", "capital"} <= set(words)
     elements = np.load(out / "utable.npy", allow_pickle=True, encoding="latin1")
     assert {element.shape for element in elements} == {(1, 64), (64,)}
-    mapped = tables.mapped(out / "utable.npy", "1" * 64, folder / "again")
-    np.testing.assert_array_equal(np.stack([element.reshape(-1) for element in elements]), mapped)
-    assert len(mapped) == lines
+    mapped = tables.mapped(out / "utable.npy", sha256_file(out / "utable.npy"), folder / "again")
+    np.testing.assert_array_equal(np.stack([e.reshape(-1) for e in elements]), mapped[np.arange(lines)])
+    assert mapped.shape == (lines, 64)
     _, says_untrained = theano.parameters(out / "bi_skip.npz", 2)
     assert says_untrained
     weights = reed.load(out / untrained.T7_NAME)
