@@ -1,12 +1,14 @@
 """chatpainter-paint: pictures from words. Options and messages only."""
 
+import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from painter.dialogue import Dialogue, ask_and_answer, read
+from painter.dialogue import Dialogue, ask_and_answer, check, read
 from store.errors import ChatPainterError
 
 if TYPE_CHECKING:
@@ -76,12 +78,35 @@ def _talk(function: Callable[..., Any]) -> Callable[..., Any]:
     )
 
 
+class Finite(click.FloatRange):
+    """A range of numbers; `nan` lies in none, although click lets it pass."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value} is no number", param, ctx)
+        return number
+
+
+class Size(click.ParamType):
+    """A width in pixels as a whole number, or `all`."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "all" or isinstance(value, int):
+            return value
+        if not str(value).isascii() or not str(value).isdigit() or len(str(value)) > 6:
+            self.fail(f"{str(value)[:60]!r} is neither a width in pixels nor `all`", param, ctx)
+        return int(value)
+
+
 def _noise(function: Callable[..., Any]) -> Callable[..., Any]:
     function = click.option(
         "--truncation",
         default=1.0,
         show_default=True,
-        type=click.FloatRange(0, 3),
+        type=Finite(0, 3),
         help="Multiplies the noise: 1 as in training, 0 none.",
     )(function)
     return click.option(
@@ -113,44 +138,81 @@ _OUT = click.option(
 )
 @_noise
 @click.option("--every-round", is_flag=True, help="From the caption alone to all rounds; -o film.gif makes it move.")
-@click.option("--stage", type=click.Choice(["1", "2", "both"]), help="Pictures of this stage. [default: the last]")
+@click.option("--size", type=Size(), metavar="PIXELS|all", help="Pictures of this size. [default: the largest]")
 @click.option("--plain", is_flag=True, help="The picture alone, without the words beneath; needs one picture.")
 @_OUT
 @_shared
-def paint(
-    caption: str | None,
-    ask: tuple[str, ...],
-    answer: tuple[str, ...],
-    source: Path | None,
-    split: str | None,
-    image_ids: tuple[int, ...],
-    data: Path,
-    count: int,
-    seed: int,
-    truncation: float,
-    every_round: bool,
-    stage: str | None,
-    plain: bool,
-    out: Path,
-    run: Path | None,
-    weights: str | None,
-    device: str,
-) -> None:
+def paint(**options: Any) -> None:
     """Paint a caption, a file of dialogues, or images of a split (the command when none is named)."""
-    _refuse_suffix(out, moving=every_round)
-    dialogues = _dialogues(caption, ask, answer, source, split, image_ids, data)
-    painter = _painter(run, weights, device)
-    _warn(painter, dialogues)
-    from painter import sheets
+    _paint(Paint(**options))
 
-    real = sheets.real_pictures(data, split, [dialogue.image_id for dialogue in dialogues]) if split else None
-    if every_round:
-        sheets.film(painter, dialogues, out, count=count, seed=seed, truncation=truncation, real=real)
+
+@dataclass(frozen=True)
+class Paint:
+    """What `paint` was asked for: its options by their names."""
+
+    caption: str | None
+    ask: tuple[str, ...]
+    answer: tuple[str, ...]
+    source: Path | None
+    split: str | None
+    image_ids: tuple[int, ...]
+    data: Path
+    count: int
+    seed: int
+    truncation: float
+    every_round: bool
+    size: int | str | None
+    plain: bool
+    out: Path
+    run: Path | None
+    weights: str | None
+    device: str
+
+    def dialogues(self) -> list[Dialogue]:
+        """What is to be painted.
+
+        Raises:
+            click.UsageError: it is said in no way, or in several.
+            ChatPainterError: a file cannot be read, or the split has no such image.
+        """
+        if (self.caption is not None) + (self.source is not None) + (self.split is not None) != 1:
+            raise click.UsageError("say one of: a caption, --from FILE, or --split NAME with --image-id")
+        if bool(self.image_ids) != (self.split is not None):
+            raise click.UsageError("--split and --image-id go together")
+        if self.caption is None and (self.ask or self.answer):
+            raise click.UsageError("--ask and --answer go with a caption")
+        if self.source is not None:
+            return read(self.source)
+        if self.split is not None:
+            from painter import splits
+
+            return splits.dialogues(self.data, self.split, self.image_ids)
+        assert self.caption is not None
+        return [check(Dialogue(self.caption, ask_and_answer(self.ask, self.answer)))]
+
+
+def _paint(asked: Paint) -> None:
+    _refuse_suffix(asked.out, moving=asked.every_round)
+    dialogues = asked.dialogues()
+    if asked.plain and (len(dialogues) * asked.count > 1 or asked.size == "all" or asked.every_round):
+        raise click.UsageError("--plain writes one picture; leave out -n, --from, --every-round and --size all")
+    painter = _painter(asked.run, asked.weights, asked.device)
+    _warn(painter, dialogues)
+    from painter import figures, splits
+
+    side = asked.size if isinstance(asked.size, int) else None
+    noise: dict[str, Any] = {"seed": asked.seed, "truncation": asked.truncation}
+    if asked.plain:
+        figures.plain(painter, dialogues[0], asked.out, side=side, **noise)
     else:
-        sheets.grid(
-            painter, dialogues, out, count=count, seed=seed, truncation=truncation, real=real, stage=stage, plain=plain
-        )
-    click.echo(f"painted {out}")
+        real = splits.pictures(asked.data, asked.split, asked.image_ids) if asked.split else None
+        noise |= {"count": asked.count, "real": real}
+        if asked.every_round:
+            figures.filmstrip(painter, dialogues, asked.out, **noise)
+        else:
+            figures.grid(painter, dialogues, asked.out, side=side, every_side=asked.size == "all", **noise)
+    click.echo(f"painted {asked.out}")
 
 
 @main.command()
@@ -178,7 +240,7 @@ def interpolate(
     weights: str | None,
     device: str,
 ) -> None:
-    """Walk from one text to another, or from one noise to another.
+    """Interpolate from one text to another, or from one noise to another.
 
     FIRST and LAST are captions (leave LAST out to change the noise alone), or files of which the first dialogue
     is read. The rounds of --ask and --answer are added to both.
@@ -191,16 +253,16 @@ def interpolate(
     def end(text: str) -> Dialogue:
         if Path(text).suffix in (".json", ".txt") and Path(text).is_file():
             said = read(text)[0]
-            return Dialogue(said.caption, said.rounds + rounds, said.image_id)
-        return Dialogue(text, rounds)
+            return check(Dialogue(said.caption, said.rounds + rounds, said.image_id))
+        return check(Dialogue(text, rounds))
 
     ends = end(first), end(first if last is None else last)
     painter = _painter(run, weights, device)
     _warn(painter, list(ends))
-    from painter import sheets
+    from painter import figures
 
     seeds = seed, seed if to_seed is None else to_seed
-    sheets.walk(painter, *ends, out, steps=steps, seeds=seeds, truncation=truncation)
+    figures.interpolation(painter, *ends, out, steps=steps, seeds=seeds, truncation=truncation)
     click.echo(f"painted {out}")
 
 
@@ -289,41 +351,16 @@ def _painter(run: Path | None, weights: str | None, device: str) -> "Painter":
     return Painter.from_run(found, device=device, weights=weights)
 
 
-def _dialogues(
-    caption: str | None,
-    ask: tuple[str, ...],
-    answer: tuple[str, ...],
-    source: Path | None,
-    split: str | None,
-    image_ids: tuple[int, ...],
-    data: Path,
-) -> list[Dialogue]:
-    if (caption is not None) + (source is not None) + (split is not None) != 1:
-        raise click.UsageError("say one of: a caption, --from FILE, or --split NAME with --image-id")
-    if bool(image_ids) != (split is not None):
-        raise click.UsageError("--split and --image-id go together")
-    if caption is None and (ask or answer):
-        raise click.UsageError("--ask and --answer go with a caption")
-    if caption is not None:
-        return [Dialogue(caption, ask_and_answer(ask, answer))]
-    if source is not None:
-        return read(source)
-    from painter.sheets import said_of
-
-    assert split is not None
-    return said_of(data, split, image_ids)
-
-
 def _warn(painter: "Painter", dialogues: list[Dialogue]) -> None:
     """Tell what the generator will not hear, once."""
     if not painter.hears_dialogue and any(dialogue.rounds for dialogue in dialogues):
         click.echo("this generator was trained on captions alone: questions and answers change nothing", err=True)
-    readings = [painter.read(dialogue) for dialogue in dialogues]
-    unknown = list(dict.fromkeys(word for reading in readings for word in reading.unknown))
+    notes = [painter.read(dialogue) for dialogue in dialogues]
+    unknown = list(dict.fromkeys(word for note in notes for word in note.unknown))
     if unknown:
         more = f" and {len(unknown) - 12} more" if len(unknown) > 12 else ""
         click.echo(f"words the encoders do not know: {', '.join(map(repr, unknown[:12]))}{more}", err=True)
-    if any(reading.cut for reading in readings):
+    if any(note.truncated for note in notes):
         click.echo("a caption is longer than its encoder reads; only its beginning counts", err=True)
 
 

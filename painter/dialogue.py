@@ -6,23 +6,48 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline.corpora import json_files
 from store.errors import ChatPainterError
 
 Round = tuple[str, str]
 """A question and its answer."""
 
+ROUNDS = 500
+TEXT_LETTERS = 10_000
+ALL_LETTERS = 300_000
+"""Most that one dialogue may have: an encoder's work and memory grow with each of the three."""
+FILE_BYTES = 64 * 1024**2
+IMAGE_IDS = 2**63
+
 
 class DialogueError(ChatPainterError):
-    """A file of dialogues that cannot be read."""
+    """A dialogue that cannot be painted, or a file of dialogues that cannot be read."""
 
 
 @dataclass(frozen=True)
 class Dialogue:
-    """A caption and any number of (question, answer) rounds about one picture."""
+    """A caption and any number of (question, answer) rounds about one picture.
+
+    White space is folded as in the corpus that the generator learnt from, so that the same words are the same text.
+
+    >>> Dialogue("  a red\\n circle ").caption
+    'a red circle'
+
+    Raises:
+        DialogueError: something in it is no text.
+    """
 
     caption: str
     rounds: tuple[Round, ...] = ()
     image_id: int | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "caption", _folded(self.caption, "the caption"))
+        rounds = tuple(
+            (_folded(question, f"question {number}"), _folded(answer, f"answer {number}"))
+            for number, (question, answer) in enumerate(self.rounds)
+        )
+        object.__setattr__(self, "rounds", rounds)
 
     def prefixes(self) -> list["Dialogue"]:
         """The dialogue as it grew: the caption alone, after one round, …, whole: rounds + 1 dialogues.
@@ -37,6 +62,43 @@ class Dialogue:
         return Dialogue(self.caption, self.rounds[:number] + self.rounds[number + 1 :], self.image_id)
 
 
+def _folded(text: Any, what: str) -> str:
+    if not isinstance(text, str):
+        raise DialogueError(f"{what} should be a text, found {type(text).__name__}")
+    return json_files.fold(text)
+
+
+def check(dialogue: Dialogue, where: str = "") -> Dialogue:
+    """The dialogue itself, if it can be painted.
+
+    Raises:
+        DialogueError: its caption is empty, a text is not Unicode, the image id is none, or there is more of it than an
+            encoder should read.
+    """
+    start = f"{where}: " if where else ""
+    if not dialogue.caption:
+        raise DialogueError(f"{start}the caption is empty; say in a sentence what is in the picture")
+    if dialogue.image_id is not None and not 0 <= dialogue.image_id < IMAGE_IDS:
+        raise DialogueError(f"{start}image id {_shown(dialogue.image_id)} should lie between 0 and 2^63 - 1")
+    if len(dialogue.rounds) > ROUNDS:
+        raise DialogueError(f"{start}{len(dialogue.rounds):,} rounds; at most {ROUNDS} are read")
+    texts = {"the caption": dialogue.caption}
+    for number, (question, answer) in enumerate(dialogue.rounds):
+        texts |= {f"question {number}": question, f"answer {number}": answer}
+    for name, text in texts.items():
+        if len(text) > TEXT_LETTERS:
+            raise DialogueError(f"{start}{name} has {len(text):,} characters; at most {TEXT_LETTERS:,} are read")
+        try:
+            text.encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise DialogueError(
+                f"{start}{name} is not Unicode text (character {error.start}: {text[error.start]!a}); type it again"
+            ) from None
+    if (letters := sum(map(len, texts.values()))) > ALL_LETTERS:
+        raise DialogueError(f"{start}{letters:,} characters in all; at most {ALL_LETTERS:,} are read")
+    return dialogue
+
+
 def read(path: str | Path) -> list[Dialogue]:
     """All dialogues of a file: VisDial's JSON (0.9 and 1.0), our own JSON, or text with one picture a line.
 
@@ -47,34 +109,59 @@ def read(path: str | Path) -> list[Dialogue]:
         DialogueError: names the file, the record and what was expected there.
     """
     path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise DialogueError(f"{path}: cannot be read ({error.strerror})") from None
-    except UnicodeDecodeError as error:
-        raise DialogueError(f"{path}: not UTF-8 text (byte {error.start}); save it as UTF-8") from None
-    if text.lstrip()[:1] in ("{", "["):
-        try:
-            values = json.loads(text)
-        except (json.JSONDecodeError, RecursionError) as error:
-            raise DialogueError(f"{path}: not valid JSON ({error})") from None
-        found = _from_json(values, path)
+    text = _text(path)
+    if path.suffix.lower() == ".json" or text.lstrip()[:1] in ("{", "["):
+        found = _from_json(_json(text, path), path)
     else:
-        found = [_from_line(line, f"{path}, line {n}") for n, line in enumerate(text.split("\n"), 1) if line.strip()]
+        lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+        found = [_from_line(line, f"{path}, line {n}") for n, line in enumerate(lines, 1) if line.strip()]
     if not found:
         raise DialogueError(f"{path}: holds no caption; write one a line, or see docs/painting.md for the JSON layouts")
     return found
 
 
+def _text(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            # Not by the size that the file states: a device or a pipe states none.
+            content = file.read(FILE_BYTES + 1)
+    except OSError as error:
+        raise DialogueError(f"{path}: cannot be read ({error.strerror})") from None
+    except ValueError as error:
+        raise DialogueError(f"{str(path)!a}: no name of a file ({error})") from None
+    if len(content) > FILE_BYTES:
+        raise DialogueError(
+            f"{path}: more than {FILE_BYTES // 1024**2} MiB; write the dialogues to be painted into a smaller file"
+        )
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DialogueError(f"{path}: not UTF-8 text (byte {error.start}); save it as UTF-8") from None
+
+
+def _json(text: str, path: Path) -> Any:
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        names = [name for name, _ in pairs]
+        if len(set(names)) < len(names):
+            twice = next(name for name in names if names.count(name) > 1)
+            raise ValueError(f"{twice[:60]!r} stands twice in one object")
+        return dict(pairs)
+
+    try:
+        return json.loads(text, object_pairs_hook=once)
+    except (ValueError, RecursionError) as error:
+        raise DialogueError(f"{path}: not valid JSON ({error})") from None
+
+
 def _from_line(line: str, where: str) -> Dialogue:
-    caption, *turns = (part.strip() for part in line.split("\t"))
+    caption, *turns = line.split("\t")
     rounds = []
     for turn in turns:
         question, mark, answer = turn.partition("?")
         if not mark:
             raise DialogueError(f"{where}: expected `question? answer` after the tab, found {turn[:60]!r}")
-        rounds.append((question.strip(), answer.strip()))
-    return Dialogue(caption, tuple(rounds))
+        rounds.append((question, answer))
+    return check(Dialogue(caption, tuple(rounds)), where)
 
 
 def _from_json(values: Any, path: Path) -> list[Dialogue]:
@@ -86,28 +173,41 @@ def _from_json(values: Any, path: Path) -> list[Dialogue]:
 
 def _from_record(record: Any, where: str) -> Dialogue:
     if not isinstance(record, dict) or not isinstance(record.get("caption"), str):
-        raise DialogueError(f"{where}: expected an object with a text `caption`, found {str(record)[:60]!r}")
+        raise DialogueError(f"{where}: expected an object with a text `caption`, found {_shown(record)}")
+    if unknown := sorted(record.keys() - {"caption", "rounds", "image_id"}):
+        raise DialogueError(f"{where}: unknown {unknown[0][:60]!r}; known: 'caption', 'rounds', 'image_id'")
     rounds = record.get("rounds", [])
     if not isinstance(rounds, list):
         raise DialogueError(f"{where}: `rounds` should be a list, found {type(rounds).__name__}")
-    found = []
-    for number, turn in enumerate(rounds):
-        pair = [turn.get("question"), turn.get("answer", "")] if isinstance(turn, dict) else turn
-        if not isinstance(pair, list) or len(pair) != 2 or not all(isinstance(part, str) for part in pair):
-            raise DialogueError(
-                f'{where}, round {number}: expected {{"question": text, "answer": text}}, found {str(turn)[:60]!r}'
-            )
-        found.append((pair[0], pair[1]))
+    found = [_round(turn, f"{where}, round {number}") for number, turn in enumerate(rounds)]
     image_id = record.get("image_id")
     if image_id is not None and (not isinstance(image_id, int) or isinstance(image_id, bool)):
-        raise DialogueError(f"{where}: `image_id` should be a whole number, found {image_id!r}")
-    return Dialogue(record["caption"], tuple(found), image_id)
+        raise DialogueError(f"{where}: `image_id` should be a whole number, found {_shown(image_id)}")
+    return check(Dialogue(record["caption"], tuple(found), image_id), where)
+
+
+def _round(turn: Any, where: str) -> Round:
+    pair = turn
+    if isinstance(turn, dict) and not turn.keys() - {"question", "answer"}:
+        pair = [turn.get("question"), turn.get("answer", "")]
+    if not isinstance(pair, list) or len(pair) != 2 or not all(isinstance(part, str) for part in pair):
+        raise DialogueError(f'{where}: expected {{"question": text, "answer": text}}, found {_shown(turn)}')
+    return pair[0], pair[1]
+
+
+def _shown(value: Any) -> str:
+    """The start of a value as JSON, inert on a terminal."""
+    text = json.dumps(value)
+    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def _from_visdial(path: Path) -> list[Dialogue]:
     from pipeline.corpora import visdial
 
-    return [Dialogue(found.caption, tuple(found.rounds), found.image_id) for found in visdial.read(path).values()]
+    return [
+        check(Dialogue(found.caption, tuple(found.rounds), found.image_id), f"{path}, image {found.image_id}")
+        for found in visdial.read(path).values()
+    ]
 
 
 def to_visdial(dialogues: Iterable[Dialogue]) -> dict[str, Any]:

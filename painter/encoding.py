@@ -5,13 +5,13 @@ import re
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, get_args, get_type_hints
 
 import numpy as np
 
-from painter.dialogue import Dialogue
+from painter.dialogue import Dialogue, check
 from pipeline import encoders, texts
 from pipeline.encoders import CharCnnRnnSettings, EncoderSettings, Kind, SkipThoughtSettings
 from pipeline.texts import TextSettings
@@ -19,15 +19,18 @@ from store import params
 from store.errors import ChatPainterError
 
 REMEMBERED = 4096
+DIALOGUE_STORES = ("turns", "dialogues")
+LIBRARIES = ("sentence-transformers", "transformers")
+_WORD = re.compile(r"[^\s.,;:!?\"()]+")
 
 
 @dataclass(frozen=True)
-class Reading:
-    """What the encoders made of a dialogue."""
+class Notes:
+    """What the encoders could not read of a dialogue."""
 
     unknown: list[str]
     """Words that an encoder does not know, each once, in the order typed."""
-    cut: bool
+    truncated: bool
     """Some text was longer than its encoder reads."""
 
 
@@ -43,23 +46,27 @@ class Vectors:
 class TextEncoders:
     """The caption encoder and, if the generator heard dialogues, the dialogue encoder. Safe to share among threads."""
 
-    def __init__(self, stores: dict[str, Any], where: EncoderSettings):
+    def __init__(self, stores: Any, where: EncoderSettings, file: str | Path = "generator"):
         """
         Args:
             stores: what the generator was trained on: `{"captions": …, "turns" or "dialogues": …}`, each with the
                 `encoder` identity and the `text` switches of its store.
             where: folders of the weight files, and the device; everything else follows from `stores`.
+            file: where `stores` was read, for messages.
 
         Raises:
-            ChatPainterError: weights are missing, or they are not those of the training.
+            ChatPainterError: `stores` is not of that form, weights are missing, or they are not those of the training.
         """
-        self.heard = "turns" if "turns" in stores else "dialogues" if "dialogues" in stores else None
-        self.settings = _settings(stores, self.heard, where)
-        self.text = params.build(TextSettings, stores[self.heard]["text"], "text switches") if self.heard else None
-        self.captions = _Remembering(_same(stores["captions"]["encoder"], "captions", self.settings))
+        identities = _identities(stores, file)
+        self.heard = next((name for name in DIALOGUE_STORES if name in identities), None)
+        self.settings = where
+        for kind, identity in identities.items():
+            self.settings = _with_switches(self.settings, kind, identity, f"{file}: stores.{kind}.encoder")
+        self.text = _text_switches(stores[self.heard], f"{file}: stores.{self.heard}") if self.heard else None
+        self.captions = _Remembering(_same(identities["captions"], "captions", self.settings))
         self.dialogue = self.captions
         if self.heard:
-            self.dialogue = _Remembering(_same(stores[self.heard]["encoder"], "dialogue", self.settings))
+            self.dialogue = _Remembering(_same(identities[self.heard], "dialogue", self.settings))
 
     @property
     def trained(self) -> bool:
@@ -80,7 +87,13 @@ class TextEncoders:
         return [next(folder / name for folder in folders if (folder / name).is_file()) for name in self.hashes()]
 
     def encode(self, dialogues: Sequence[Dialogue]) -> Vectors:
-        """Vectors of the dialogues, float32. No round at all is a row of zeros, and 0 in `rounds`."""
+        """Vectors of the dialogues, float32. No round at all is a row of zeros, and 0 in `rounds`.
+
+        Raises:
+            DialogueError: a dialogue is empty, or more than an encoder should read.
+        """
+        for dialogue in dialogues:
+            check(dialogue)
         captions = self.captions.vectors([dialogue.caption for dialogue in dialogues])
         if self.heard is None:
             return Vectors(captions, None, None)
@@ -94,18 +107,19 @@ class TextEncoders:
             return Vectors(captions, turns[:, 0], None)
         return Vectors(captions, turns, rounds)
 
-    def read(self, dialogue: Dialogue) -> Reading:
+    def read(self, dialogue: Dialogue) -> Notes:
         """Which words of the dialogue mean nothing to the encoders, and whether all of it was read.
 
         A caption encoder that reads letters never meets an unknown word, so the caption's words are looked up in the
         dialogue encoder's dictionary as well.
         """
+        check(dialogue)
         said = [self.captions.notes(dialogue.caption)]
         if self.heard:
-            said.append(Reading(self.dialogue.unknown(dialogue.caption), False))
+            said.append(Notes(self.dialogue.unknown(dialogue.caption), False))
             said += [self.dialogue.notes(string) for string in self._strings(dialogue)]
         unknown = dict.fromkeys(word for note in said for word in note.unknown)
-        return Reading(list(unknown), any(note.cut for note in said))
+        return Notes(list(unknown), any(note.truncated for note in said))
 
     def _strings(self, dialogue: Dialogue) -> list[str]:
         assert self.text is not None
@@ -120,7 +134,7 @@ class _Remembering:
 
     def __init__(self, encoder: encoders.Encoder):
         self._encoder = encoder
-        self._known: OrderedDict[str, tuple[np.ndarray, Reading]] = OrderedDict()
+        self._known: OrderedDict[str, tuple[np.ndarray, Notes]] = OrderedDict()
         self._words: OrderedDict[str, bool] = OrderedDict()
         self._lock = threading.Lock()
         self.dim = encoder.dim
@@ -130,7 +144,7 @@ class _Remembering:
         found = [vector for vector, _ in self._look_up(strings)]
         return np.stack(found) if found else np.zeros((0, self.dim), np.float32)
 
-    def notes(self, string: str) -> Reading:
+    def notes(self, string: str) -> Notes:
         return self._look_up([string])[0][1]
 
     def unknown(self, string: str) -> list[str]:
@@ -138,10 +152,10 @@ class _Remembering:
         with self._lock:
             return self._respell(string)[1]
 
-    def _look_up(self, strings: Sequence[str]) -> list[tuple[np.ndarray, Reading]]:
+    def _look_up(self, strings: Sequence[str]) -> list[tuple[np.ndarray, Notes]]:
         with self._lock:
             new = [string for string in dict.fromkeys(strings) if string not in self._known]
-            fresh: dict[str, tuple[np.ndarray, Reading]] = {}
+            fresh: dict[str, tuple[np.ndarray, Notes]] = {}
             if new:
                 fresh = dict(zip(new, self._encode(new)))
             result = [fresh.get(string) or self._known[string] for string in strings]
@@ -150,69 +164,98 @@ class _Remembering:
                 self._known.popitem(last=False)
             return result
 
-    def _encode(self, strings: list[str]) -> list[tuple[np.ndarray, Reading]]:
+    def _encode(self, strings: list[str]) -> list[tuple[np.ndarray, Notes]]:
         encoded = self._encoder.encode(strings)
         found = []
         for row, string in enumerate(strings):
-            vector, cut = encoded.vectors[row], bool(encoded.truncated[row])
+            vector, truncated = encoded.vectors[row], bool(encoded.truncated[row])
             unknown: list[str] = []
             if encoded.unknown[row]:
                 spelt, unknown = self._respell(string)
                 if spelt != string:
                     vector = self._encoder.encode([spelt]).vectors[0]
-            found.append((vector.astype(np.float32), Reading(unknown, cut)))
+            found.append((vector.astype(np.float32), Notes(unknown, truncated)))
         return found
 
     def _respell(self, string: str) -> tuple[str, list[str]]:
         """The string with unknown words in lower case where that makes them known; and the words still unknown."""
-        unknown = []
+        words = list(dict.fromkeys(_WORD.findall(string)))
+        known = self._knows([*words, *(word.lower() for word in words)])
+        lowered = {word: word if known[word] or not known[word.lower()] else word.lower() for word in words}
+        unknown = [word for word in _WORD.findall(string) if not known[lowered[word]]]
+        return _WORD.sub(lambda match: lowered[match[0]], string), unknown
 
-        def lower(match: re.Match[str]) -> str:
-            word = match[0]
-            if self._knows(word):
-                return word
-            if self._knows(word.lower()):
-                return word.lower()
-            unknown.append(word)
-            return word
-
-        return re.sub(r"[^\s.,;:!?\"()]+", lower, string), unknown
-
-    def _knows(self, word: str) -> bool:
-        if word not in self._words:
-            self._words[word] = not self._encoder.encode([word]).unknown[0]
-            while len(self._words) > REMEMBERED:
-                self._words.popitem(last=False)
-        return self._words[word]
+    def _knows(self, words: list[str]) -> dict[str, bool]:
+        new = [word for word in dict.fromkeys(words) if word not in self._words]
+        fresh: dict[str, bool] = {}
+        if new:
+            fresh = dict(zip(new, (not count for count in self._encoder.encode(new).unknown)))
+        found = {word: fresh[word] if word in fresh else self._words[word] for word in words}
+        self._words.update(fresh)
+        while len(self._words) > REMEMBERED:
+            self._words.popitem(last=False)
+        return found
 
 
-def _settings(stores: dict[str, Any], heard: str | None, where: EncoderSettings) -> EncoderSettings:
-    """`where` with every switch set as the identities say."""
+def _identities(stores: Any, file: str | Path) -> dict[str, dict[str, Any]]:
+    """The identity of the encoder of each text store, captions first; the file is not trusted."""
+    if not isinstance(stores, dict) or "captions" not in stores:
+        raise ChatPainterError(f"{file}: does not say which encoders it was trained with; train or export it again")
+    found = {}
+    for name in ("captions", *(name for name in DIALOGUE_STORES if name in stores)):
+        where = f"{file}: stores.{name}.encoder"
+        identity = stores[name].get("encoder") if isinstance(stores[name], dict) else None
+        if not isinstance(identity, dict) or not isinstance(identity.get("name"), str):
+            raise ChatPainterError(f"{where}: expected an encoder with its name, found {str(identity)[:60]!r}")
+        weights = identity.get("weights")
+        if not isinstance(weights, dict) or not weights or not all(map(_is_checksum, weights.items())):
+            raise ChatPainterError(f"{where}.weights: expected a sha256 for each file, found {str(weights)[:60]!r}")
+        found[name] = identity
+    return found
+
+
+def _is_checksum(entry: tuple[Any, Any]) -> bool:
+    """Whether a file (below the folder of weights, never beside it) stands with its sha256."""
+    name, digest = entry
+    inside = isinstance(name, str) and not Path(name).is_absolute() and ".." not in Path(name).parts and bool(name)
+    return inside and isinstance(digest, str) and re.fullmatch("[0-9a-f]{64}", digest) is not None
+
+
+def _text_switches(store: dict[str, Any], where: str) -> TextSettings:
+    text = store.get("text")
+    settings = params.build(TextSettings, text, f"{where}.text")
+    # A default would read other text than the training did.
+    if missing := asdict(settings).keys() - set(text or {}):
+        raise ChatPainterError(f"{where}.text: {', '.join(sorted(missing))} not recorded; train or export it again")
+    return settings
+
+
+def _with_switches(where: EncoderSettings, store: str, identity: dict[str, Any], file: str) -> EncoderSettings:
+    """`where` with every switch of one encoder set as its identity says."""
     from pipeline import tokens
 
-    captions = stores["captions"]["encoder"]
-    dialogue = stores[heard]["encoder"] if heard else captions
-    settings = replace(where, captions=captions["name"], precision=captions["precision"])
-    if heard:
-        settings = replace(settings, dialogue=dialogue["name"])
-    for identity in (captions, dialogue):
-        if identity["name"] == "char-cnn-rnn":
-            (file,) = identity["weights"]
-            named = file if (Path(where.weights) / file).is_file() else None
-            switches = CharCnnRnnSettings(named, identity["lowercase"], identity["unknown"])
-            settings = replace(settings, char_cnn_rnn=switches)
-        elif identity["name"] == "skip-thought":
-            names = {tokens.identity(name): name for name in get_args(tokens.Name)}
-            settings = replace(
-                settings,
-                skip_thought=SkipThoughtSettings(
-                    identity["variant"],
-                    names.get(identity["tokenizer"], "treebank-3.2.5"),
-                    identity["eos"],
-                    identity["normalise"],
-                ),
-            )
-    return settings
+    name, slot = identity["name"], "captions" if store == "captions" else "dialogue"
+    switches: dict[str, Any] = {}
+    if name == "char-cnn-rnn":
+        (weights,) = identity["weights"] if len(identity["weights"]) == 1 else ("",)
+        named = weights if weights and (Path(where.weights) / weights).is_file() else None
+        values = {"file": named, "lowercase": identity.get("lowercase"), "unknown": identity.get("unknown")}
+        switches["char_cnn_rnn"] = params.build(CharCnnRnnSettings, values, file)
+    elif name == "skip-thought":
+        names = {tokens.identity(tokenizer): tokenizer for tokenizer in get_args(tokens.Name)}
+        values = {key: identity.get(key) for key in ("variant", "eos", "normalise")}
+        values["tokenizer"] = names.get(str(identity.get("tokenizer")), "treebank-3.2.5")
+        switches["skip_thought"] = params.build(SkipThoughtSettings, values, file)
+    elif name in LIBRARIES:
+        # Its identity says which files, not where they lie.
+        asked = str(getattr(where, slot))
+        name = asked if asked.startswith(f"{name}:") else f"{name}:{where.weights}"
+    else:
+        raise ChatPainterError(f"{file}: no encoder is called {name[:60]!r}; train or export it again")
+    precision = identity.get("precision")
+    if precision not in get_args(get_type_hints(EncoderSettings)["precision"]):
+        raise ChatPainterError(f"{file}.precision: {str(precision)[:60]!r} is none; train or export it again")
+    return replace(where, **{slot: name, "precision": precision}, **switches)
 
 
 def _same(wanted: dict[str, Any], kind: Kind, settings: EncoderSettings) -> encoders.Encoder:

@@ -111,7 +111,7 @@ def notice(visit: Visit, problem: str = "") -> str:
         words = ", ".join(f"<b>{text(word[:40])}</b>" for word in visit.unknown[:8])
         more = f" and {len(visit.unknown) - 8} more" if len(visit.unknown) > 8 else ""
         parts.append(f'<span class="cp-warn">Not in the painter’s vocabulary: {words}{more}.</span>')
-    if visit.cut:
+    if visit.truncated:
         parts.append('<span class="cp-warn">Only the beginning of the caption fits its encoder.</span>')
     return f"<p>{' '.join(parts)}</p>"
 

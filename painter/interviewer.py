@@ -221,7 +221,7 @@ def load(path: Path) -> Interviewer:
             for q in values["questions"]
         ]
         return Interviewer(questions, [str(caption) for caption in values["examples"]])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
         raise ChatPainterError(
             f"{path}: not an interviewer's question bank ({error}); export the model again"
         ) from None
@@ -233,18 +233,10 @@ def from_corpus(path: Path, most: int = 20_000) -> Interviewer:
     Raises:
         ChatPainterError: the corpus cannot be read.
     """
-    import pyarrow.parquet as parquet
+    from painter.splits import dialogue_of
+    from pipeline.corpora import corpus
 
-    try:
-        table = parquet.ParquetFile(path).read(columns=["captions", "rounds", "visdial_caption"])
-    except (OSError, KeyError, ValueError) as error:
-        raise ChatPainterError(f"{path}: not a corpus ({error}); run `dvc repro`") from None
-    dialogues = []
-    for row in table.slice(0, most).to_pylist():
-        caption = row["captions"][0]["text"] if row["captions"] else row["visdial_caption"] or ""
-        rounds = tuple((turn["question"], turn["answer"] or "") for turn in row["rounds"] or [])
-        dialogues.append(Dialogue(caption.strip(), rounds))
-    return learn(dialogues)
+    return learn(map(dialogue_of, corpus.read(path).slice(0, most).to_pylist()))
 
 
 def find(run: Path, corpus: Path | None = None) -> Interviewer | None:
@@ -256,5 +248,7 @@ def find(run: Path, corpus: Path | None = None) -> Interviewer | None:
     folder = run if run.is_dir() else run.parent
     if corpus is None and (folder / BANK).is_file():
         return load(folder / BANK)
-    corpus = corpus or Path("data/corpus/train.parquet")
-    return from_corpus(corpus) if corpus.is_file() else None
+    if corpus is not None:
+        return from_corpus(corpus)
+    usual = Path("data/corpus/train.parquet")
+    return from_corpus(usual) if usual.is_file() else None

@@ -7,6 +7,7 @@
 ((2, 256, 256, 3), dtype('uint8'))
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +21,7 @@ from store.errors import ChatPainterError
 if TYPE_CHECKING:
     import torch
 
-    from painter.encoding import Reading, TextEncoders
+    from painter.encoding import Notes, TextEncoders
     from trainer.generator import Generator
 
 AT_ONCE = 16
@@ -58,10 +59,10 @@ class Painter:
         file = generator_file(path)
         where = torch_device(device)
         generator = Generator.load(file, where)
-        if "stores" not in generator.settings:
-            raise ChatPainterError(f"{file}: does not say which encoders it was trained with; train or export it again")
-        found = places(file.parent, weights)
-        return cls(generator, TextEncoders(generator.settings["stores"], replace(found, device=cast(Any, where.type))))
+        found = replace(places(file.parent, weights), device=cast(Any, where.type))
+        text = TextEncoders(generator.settings.get("stores"), found, file)
+        _refuse_misfit(generator, text, file)
+        return cls(generator, text)
 
     def paint(
         self,
@@ -88,12 +89,12 @@ class Painter:
         """
         return self.paint_batch([Dialogue(caption, tuple(rounds))], n, seed, truncation)[0]
 
-    def stages(
+    def sides(
         self, caption: str, rounds: Sequence[Round] = (), n: int = 1, seed: int = 0, truncation: float = 1.0
     ) -> dict[int, np.ndarray]:
-        """Pictures of every stage by size: {64: (n, 64, 64, 3), 256: (n, 256, 256, 3)} uint8.
+        """Pictures of every size that the generator paints: {64: (n, 64, 64, 3), 256: (n, 256, 256, 3)} uint8.
 
-        >>> {size: pictures.shape for size, pictures in painter.stages("a red circle").items()}
+        >>> {size: pictures.shape for size, pictures in painter.sides("a red circle").items()}
         {64: (1, 64, 64, 3), 256: (1, 256, 256, 3)}
         """
         texts = self.encode([Dialogue(caption, tuple(rounds))])
@@ -114,7 +115,7 @@ class Painter:
         pictures = self._generate(texts.repeat_interleave(n, 0), noise.repeat(len(dialogues), 1))[self.size]
         return pictures.reshape(len(dialogues), n, *pictures.shape[1:])
 
-    def between(
+    def interpolate(
         self, first: Dialogue, last: Dialogue, steps: int, seeds: tuple[int, int] = (0, 0), truncation: float = 1.0
     ) -> np.ndarray:
         """(steps, s, s, 3) uint8: on the way from one text, or one noise, to another, both ends included.
@@ -123,7 +124,7 @@ class Painter:
         sphere, since their length tells the generator how likely they are.
 
         >>> from painter.dialogue import Dialogue
-        >>> painter.between(Dialogue("a red circle"), Dialogue("a blue square"), steps=5).shape
+        >>> painter.interpolate(Dialogue("a red circle"), Dialogue("a blue square"), steps=5).shape
         (5, 256, 256, 3)
         """
         import torch
@@ -134,7 +135,7 @@ class Painter:
         mixed = texts[0] + shares * (texts[1] - texts[0])
         return self._generate(mixed, _along_sphere(ends[0], ends[1], shares))[self.size]
 
-    def read(self, dialogue: Dialogue) -> "Reading":
+    def read(self, dialogue: Dialogue) -> "Notes":
         """Which of the words the encoders do not know, and whether they read the texts to their ends.
 
         >>> from painter.dialogue import Dialogue
@@ -165,18 +166,34 @@ class Painter:
         return f"{self.size} × {self.size} · {heard[self.generator.dialogue]}"
 
     def noise(self, n: int, seed: int = 0, truncation: float = 1.0) -> "torch.Tensor":
-        """(n, noise_dim) float32, normal; row i depends on the seed and i alone, on every device alike."""
+        """(n, noise_dim) float32, normal; row i depends on the seed and i alone, on every device alike.
+
+        Raises:
+            ChatPainterError: less than one picture, a negative seed, or a truncation that is no number from 0 up.
+        """
         import torch
 
+        if n < 1 or seed < 0 or not (math.isfinite(truncation) and truncation >= 0):
+            raise ChatPainterError(
+                f"n {n}, seed {seed}, truncation {truncation}: expected n of 1 at least, and a seed and a truncation "
+                "of 0 at least"
+            )
         rows = [np.random.default_rng([seed, i]).standard_normal(self.generator.noise_dim) for i in range(n)]
         return torch.from_numpy(np.float32(truncation) * np.stack(rows).astype(np.float32)).to(self._device)
 
     def encode(self, dialogues: Sequence[Dialogue]) -> "torch.Tensor":
-        """(d, text) what the generator makes of the words: caption and dialogue vectors, joined.
+        """(d, text) float32: what the generator makes of the words, caption and dialogue vectors joined.
 
         A dialogue without rounds adds zeros after the recurrent encoder. A collapsed one adds the average dialogue of
         the training where the generator knows it (`standardise`), zeros otherwise.
         """
+        import torch
+
+        # Padded to the longest of its own piece: prefixes of a long dialogue would otherwise fill the memory.
+        pieces = [dialogues[start : start + AT_ONCE] for start in range(0, len(dialogues), AT_ONCE)]
+        return torch.cat([self._encode(piece) for piece in pieces])
+
+    def _encode(self, dialogues: Sequence[Dialogue]) -> "torch.Tensor":
         import torch
 
         vectors = self.text.encode(dialogues)
@@ -235,3 +252,18 @@ def _along_sphere(first: "torch.Tensor", last: "torch.Tensor", shares: "torch.Te
     if angle < 1e-4:
         return first + shares * (last - first)
     return (torch.sin((1 - shares) * angle) * first + torch.sin(shares * angle) * last) / torch.sin(angle)
+
+
+def _refuse_misfit(generator: "Generator", text: "TextEncoders", file: Path) -> None:
+    """A file may name encoders whose vectors its own network cannot take."""
+    stores = {"none": None, "collapsed": "dialogues", "recurrent": "turns"}
+    wanted = {"captions": generator.settings["caption_dim"]}
+    found = {"captions": text.captions.dim}
+    if (store := stores[generator.dialogue]) is not None:
+        wanted[store] = generator.settings["dialogue_dim"]
+    if text.heard is not None:
+        found[text.heard] = text.dialogue.dim
+    if wanted != found:
+        raise ChatPainterError(
+            f"{file}: reads vectors of {wanted}, but the encoders that it names make {found}; train or export it again"
+        )

@@ -50,7 +50,7 @@ class Visit:
     """The newest frames, oldest first; the last one shows `pictures`."""
     skipped: list[str] = field(default_factory=list)
     unknown: list[str] = field(default_factory=list)
-    cut: bool = False
+    truncated: bool = False
     seconds: float = 0.0
 
     @property
@@ -115,10 +115,10 @@ class Visit:
     def _paint(self, painter: Painter, dialogue: Dialogue, seed: int, truncation: float, afresh: bool = False) -> None:
         started = time.perf_counter()
         pictures = painter.paint(dialogue.caption, dialogue.rounds, NOISES, seed, truncation)
-        reading = painter.read(dialogue)
+        notes = painter.read(dialogue)
         self.seconds = time.perf_counter() - started
         # Only now, so that a failed painting leaves the visit as it was.
-        self.dialogue, self.unknown, self.cut = dialogue, reading.unknown, reading.cut
+        self.dialogue, self.unknown, self.truncated = dialogue, notes.unknown, notes.truncated
         self.pictures = [_encoded(picture, "PNG") for picture in pictures]
         kept = [] if afresh else [frame for frame in self.frames if frame.rounds < len(dialogue.rounds)]
         frame = Frame(len(dialogue.rounds), [_encoded(picture, "JPEG") for picture in pictures])

@@ -35,6 +35,8 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import pyarrow as pa
     import pyarrow.parquet as parquet
 
+    from pipeline.corpora import corpus
+
     rows: list[dict[str, Any]] = []
     for number in range(48):
         caption, rounds = scene(number)
@@ -51,7 +53,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
         )
     path = tmp_path_factory.mktemp("data") / "corpus" / "train.parquet"
     path.parent.mkdir()
-    parquet.write_table(pa.Table.from_pylist(rows), path)
+    parquet.write_table(pa.Table.from_pylist(rows, schema=corpus.schema()), path)
     return path
 
 

@@ -112,13 +112,23 @@ def test_round_trip_and_where_it_is_found(corpus: Path, tmp_path: Path, monkeypa
     (tmp_path / interviewer.BANK).rename(tmp_path / "away")
     assert interviewer.find(tmp_path) is None
     assert interviewer.find(tmp_path, corpus) == learnt
-    for content in ("{", "[]", '{"format": "chatpainter-interviewer", "version": 2}', '{"questions": [1]}'):
+    endless = json.dumps(learnt.to_json()).replace('"count": ', '"count": 1e999, "was": ', 1)
+    for content in (
+        "{",
+        "[]",
+        '{"format": "chatpainter-interviewer", "version": 2}',
+        '{"questions": [1]}',
+        "[" * 9999,
+        endless,
+    ):
         (tmp_path / interviewer.BANK).write_text(content)
         with pytest.raises(ChatPainterError, match="export the model again"):
             interviewer.find(tmp_path)
     (tmp_path / "broken.parquet").write_text("no")
-    with pytest.raises(ChatPainterError, match="not a corpus"):
+    with pytest.raises(ChatPainterError, match="cannot be read"):
         interviewer.find(tmp_path, tmp_path / "broken.parquet")
+    with pytest.raises(ChatPainterError, match="no such corpus"):
+        interviewer.find(tmp_path, tmp_path / "nowhere.parquet")
 
 
 def test_does_not_ask_the_same_in_other_words() -> None:

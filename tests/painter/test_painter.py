@@ -60,7 +60,7 @@ def test_equals_the_generator_on_vectors_encoded_by_hand(
         expected = {size: to_uint8(p).numpy() for size, p in generator(captions, heard, noise=noise).items()}
 
     ready = Painter.from_run(folder, weights=str(weights))
-    painted = ready.stages(CAPTION, ROUNDS, seed=5)
+    painted = ready.sides(CAPTION, ROUNDS, seed=5)
 
     assert painted.keys() == {64, 256}
     for size, pictures in painted.items():
@@ -73,7 +73,7 @@ def test_stage_1_alone_paints_64_pixels(make_run: Callable[..., Path], weights: 
     ready = Painter.from_run(make_run("recurrent", 1), weights=str(weights))
 
     assert ready.paint(CAPTION, ROUNDS, n=2).shape == (2, 64, 64, 3)
-    assert ready.stages(CAPTION).keys() == {64}
+    assert ready.sides(CAPTION).keys() == {64}
 
 
 @pytest.mark.parametrize("dialogue", ["none", "collapsed", "recurrent"])
@@ -137,14 +137,14 @@ def test_batches_equal_single_pictures(painter: Painter) -> None:
 def test_interpolation_begins_and_ends_at_the_ends(painter: Painter) -> None:
     first, last = Dialogue(CAPTION, tuple(ROUNDS)), Dialogue("two shapes")
 
-    way = painter.between(first, last, 5, (1, 2))
+    way = painter.interpolate(first, last, 5, (1, 2))
 
     ends = painter.paint(CAPTION, ROUNDS, seed=1)[0], painter.paint("two shapes", seed=2)[0]
     assert abs(way[0].astype(int) - ends[0]).max() <= 1
     assert abs(way[-1].astype(int) - ends[1]).max() <= 1
     steps = [abs(one.astype(int) - two).mean() for one, two in itertools.pairwise(way)]
     assert max(steps) < abs(way[0].astype(int) - way[-1]).mean()
-    same = painter.between(first, first, 3, (4, 4))
+    same = painter.interpolate(first, first, 3, (4, 4))
     assert abs(same[0].astype(int) - same[1]).max() <= 1
 
 
@@ -154,8 +154,8 @@ def test_reading_names_unknown_words_and_capitals_are_no_obstacle(painter: Paint
     assert painter.read(said).unknown == ["zebra", "ZEBRA"]
     shouted = painter.paint(CAPTION, [("What is the ground like", "Sand")])
     assert (shouted == painter.paint(CAPTION, [("what is the ground like", "sand")])).all()
-    assert painter.read(Dialogue("x" * 300)).cut
-    assert not painter.read(Dialogue(CAPTION)).cut
+    assert painter.read(Dialogue("x" * 300)).truncated
+    assert not painter.read(Dialogue(CAPTION)).truncated
     assert painter.read(Dialogue("näht")).unknown == ["näht"], "its alphabet has no ä"
 
 

@@ -71,7 +71,7 @@ def test_longest_texts_are_taken_and_said_to_be_cut(painter: Painter) -> None:
     visit.begin(painter, "x" * CAPTION_LETTERS)
     visit.answer(painter, "q" * TEXT_LETTERS, "ü" * TEXT_LETTERS)
 
-    assert visit.cut
+    assert visit.truncated
     assert "Only the beginning" in fragments.notice(visit)
 
 
@@ -86,9 +86,9 @@ class Counting:
         return np.full((n, 8, 8, 3), len(rounds) % 256, np.uint8)
 
     def read(self, dialogue: Any) -> Any:
-        from painter.encoding import Reading
+        from painter.encoding import Notes
 
-        return Reading([], False)
+        return Notes([], False)
 
 
 def test_five_hundred_rounds_and_not_one_more() -> None:

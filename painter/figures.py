@@ -1,6 +1,7 @@
-"""Pictures set on sheets: grids with their words beneath, film strips of a growing dialogue, walks between texts."""
+"""Pictures set into one file: grids with their words beneath, filmstrips of a growing dialogue, interpolations."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,9 @@ from store.errors import ChatPainterError
 FRAME_MS = 900
 LAST_FRAME_MS = 2500
 LINES = 48
+DIALOGUES = 256
+PICTURES = 1024
+"""Most that one file shows: each picture is kept until the file is written, and a figure is as wide as its columns."""
 
 
 def grid(
@@ -23,51 +27,61 @@ def grid(
     seed: int = 0,
     truncation: float = 1.0,
     real: np.ndarray | None = None,
-    stage: str | None = None,
-    plain: bool = False,
+    side: int | None = None,
+    every_side: bool = False,
 ) -> None:
     """One column a dialogue (several noises stand below each other), or one column a noise if there is one dialogue.
 
     Args:
         real: (d, s, s, 3) real pictures to set above.
-        stage: "1", "2", "both", or None for the last.
+        side: the size to show; None for the largest.
+        every_side: show all sizes that the generator paints.
 
     Raises:
-        ChatPainterError: the generator has no stage 2, or `plain` with more than one picture.
+        ChatPainterError: the generator paints no such size, or there is more to show than one figure holds.
     """
     from trainer.grids import write_grid
 
-    if stage in ("2", "both") and painter.generator.stage == 1:
-        raise ChatPainterError("this generator is of stage 1; --stage 2 needs one that training of stage 2 left behind")
-    by_size = [painter.stages(d.caption, d.rounds, count, seed, truncation) for d in dialogues]
-    every = list(painter.generator.sizes)
-    sizes = {"1": every[:1], "both": every}.get(stage or "", every[-1:])
-    if plain:
-        if len(dialogues) * count * len(sizes) > 1:
-            raise ChatPainterError("--plain writes one picture; leave out -n, --from and --stage both")
-        _save(by_size[0][sizes[0]][0], out)
-        return
+    sides = _sides(painter, side, every_side)
+    _refuse_more(len(dialogues), count * len(sides))
+    by_side = [painter.sides(d.caption, d.rounds, count, seed, truncation) for d in dialogues]
     words = [_words(dialogue) for dialogue in dialogues]
     rows, left = [], []
     if len(dialogues) == 1:
-        for stage_number, size in enumerate(sizes, 1):
-            rows.append(by_size[0][size])
-            left.append(f"stage {stage_number}" if len(sizes) > 1 else "")
+        for each in sides:
+            rows.append(by_side[0][each])
+            left.append(_label(each if len(sides) > 1 else None, 0, 1))
         if real is not None:
             rows = [np.concatenate([_enlarged(real, row.shape[1]), row]) for row in rows]
         words = _columns(words[0], len(rows[0]))
     else:
         if real is not None:
-            rows.append(_enlarged(real, max(sizes)))
+            rows.append(_enlarged(real, max(sides)))
             left.append("real")
-        for stage_number, size in enumerate(sizes, 1):
+        for each in sides:
             for number in range(count):
-                rows.append(np.stack([pictures[size][number] for pictures in by_size]))
-                left.append(_label(stage_number if len(sizes) > 1 else None, number, count))
+                rows.append(np.stack([pictures[each][number] for pictures in by_side]))
+                left.append(_label(each if len(sides) > 1 else None, number, count))
     write_grid(rows, out, below=words, left=left if any(left) else (), lines=LINES)
 
 
-def film(
+def plain(
+    painter: Painter, dialogue: Dialogue, out: Path, *, seed: int = 0, truncation: float = 1.0, side: int | None = None
+) -> None:
+    """The picture itself, without the words beneath.
+
+    Raises:
+        ChatPainterError: the generator paints no such size, or the file cannot be written.
+    """
+    from PIL import Image
+
+    (shown,) = _sides(painter, side, False)
+    picture = painter.sides(dialogue.caption, dialogue.rounds, 1, seed, truncation)[shown][0]
+    with _written(out) as temporary:
+        Image.fromarray(picture).save(temporary, "PNG")
+
+
+def filmstrip(
     painter: Painter,
     dialogues: Sequence[Dialogue],
     out: Path,
@@ -77,16 +91,21 @@ def film(
     truncation: float = 1.0,
     real: np.ndarray | None = None,
 ) -> None:
-    """Every dialogue from its caption alone to all its rounds: columns of a PNG strip, or moments of a GIF."""
+    """One dialogue from its caption alone to all its rounds: columns of a PNG, or moments of a GIF.
+
+    Raises:
+        ChatPainterError: there are several dialogues, or more rounds than one figure holds.
+    """
     from trainer.grids import write_grid
 
     if len(dialogues) > 1:
         raise ChatPainterError(f"--every-round shows one dialogue, {len(dialogues)} were given; name one")
     (dialogue,) = dialogues
+    _refuse_more(1, count * (len(dialogue.rounds) + 1))
     pictures = painter.paint_batch(dialogue.prefixes(), count, seed, truncation)
     captions = [dialogue.caption, *(_round(*each) for each in dialogue.rounds)]
     if out.suffix.lower() == ".gif":
-        _save_film([np.concatenate(list(step), 1) for step in pictures], captions, out)
+        _save_gif([np.concatenate(list(step), 1) for step in pictures], captions, out)
         return
     rows = list(pictures.swapaxes(0, 1))
     if real is not None:
@@ -95,7 +114,7 @@ def film(
     write_grid(rows, out, below=[[text] for text in captions])
 
 
-def walk(
+def interpolation(
     painter: Painter,
     first: Dialogue,
     last: Dialogue,
@@ -108,10 +127,10 @@ def walk(
     """From one text (or noise) to another: a row of a PNG, or moments of a GIF that goes there and back."""
     from trainer.grids import write_grid
 
-    pictures = painter.between(first, last, steps, seeds, truncation)
+    pictures = painter.interpolate(first, last, steps, seeds, truncation)
     if out.suffix.lower() == ".gif":
         there_and_back = [*pictures, *pictures[-2:0:-1]]
-        _save_film(there_and_back, [], out, milliseconds=max(40, 2000 // steps))
+        _save_gif(there_and_back, [], out, milliseconds=max(40, 2000 // steps))
         return
     ends = [_words(first), *([] for _ in range(steps - 2)), _words(last)]
     if first == last:
@@ -132,54 +151,21 @@ def changes(painter: Painter, dialogue: Dialogue, n: int = 8, seed: int = 0) -> 
     return painted[:, 0], moved
 
 
-def said_of(data: Path, split: str, image_ids: Sequence[int]) -> list[Dialogue]:
-    """Words of images of a split, in the order asked, from its corpus; of several captions the first.
+def _sides(painter: Painter, side: int | None, every_side: bool) -> list[int]:
+    there = sorted(painter.generator.sizes)
+    if side is not None and side not in there:
+        shown = " and ".join(f"{each} × {each}" for each in there)
+        raise ChatPainterError(f"this generator paints {shown}, not {side} × {side}; choose one of these for --size")
+    return there if every_side else [side or there[-1]]
 
-    Raises:
-        ChatPainterError: no such split, or the image is not in it.
-    """
-    import pyarrow as pa
-    import pyarrow.parquet as parquet
 
-    path = data / "corpus" / f"{split}.parquet"
-    try:
-        table = parquet.read_table(
-            path,
-            columns=["image_id", "captions", "rounds", "visdial_caption"],
-            filters=[("image_id", "in", list(image_ids))],
+def _refuse_more(dialogues: int, pictures_each: int) -> None:
+    if dialogues > DIALOGUES:
+        raise ChatPainterError(f"{dialogues:,} dialogues; one figure shows at most {DIALOGUES}; name fewer of them")
+    if dialogues * pictures_each > PICTURES:
+        raise ChatPainterError(
+            f"{dialogues * pictures_each:,} pictures; one figure shows at most {PICTURES:,}; lower -n, or name less"
         )
-    except (OSError, pa.ArrowException, KeyError) as error:
-        there = ", ".join(sorted(file.stem for file in path.parent.glob("*.parquet"))) or "none"
-        raise ChatPainterError(f"{path}: no corpus of split {split!r} (there are: {there}): {error}") from None
-    rows = {row["image_id"]: row for row in table.to_pylist()}
-    found = []
-    for image_id in image_ids:
-        if image_id not in rows:
-            raise ChatPainterError(f"{path}: no image {image_id} in split {split!r}; its column image_id lists them")
-        row = rows[image_id]
-        caption = row["captions"][0]["text"] if row["captions"] else row["visdial_caption"] or ""
-        rounds = tuple((turn["question"], turn["answer"] or "") for turn in row["rounds"] or [])
-        found.append(Dialogue(caption, rounds, image_id))
-    return found
-
-
-def real_pictures(data: Path, split: str, image_ids: Sequence[int | None]) -> np.ndarray | None:
-    """(n, s, s, 3) uint8 real pictures of a split, from its largest image store; None if it has no images.
-
-    Raises:
-        ChatPainterError: an image is in no store.
-    """
-    from store.jpeg import open_images
-
-    folder = data / "images" / split
-    sizes = sorted(int(path.parent.name) for path in folder.glob("*/manifest.json") if path.parent.name.isdigit())
-    if not sizes:
-        return None
-    store = open_images(folder / str(sizes[-1]))
-    row_of = dict(zip(store.column("image_id").tolist(), store.column("row").tolist()))
-    if missing := [image_id for image_id in image_ids if image_id not in row_of]:
-        raise ChatPainterError(f"{store.path}: no picture of image {missing[0]}; prepare the images of {split!r} again")
-    return store.take(np.array([row_of[image_id] for image_id in image_ids if image_id is not None], np.int64))
 
 
 def _words(dialogue: Dialogue) -> list[str]:
@@ -196,8 +182,8 @@ def _round(question: str, answer: str) -> str:
     return f"{question.rstrip(' ?')}? {answer}".strip()
 
 
-def _label(stage: int | None, number: int, count: int) -> str:
-    parts = [f"stage {stage}"] if stage else []
+def _label(side: int | None, number: int, count: int) -> str:
+    parts = [f"{side} × {side}"] if side else []
     return ", ".join([*parts, *([f"noise {number + 1}"] if count > 1 else [])])
 
 
@@ -209,23 +195,23 @@ def _enlarged(pictures: np.ndarray, size: int) -> np.ndarray:
     return np.stack([np.asarray(picture) for picture in scaled])
 
 
-def _save(picture: np.ndarray, out: Path) -> None:
-    from PIL import Image
-
+@contextlib.contextmanager
+def _written(out: Path) -> Iterator[Path]:
+    """A temporary name that becomes `out`, in a folder that is made where it is missing."""
     from store.files import replacing
 
     try:
+        out.parent.mkdir(parents=True, exist_ok=True)
         with replacing(out) as temporary:
-            Image.fromarray(picture).save(temporary, "PNG")
+            yield temporary
     except OSError as error:
         raise ChatPainterError(f"{out}: cannot be written ({error.strerror or error}); choose another -o") from None
 
 
-def _save_film(frames: Sequence[np.ndarray], captions: Sequence[str], out: Path, milliseconds: int = FRAME_MS) -> None:
+def _save_gif(frames: Sequence[np.ndarray], captions: Sequence[str], out: Path, milliseconds: int = FRAME_MS) -> None:
     """An endless GIF; each frame has its words on a band below, as high as the longest of them needs."""
     from PIL import Image, ImageDraw, ImageFont
 
-    from store.files import replacing
     from trainer.grids import FONT, wrap
 
     font = ImageFont.load_default(FONT)
@@ -245,8 +231,5 @@ def _save_film(frames: Sequence[np.ndarray], captions: Sequence[str], out: Path,
     times = [milliseconds] * len(moments)
     if captions:
         times[-1] = LAST_FRAME_MS
-    try:
-        with replacing(out) as temporary:
-            moments[0].save(temporary, "GIF", save_all=True, append_images=moments[1:], duration=times, loop=0)
-    except OSError as error:
-        raise ChatPainterError(f"{out}: cannot be written ({error.strerror or error}); choose another -o") from None
+    with _written(out) as temporary:
+        moments[0].save(temporary, "GIF", save_all=True, append_images=moments[1:], duration=times, loop=0)
