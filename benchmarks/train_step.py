@@ -22,8 +22,8 @@ from typing import Any
 import click
 import torch
 
-from benchmarks import plain_stackgan as plain
 from store import machine
+from tests.support import plain_stackgan as plain
 from trainer.batches import Batch, BatchRing, TrainingData
 from trainer.config import ModelConfig, StageConfig, section, stored_size
 from trainer.generator import Generator, settings

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from tests.support.corpora import write_corpus
+
 GROUNDS = ("sand", "grass", "water", "snow")
 COLOURS = ("red", "blue", "green", "yellow")
 SHAPES = ("circle", "square", "triangle")
@@ -32,11 +34,6 @@ def scene(number: int) -> tuple[str, list[dict[str, str]]]:
 @pytest.fixture(scope="session")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A corpus of 48 scenes, as `chatpainter-prepare corpus` writes it."""
-    import pyarrow as pa
-    import pyarrow.parquet as parquet
-
-    from pipeline.corpora import corpus
-
     rows: list[dict[str, Any]] = []
     for number in range(48):
         caption, rounds = scene(number)
@@ -52,8 +49,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
             }
         )
     path = tmp_path_factory.mktemp("data") / "corpus" / "train.parquet"
-    path.parent.mkdir()
-    parquet.write_table(pa.Table.from_pylist(rows, schema=corpus.schema()), path)
+    write_corpus(path, rows)
     return path
 
 

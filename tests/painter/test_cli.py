@@ -16,6 +16,7 @@ from PIL import Image
 from painter.cli import main
 from painter.dialogue import Dialogue, read, to_visdial
 from store.errors import ChatPainterError
+from tests.support.stores import write_store
 
 
 @pytest.fixture
@@ -151,20 +152,11 @@ def test_paints_a_file_in_columns(command: Any) -> None:
 @pytest.fixture
 def split(command: Any, corpus: Path) -> Path:
     """data/ of the current folder with the corpus and images of split `train`."""
-    import pyarrow as pa
-
-    from store import StoreWriter
-
     shutil.copytree(corpus.parent, "data/corpus")
     pictures = np.full((48, 76, 76, 3), 200, np.uint8)
     pictures[..., 0] = np.arange(48)[:, None, None]
-    with StoreWriter("data/images/train/76", kind="images", split="train", shape=(76, 76, 3), dtype="uint8",
-                     dataset="images", made_from={}) as writer:  # fmt: skip
-        plan = [(0, 48, "key")]
-        writer.plan(plan)
-        writer.write_shard(0, pictures, "key")
-        index = {"row": range(48), "image_id": range(48), "file_name": [f"{number}.jpg" for number in range(48)]}
-        writer.commit(pa.table({name: list(values) for name, values in index.items()}), {})
+    index = {"row": range(48), "image_id": range(48), "file_name": [f"{number}.jpg" for number in range(48)]}
+    write_store(Path("data/images/train/76"), pictures, index, kind="images")
     return Path("data")
 
 

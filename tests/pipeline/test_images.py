@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +24,7 @@ from store.errors import ChatPainterError, StoreError
 from store.jpeg import JpegStore, open_images
 from store.reader import Store
 from store.verify import verify_store
+from tests.support.processes import alive, children, wait_for
 
 SIZES = (12, 130)
 
@@ -438,29 +438,7 @@ def test_killed_and_run_again_gives_the_same_bytes(split: Split, encoding: str, 
         Store(split.out / "130")
     assert 0 < split.make(encoding=encoding).decoded < 4
     assert split.bytes() == whole
-    deadline = time.monotonic() + 10
-    while any(map(alive, workers)) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not any(map(alive, workers)), "decoding processes outlived their run"
-
-
-def children(pid: int) -> list[int]:
-    found = []
-    for status in Path("/proc").glob("[0-9]*/status"):
-        try:
-            text = status.read_text()
-        except OSError:
-            continue
-        if f"PPid:\t{pid}\n" in text:
-            found.append(int(status.parent.name))
-    return found
-
-
-def alive(pid: int) -> bool:
-    try:
-        return "State:\tZ" not in Path(f"/proc/{pid}/status").read_text()
-    except OSError:
-        return False
+    wait_for(lambda: not any(map(alive, workers)), "decoding processes outlived their run")
 
 
 def test_two_runs_at_once_are_refused(split: Split) -> None:

@@ -19,6 +19,7 @@ from store.manifest import content_key
 from store.shards import OtherMount, read_header
 from store.verify import verify_store
 from store.writer import remove_store
+from tests.support.folders import content
 
 ORIGIN = {"corpus": "c", "encoder": {"name": "e", "weights": {"a.npz": "1"}}}
 COUNTS = (4, 4, 3)
@@ -53,10 +54,6 @@ def write(path, made_from=ORIGIN, texts="abcdefghijk", only=None, order=None):
         index = {"row": np.arange(11), "image_id": np.arange(11), "caption_id": np.arange(11), "text": list(texts)}
         writer.commit(pa.table(index))
         return written
-
-
-def content(path: Path) -> dict[str, bytes]:
-    return {file.name: file.read_bytes() for file in sorted(path.iterdir())}
 
 
 def test_the_same_inputs_give_the_same_bytes_in_any_order_and_process(tmp_path):

@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import pickle
 import random
 import resource
 import signal
@@ -14,6 +13,8 @@ import pytest
 import torch
 
 from store.errors import ChatPainterError
+from tests.support.pickles import Hostile
+from tests.support.same import assert_same
 from trainer.checkpoints import Checkpoints, load
 
 
@@ -23,16 +24,6 @@ def state(value: float = 1.0) -> dict:
     weight.grad = torch.ones_like(weight)
     optimizer.step()
     return {"model": {"weight": weight.data}, "optimizer": optimizer.state_dict(), "images_seen": 7, "name": "stage 1"}
-
-
-def equal(one: object, other: object) -> bool:
-    if isinstance(one, torch.Tensor):
-        return isinstance(other, torch.Tensor) and torch.equal(one, other) and one.dtype == other.dtype
-    if isinstance(one, dict):
-        return isinstance(other, dict) and one.keys() == other.keys() and all(equal(one[k], other[k]) for k in one)
-    if isinstance(one, list | tuple):
-        return isinstance(other, list | tuple) and len(one) == len(other) and all(map(equal, one, other))
-    return one == other
 
 
 def names(folder: Path) -> list[str]:
@@ -53,7 +44,7 @@ def test_a_state_comes_back_bit_by_bit(checkpoints):
     saved = state()
     path = checkpoints.save(saved, 384)
     assert checkpoints.latest() == path
-    assert equal(checkpoints.load(path), saved)
+    assert_same(checkpoints.load(path), saved)
 
 
 def test_the_checksum_beside_it_is_what_sha256sum_reads(checkpoints):
@@ -111,7 +102,7 @@ def test_a_damaged_one_falls_back_to_the_one_before_and_says_so(checkpoints, sai
     assert checkpoints.latest() == before
     assert len(said) == 1
     checkpoints.save(state(3.0), 20)
-    assert equal(checkpoints.load(checkpoints.latest()), state(3.0))
+    assert_same(checkpoints.load(checkpoints.latest()), state(3.0))
     assert before.exists()
 
 
@@ -126,18 +117,15 @@ def test_all_damaged_is_an_error_and_not_a_fresh_start(checkpoints):
 
 
 def test_nothing_in_a_checkpoint_runs(tmp_path):
-    class Evil:
-        def __reduce__(self):
-            return (os.system, (f"touch {tmp_path / 'ran'}",))
-
+    hostile = Hostile(tmp_path / "ran")
     path = tmp_path / "images-000000000001.pt"
-    torch.save({"model": Evil()}, path)
+    torch.save({"model": hostile}, path)
     with pytest.raises(ChatPainterError, match="not a checkpoint of tensors and plain values"):
         load(path)
-    path.write_bytes(pickle.dumps(Evil(), protocol=2))
+    path.write_bytes(hostile.pickled())
     with pytest.raises(ChatPainterError, match="not a checkpoint"):
         load(path)
-    assert not (tmp_path / "ran").exists()
+    assert not hostile.ran
 
 
 def test_what_is_no_checkpoint_is_said_in_one_line(tmp_path):

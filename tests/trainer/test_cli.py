@@ -85,7 +85,7 @@ def test_errors_are_one_line(project: Path) -> None:
 def test_stackgan_in_and_out(tmp_path: Path) -> None:
     import torch
 
-    from benchmarks import plain_stackgan as plain
+    from tests.support import plain_stackgan as plain
 
     state = plain.PlainStage1G(4, 6, 5, 3).state_dict()
     torch.save({k: v for k, v in state.items() if "num_batches" not in k}, tmp_path / "netG_epoch_1.pth")

@@ -1,23 +1,18 @@
 """StoreDataset: a store through torch's DataLoader."""
 
 import numpy as np
-import pyarrow as pa
 import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from store import StoreWriter
+from tests.support.stores import write_store
 from trainer.dataset import StoreDataset
 
 
 @pytest.fixture
 def rows(tmp_path):
     rows = np.random.default_rng(0).standard_normal((50, 6)).astype(np.float16)
-    writer = StoreWriter(tmp_path, kind="captions", split="t", shape=(6,), dtype="float16", made_from={})
-    with writer:
-        for number in writer.plan([(0, 20, "a"), (20, 30, "b")]):
-            writer.write_shard(number, [rows[:20], rows[20:]][number])
-        writer.commit(pa.table({"row": np.arange(50)}))
+    write_store(tmp_path, rows, {"row": np.arange(50)}, kind="captions", split="t", shards=[20, 30])
     return rows
 
 

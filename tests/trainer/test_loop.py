@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from store.errors import ChatPainterError, StoreError
+from tests.support.same import assert_same
 from trainer import loop
 from trainer.config import Auxiliary, ModelConfig, StageConfig
 from trainer.generator import Generator
@@ -58,22 +59,6 @@ def stage1(stores: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def last_state(folder: Path) -> dict[str, Any]:
     path = max((folder / "checkpoints").glob("*.pt"))
     return torch.load(path, weights_only=True)
-
-
-def assert_same(a: Any, b: Any, where: str = "") -> None:
-    assert type(a) is type(b), where
-    if isinstance(a, torch.Tensor):
-        assert torch.equal(a, b), where
-    elif isinstance(a, dict):
-        assert a.keys() == b.keys(), where
-        for key in a:
-            assert_same(a[key], b[key], f"{where}.{key}")
-    elif isinstance(a, list):
-        assert len(a) == len(b)
-        for number, (x, y) in enumerate(zip(a, b)):
-            assert_same(x, y, f"{where}[{number}]")
-    else:
-        assert a == b, where
 
 
 def figures(folder: Path) -> list[dict[str, float]]:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from benchmarks import plain_stackgan as plain
+from tests.support import plain_stackgan as plain
 from trainer import losses
 
 R, W, F_ = (np.array(v) for v in ([2.0, -1.0, 0.3], [0.5, -3.0, 1.5], [-2.0, 4.0, 0.1]))

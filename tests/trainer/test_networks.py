@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from benchmarks import plain_stackgan as plain
+from tests.support import plain_stackgan as plain
 from trainer.config import PRESETS, ModelConfig, section
 from trainer.networks.blocks import Logits, UpBlock, initialise, upsampled_conv3x3
 from trainer.networks.stage1 import Stage1Discriminator, Stage1Generator

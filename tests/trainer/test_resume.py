@@ -5,8 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +13,8 @@ import torch
 import yaml
 
 from store.errors import ChatPainterError
+from tests.support.processes import wait_for
+from tests.support.same import assert_same
 from trainer import loop
 from trainer.checkpoints import Checkpoints, load
 from trainer.config import ModelConfig, StageConfig
@@ -62,34 +62,16 @@ def straight(world) -> dict[int, Path]:
     return folders
 
 
-def same(one: object, other: object, where: str = "") -> None:
-    if isinstance(one, torch.Tensor):
-        assert isinstance(other, torch.Tensor), where
-        assert torch.equal(one, other), where
-    elif isinstance(one, dict):
-        assert isinstance(other, dict), where
-        assert one.keys() == other.keys(), where
-        for key in one:
-            same(one[key], other[key], f"{where}.{key}")
-    elif isinstance(one, list | tuple):
-        assert isinstance(other, list | tuple), where
-        assert len(one) == len(other), where
-        for number, pair in enumerate(zip(one, other)):
-            same(*pair, f"{where}[{number}]")
-    else:
-        assert one == other, where
-
-
 def assert_same_run(found: Path, expected: Path) -> None:
     """Networks, average, optimisers, what is exported, the log's figures and the last grid are equal to the bit."""
     ours, theirs = (Checkpoints(folder / "checkpoints").latest() for folder in (found, expected))
     assert ours is not None
     assert theirs is not None
     assert ours.name == theirs.name
-    same(load(ours), load(theirs))
+    assert_same(load(ours), load(theirs))
     generators = [Generator.load(folder / "generator.safetensors") for folder in (found, expected)]
-    same(generators[0].state_dict(), generators[1].state_dict())
-    same(generators[0].settings, generators[1].settings)
+    assert_same(generators[0].state_dict(), generators[1].state_dict())
+    assert_same(generators[0].settings, generators[1].settings)
     figures = [
         [{name: value for name, value in record.items() if name not in TIMES} for record in read_log(folder)]
         for folder in (found, expected)
@@ -98,13 +80,6 @@ def assert_same_run(found: Path, expected: Path) -> None:
     grids = [sorted((folder / "grids").glob("*.png"))[-1] for folder in (found, expected)]
     assert grids[0].name == grids[1].name
     assert grids[0].read_bytes() == grids[1].read_bytes()
-
-
-def wait_for(condition: Callable[[], object], timeout: float = 90) -> None:
-    deadline = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < deadline, "it took too long"
-        time.sleep(0.01)
 
 
 def train(run: loop.Run) -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from benchmarks import plain_stackgan as plain
+from tests.support import plain_stackgan as plain
 from trainer.batches import Batch, augment
 from trainer.config import Auxiliary, ModelConfig, Penalties, StageConfig
 from trainer.diffaugment import cutout, diffaugment, translate

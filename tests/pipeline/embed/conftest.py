@@ -1,95 +1,25 @@
-"""Corpora, the hash encoder and runs of chatpainter-embed."""
+"""Runs of chatpainter-embed with the hash encoder, in folders of their own."""
 
 import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
 
 from pipeline.embed import unload
 from pipeline.embed_cli import main
+from tests.support.corpora import corpus_rows, write_corpus
+from tests.support.folders import content
+from tests.support.processes import wait_for
 
-HERE = Path(__file__).parent
-ROOT = HERE.parents[2]
-sys.path.insert(0, str(HERE))  # the encoder must be a module by name, here and in workers
-SCHEMA = pa.schema(
-    [
-        ("image_id", pa.int64()),
-        ("file_name", pa.string()),
-        ("width", pa.int32()),
-        ("height", pa.int32()),
-        ("captions", pa.list_(pa.struct([("caption_id", pa.int64()), ("text", pa.string())]))),
-        ("rounds", pa.list_(pa.struct([("question", pa.string()), ("answer", pa.string())]))),
-        ("visdial_caption", pa.string()),
-    ]
-)
-WORDS = [
-    "red",
-    "blue",
-    "small",
-    "large",
-    "circle",
-    "square",
-    "at the top",
-    "left",
-    "is there",
-    "any",
-    "how many",
-    "yes",
-]
-
-
-def corpus_rows(images: int, seed: int = 0, captions: int = 5, rounds: int = 10) -> list[dict[str, Any]]:
-    """Images with mostly 5 captions and 10 rounds, some with fewer, none or more; texts repeat now and then."""
-    rng = np.random.default_rng(seed)
-
-    def words(count: int) -> str:
-        return " ".join(rng.choice(WORDS, count))
-
-    rows = []
-    for image in range(images):
-        few = image % 7 == 3
-        rows.append(
-            {
-                "image_id": 1000 + 3 * image,
-                "file_name": f"{image}.jpg",
-                "width": 8,
-                "height": 8,
-                "captions": [
-                    {"caption_id": image * 10 + k, "text": words(6)}
-                    for k in range(int(rng.integers(0, captions + 3)) if few else captions)
-                ],
-                "rounds": [
-                    {
-                        "question": words(4) if k % 4 else "any people",
-                        "answer": "" if few and k == 3 else words(int(rng.integers(1, 3))),
-                    }
-                    for k in range(int(rng.integers(0, rounds + 1)) if few else rounds)
-                ],
-                "visdial_caption": words(5),
-            }
-        )
-    return rows
-
-
-def write_corpus(path: Path, rows: list[dict[str, Any]]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(pa.Table.from_pylist(rows, SCHEMA), path)
-
-
-def content(folder: Path) -> dict[str, bytes]:
-    """Every file below a folder, hidden ones too."""
-    return {str(file.relative_to(folder)): file.read_bytes() for file in sorted(folder.rglob("*")) if file.is_file()}
+ROOT = Path(__file__).parents[3]
+ENCODER = "tests.support.hash_encoder"  # a module by name, here and in workers
 
 
 @dataclass
@@ -104,11 +34,10 @@ class Place:
         return self.path / "hash.log"
 
     def environment(self, **more: str) -> dict[str, str]:
-        paths = os.pathsep.join([str(HERE), str(ROOT)])
-        return {**os.environ, "PYTHONPATH": paths, "HASH_LOG": str(self.log_file), **self.environ, **more}
+        return {**os.environ, "PYTHONPATH": str(ROOT), "HASH_LOG": str(self.log_file), **self.environ, **more}
 
     def command(self, *options: str, out: str = "out") -> list[str]:
-        return [sys.executable, "-m", "pipeline.embed_cli", "--split", "t", "--encoders", "hash_encoder",
+        return [sys.executable, "-m", "pipeline.embed_cli", "--split", "t", "--encoders", ENCODER,
                 "--out", out, *options]  # fmt: skip
 
     def run(
@@ -134,11 +63,12 @@ class Place:
 
     def wait_for_calls(self, count: int, ended: Callable[[], Any]) -> None:
         """Until the encoder was called `count` times by a run that has not ended."""
-        deadline = time.monotonic() + 120
-        while not self.log_file.exists() or self.log_file.read_text().count("\n") - self.loads() < count:
+
+        def called() -> bool:
             assert not ended(), "the run ended too soon"
-            assert time.monotonic() < deadline, "the run does not get on"
-            time.sleep(0.01)
+            return self.log_file.exists() and self.log_file.read_text().count("\n") - self.loads() >= count
+
+        wait_for(called, "the run does not get on", timeout=300)
 
     def loads(self) -> int:
         return self.log_file.read_text().count('"load ')
@@ -179,17 +109,3 @@ def whole(rows: list[dict[str, Any]], tmp_path_factory: pytest.TempPathFactory) 
     done = place.here("--scheduler", "sync")
     assert done.exit_code == 0, done.output
     return content(place.path / "out")
-
-
-@pytest.fixture(scope="session")
-def helpers() -> Any:
-    """Functions of this file, which tests cannot import."""
-
-    class Helpers:
-        corpus_rows: Callable[..., list[dict[str, Any]]] = staticmethod(corpus_rows)
-        content: Callable[[Path], dict[str, bytes]] = staticmethod(content)
-        write_corpus: Callable[..., None] = staticmethod(write_corpus)
-        schema = SCHEMA
-        place: Callable[[Path], Place] = staticmethod(make_place)
-
-    return Helpers

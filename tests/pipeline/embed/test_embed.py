@@ -8,7 +8,6 @@ import subprocess
 import sys
 import termios
 
-import hash_encoder
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -22,6 +21,13 @@ from pipeline.texts import TextSettings
 from store import ChatPainterError, Store, StoreError
 from store.shards import ShardTask
 from store.verify import verify_store
+from tests.support import hash_encoder
+from tests.support.corpora import corpus_rows
+from tests.support.folders import content
+
+ENCODER = "tests.support.hash_encoder"
+TEXT = TextSettings()
+SETTINGS = EmbedSettings(shard_mib=1)
 
 
 def flat(index):
@@ -47,7 +53,7 @@ class Notes:
         pass
 
 
-def run(place, text=TextSettings(), settings=EmbedSettings(shard_mib=1), out="out", factory="hash_encoder", **more):  # noqa: B008
+def run(place, text=TEXT, settings=SETTINGS, out="out", factory=ENCODER, **more):
     notes = Notes()
     embed(
         place.path / "data/corpus/t.parquet", place.path / out, "t",
@@ -57,9 +63,9 @@ def run(place, text=TextSettings(), settings=EmbedSettings(shard_mib=1), out="ou
 
 
 @pytest.fixture
-def filled(place, helpers, monkeypatch):
+def filled(place, monkeypatch):
     monkeypatch.setenv("HASH_LOG", str(place.log_file))
-    place.rows = helpers.corpus_rows(120)
+    place.rows = corpus_rows(120)
     place.corpus(place.rows)
     place.notes = run(place)
     return place
@@ -107,8 +113,8 @@ def test_each_distinct_text_of_a_shard_is_encoded_once(filled):
     assert store.manifest.counts["distinct"] < len(texts)
 
 
-def test_a_second_run_keeps_all_and_loads_no_encoder(filled, helpers):
-    before = helpers.content(filled.path / "out")
+def test_a_second_run_keeps_all_and_loads_no_encoder(filled):
+    before = content(filled.path / "out")
     filled.calls()
     from pipeline import embed as module
 
@@ -116,17 +122,17 @@ def test_a_second_run_keeps_all_and_loads_no_encoder(filled, helpers):
     notes = run(filled)
     assert notes.written == {"captions": [], "turns": [], "dialogues": []}
     assert filled.calls() == []
-    assert helpers.content(filled.path / "out") == before
+    assert content(filled.path / "out") == before
 
 
-def test_one_changed_caption_makes_one_shard_again(filled, helpers):
+def test_one_changed_caption_makes_one_shard_again(filled):
     filled.rows[0]["captions"][0]["text"] = "something else"
     filled.corpus(filled.rows)
     notes = run(filled)
     assert notes.written == {"captions": [0], "turns": [], "dialogues": []}
     assert notes.reasons["captions"] == {"contents changed": 1}
     run(filled, out="fresh")
-    assert helpers.content(filled.path / "out") == helpers.content(filled.path / "fresh")
+    assert content(filled.path / "out") == content(filled.path / "fresh")
 
 
 @pytest.mark.parametrize(
@@ -139,7 +145,7 @@ def test_one_changed_caption_makes_one_shard_again(filled, helpers):
         ({"settings": EmbedSettings("float16", 2)}, {"captions", "turns"}, "contents changed"),
     ],
 )
-def test_changed_parameters_leave_no_stale_shard_and_say_why(filled, helpers, monkeypatch, change, again, why):
+def test_changed_parameters_leave_no_stale_shard_and_say_why(filled, monkeypatch, change, again, why):
     if version := change.pop("version", None):
         monkeypatch.setenv("HASH_VERSION", version)
     notes = run(filled, **change)
@@ -147,15 +153,15 @@ def test_changed_parameters_leave_no_stale_shard_and_say_why(filled, helpers, mo
     for kind in again:
         assert why in notes.reasons[kind]
     run(filled, out="fresh", **change)
-    assert helpers.content(filled.path / "out") == helpers.content(filled.path / "fresh")
+    assert content(filled.path / "out") == content(filled.path / "fresh")
 
 
-def test_a_smaller_corpus_leaves_no_stray_shard(filled, helpers):
+def test_a_smaller_corpus_leaves_no_stray_shard(filled):
     filled.corpus(filled.rows[:50])
     notes = run(filled)
     assert notes.kept["turns"] == [0]
     run(filled, out="fresh")
-    assert helpers.content(filled.path / "out") == helpers.content(filled.path / "fresh")
+    assert content(filled.path / "out") == content(filled.path / "fresh")
 
 
 def test_a_kind_without_texts_is_removed_or_refused(filled):
@@ -168,8 +174,8 @@ def test_a_kind_without_texts_is_removed_or_refused(filled):
     assert sorted(path.name for path in (filled.path / "out").iterdir()) == ["dialogues", "turns"]
 
 
-def test_kinds_asked_for_are_the_only_ones_made(place, helpers):
-    place.corpus(helpers.corpus_rows(5))
+def test_kinds_asked_for_are_the_only_ones_made(place):
+    place.corpus(corpus_rows(5))
     run(place, kinds=["dialogues"])
     assert [path.name for path in (place.path / "out").iterdir()] == ["dialogues"]
 
@@ -200,8 +206,8 @@ class Loud:
 
 
 @pytest.mark.parametrize(("value", "remedy"), [(1e6, "embed.dtype: float32"), (float("nan"), "the encoder's weights")])
-def test_values_that_do_not_fit_are_named(place, helpers, value, remedy):
-    rows = helpers.corpus_rows(3)
+def test_values_that_do_not_fit_are_named(place, value, remedy):
+    rows = corpus_rows(3)
     place.corpus(rows)
     with pytest.raises(StoreError, match=remedy) as caught:
         run(place, factory=Loud(value), kinds=["captions"])
@@ -234,8 +240,8 @@ main()
 """
 
 
-def test_sync_works_where_dask_is_not_installed(place, helpers):
-    place.corpus(helpers.corpus_rows(10))
+def test_sync_works_where_dask_is_not_installed(place):
+    place.corpus(corpus_rows(10))
     command = [sys.executable, "-c", BLOCK, *place.command()[3:]]
     options = {"cwd": place.path, "env": place.environment(), "capture_output": True, "text": True, "check": False}
     done = subprocess.run([*command, "--scheduler", "sync"], **options)
@@ -271,8 +277,8 @@ def test_help_is_quick_because_it_imports_little():
         (["--scheduler", "gone.json"], "gone.json: no such file"),
     ],
 )
-def test_what_cannot_work_ends_in_one_line(place, helpers, monkeypatch, options, message):
-    place.corpus(helpers.corpus_rows(2))
+def test_what_cannot_work_ends_in_one_line(place, monkeypatch, options, message):
+    place.corpus(corpus_rows(2))
     (place.path / "typo.yaml").write_text("embed: {shard_mb: 3}")
     (place.path / "zero.yaml").write_text("embed: {shard_mib: 0}")
     monkeypatch.chdir(place.path)
@@ -290,8 +296,8 @@ def test_not_a_corpus(place):
         run(place)
 
 
-def test_progress_on_a_terminal_and_silence_elsewhere(place, helpers):
-    place.corpus(helpers.corpus_rows(60))
+def test_progress_on_a_terminal_and_silence_elsewhere(place):
+    place.corpus(corpus_rows(60))
     parent, child = pty.openpty()
     fcntl.ioctl(child, termios.TIOCSWINSZ, struct.pack("HHHH", 50, 200, 0, 0))
     process = subprocess.Popen(

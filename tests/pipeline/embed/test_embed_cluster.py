@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 from distributed import Client
 
+from tests.support.folders import content
+
 SHARDS = 8  # 2 of captions, 5 of turns, 1 of dialogues
 PATIENT = ("--wait", "300")  # a worker's imports take a minute where all cores are busy
 
@@ -100,7 +102,7 @@ def refused(result) -> str:
     return lines[0]
 
 
-def test_a_worker_is_killed_and_another_joins(place, helpers, rows, whole, dask):
+def test_a_worker_is_killed_and_another_joins(place, rows, whole, dask):
     place.corpus(rows)
     first, _ = dask.worker(place, HASH_DELAY="0.4"), dask.worker(place, HASH_DELAY="0.4")
     run = Running(place, "--scheduler", str(dask.file), *PATIENT)
@@ -109,7 +111,7 @@ def test_a_worker_is_killed_and_another_joins(place, helpers, rows, whole, dask)
     dask.worker(place)
     done = run.wait()
     assert done.exit_code == 0, done.output
-    assert helpers.content(place.path / "out") == whole
+    assert content(place.path / "out") == whole
     calls = place.calls()
     assert len({call["pid"] for call in calls}) >= 2
     assert SHARDS <= sum(not call["what"].startswith("load") for call in calls) <= SHARDS + 2
@@ -135,7 +137,7 @@ def test_nobody_answers(place, rows):
     assert "tcp://127.0.0.1:9: no dask scheduler answers there" in line
 
 
-def test_workers_that_see_another_disk_are_found_out(place, helpers, rows, dask):
+def test_workers_that_see_another_disk_are_found_out(place, rows, dask):
     place.corpus(rows)
     out = place.path / "out"
     out.mkdir()
@@ -145,10 +147,10 @@ def test_workers_that_see_another_disk_are_found_out(place, helpers, rows, dask)
     line = refused(place.here("--scheduler", str(dask.file), *PATIENT))
     assert "does not see the folder of the run" in line
     assert "mount the same disk at the same path on every worker" in line
-    assert not any(name.endswith(".h5") for name in helpers.content(out))
+    assert not any(name.endswith(".h5") for name in content(out))
 
 
-def test_the_scheduler_is_killed(place, helpers, rows, whole, dask):
+def test_the_scheduler_is_killed(place, rows, whole, dask):
     place.corpus(rows)
     dask.worker(place, HASH_DELAY="0.4")
     with Client(json.loads(dask.file.read_text())["address"], set_as_default=False) as client:
@@ -159,14 +161,14 @@ def test_the_scheduler_is_killed(place, helpers, rows, whole, dask):
     line = refused(run.wait())
     assert "the scheduler is gone" in line
     assert "run the same command again" in line
-    assert sum(name.endswith(".h5") for name in helpers.content(place.path / "out")) >= 2
+    assert sum(name.endswith(".h5") for name in content(place.path / "out")) >= 2
     done = place.here("--scheduler", "sync")
     assert done.exit_code == 0, done.output
-    assert helpers.content(place.path / "out") == whole
+    assert content(place.path / "out") == whole
 
 
 @pytest.mark.slow
-def test_a_text_that_kills_every_worker_ends_with_the_list_of_what_is_missing(place, helpers, rows, whole):
+def test_a_text_that_kills_every_worker_ends_with_the_list_of_what_is_missing(place, rows, whole):
     place.corpus(rows)
     poison = rows[40]["captions"][0]["text"]
     done = place.run("--workers", "2", HASH_POISON=poison, timeout=550)
@@ -175,11 +177,11 @@ def test_a_text_that_kills_every_worker_ends_with_the_list_of_what_is_missing(pl
     assert "1 of 2 shards could not be made in 3 rounds: vectors-00000.h5 (" in line
     assert "killed the worker" in line or "all workers died" in line
     assert place.run("--scheduler", "sync").returncode == 0
-    assert helpers.content(place.path / "out") == whole
+    assert content(place.path / "out") == whole
 
 
 @pytest.mark.slow
-def test_tls_options_reach_dask(place, helpers, rows, whole, tmp_path_factory):
+def test_tls_options_reach_dask(place, rows, whole, tmp_path_factory):
     pytest.importorskip("cryptography")
     from distributed.security import Security
 
@@ -202,7 +204,7 @@ def test_tls_options_reach_dask(place, helpers, rows, whole, tmp_path_factory):
         mine = ["--tls-ca", names["ca"], "--tls-cert", names["cert"], "--tls-key", names["key"]]
         done = place.here("--scheduler", address, *PATIENT, *mine)
         assert done.exit_code == 0, done.output
-        assert helpers.content(place.path / "out") == whole
+        assert content(place.path / "out") == whole
     finally:
         dask.close()
 

@@ -10,6 +10,9 @@ from pipeline.cluster import cores
 from pipeline.embed import EmbedSettings, Source, Work
 from store.manifest import content_key
 from store.shards import ShardTask
+from tests.support.corpora import corpus_rows
+from tests.support.folders import content
+from tests.support.processes import alive, wait_for
 
 SHARDS = 8  # 2 of captions, 5 of turns, 1 of dialogues
 
@@ -19,7 +22,7 @@ def encoded(calls):
 
 
 @pytest.mark.parametrize(("calls", "pause"), [(1, 0.0), (5, 0.41)])
-def test_the_command_is_killed(place, helpers, rows, whole, calls, pause):
+def test_the_command_is_killed(place, rows, whole, calls, pause):
     place.corpus(rows)
     process = place.start("--scheduler", "sync", HASH_DELAY="0.4")
     place.wait_for_calls(calls, process.poll)
@@ -30,23 +33,15 @@ def test_the_command_is_killed(place, helpers, rows, whole, calls, pause):
     process.kill()
     process.wait()
     place.calls()
-    finished = sum(name.endswith(".h5") for name in helpers.content(place.path / "out"))
+    finished = sum(name.endswith(".h5") for name in content(place.path / "out"))
     assert finished >= calls - 1
     done = place.here("--scheduler", "sync")
     assert done.exit_code == 0, done.output
     assert encoded(place.calls()) == SHARDS - finished
-    assert helpers.content(place.path / "out") == whole
+    assert content(place.path / "out") == whole
 
 
-def alive(pid):
-    try:
-        with open(f"/proc/{pid}/stat") as file:
-            return file.read().rsplit(")", 1)[1].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
-
-
-def test_the_command_is_killed_with_its_workers_at_work(place, helpers, rows, whole):
+def test_the_command_is_killed_with_its_workers_at_work(place, rows, whole):
     place.corpus(rows)
     process = place.start("--workers", "2", HASH_DELAY="0.5")
     place.wait_for_calls(4, process.poll)
@@ -54,10 +49,7 @@ def test_the_command_is_killed_with_its_workers_at_work(place, helpers, rows, wh
     process.wait()
     calls = place.calls()
     workers = {call["pid"] for call in calls} - {process.pid}
-    deadline = time.monotonic() + 30
-    while any(alive(pid) for pid in workers):
-        assert time.monotonic() < deadline, "workers outlive the command"
-        time.sleep(0.1)
+    wait_for(lambda: not any(map(alive, workers)), "workers outlive the command")
     loads = [(call["pid"], call["what"]) for call in calls if call["what"].startswith("load")]
     assert len(loads) == len(set(loads)), "an encoder was loaded twice by one process"
     threads = {int(call["threads"]) for call in calls if call["pid"] in workers}
@@ -67,11 +59,11 @@ def test_the_command_is_killed_with_its_workers_at_work(place, helpers, rows, wh
     done = place.here("--scheduler", "sync")
     assert done.exit_code == 0, done.output
     assert encoded(place.calls()) < SHARDS
-    assert helpers.content(place.path / "out") == whole
+    assert content(place.path / "out") == whole
 
 
-def test_memory_does_not_grow_with_the_number_of_shards(place, helpers):
-    place.corpus(helpers.corpus_rows(900, captions=1))
+def test_memory_does_not_grow_with_the_number_of_shards(place):
+    place.corpus(corpus_rows(900, captions=1))
     done = place.run("--scheduler", "sync", "--kind", "turns")
     assert done.returncode == 0, done.stderr
     peaks = [call["peak_kib"] for call in place.calls() if call["what"] == "dialogue"]
@@ -84,15 +76,15 @@ def test_what_travels_is_no_larger_than_the_texts():
     identity = {"name": "hash", "weights": {"file": "0" * 64}}
     key = content_key({"encoder": identity}, "float16", (4800,), 0, texts)
     task = ShardTask("/out", "vectors", 3, 0, len(texts), (4800,), "float16", key, {"encoder": identity}, "token")
-    work = Work(task, Source("hash_encoder", "dialogue", EmbedSettings(), identity), texts)
+    work = Work(task, Source("tests.support.hash_encoder", "dialogue", EmbedSettings(), identity), texts)
     assert len(pickle.dumps(work)) < sum(len(text) for text in texts) + 12 * len(texts) + 4000
 
 
-def test_dask_leaves_this_process_as_it_was(place, helpers, rows, whole):
+def test_dask_leaves_this_process_as_it_was(place, rows, whole):
     before = dict(os.environ)
     place.corpus(rows)
     done = place.here("--workers", "2")
     assert done.exit_code == 0, done.output
     assert done.output.count("\n") == 3
     assert dict(os.environ) == before
-    assert helpers.content(place.path / "out") == whole
+    assert content(place.path / "out") == whole

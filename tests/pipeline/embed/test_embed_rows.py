@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline import partitions, texts
+from pipeline.corpora.corpus import schema
 from pipeline.texts import TextSettings
 
 # Sigma is written in two ways in lower case, depending on what follows it.
@@ -48,8 +49,8 @@ def table(images, schema):
 @pytest.mark.parametrize("part", [5, 1 << 17])
 @settings(max_examples=60, deadline=None)
 @given(images=st.lists(IMAGE, max_size=12), text=SETTINGS, limit=st.integers(1, 25))
-def test_every_text_has_its_row_and_groups_stay_whole(helpers, part, images, text, limit):
-    corpus = table(images, helpers.schema)
+def test_every_text_has_its_row_and_groups_stay_whole(part, images, text, limit):
+    corpus = table(images, schema())
     ids = [5 * place + 2 for place in range(len(images))]
     turns = [[texts.turn(r["question"], r["answer"], text) for r in image["rounds"]] for image in images]
     expected = {

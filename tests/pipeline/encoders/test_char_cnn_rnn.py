@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-from encoder_references import ALPHABET, char_cnn_rnn
-from encoder_settings import settings
 from hypothesis import HealthCheck, given, strategies
 from hypothesis import settings as hypothesis_settings
 
 from pipeline.encoders import CharCnnRnnSettings, build, identity
+from tests.support.encoder_references import ALPHABET, char_cnn_rnn
+from tests.support.encoders import encoder_settings as settings
 
 TEXTS = [
     "a man riding a wave on top of a surfboard.",

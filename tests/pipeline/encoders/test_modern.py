@@ -4,11 +4,11 @@ import json
 
 import numpy as np
 import pytest
-from encoder_settings import settings
 
 from pipeline.encoders import build, identity
 from pipeline.weights import WeightsError
 from store.errors import ChatPainterError
+from tests.support.encoders import encoder_settings as settings
 
 TEXTS = ["a red dog", "", "dog", "a a a a", "zebra dog", "a red dog a red dog a red dog a red dog"]
 

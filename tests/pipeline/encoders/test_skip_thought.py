@@ -5,13 +5,13 @@ import json
 import random
 
 import numpy as np
-import published_formats as formats
 import pytest
-from encoder_references import skip_thought as reference
-from encoder_settings import settings
 
 from pipeline.encoders import SkipThoughtSettings, build, identity, prefix_tree
 from pipeline.weights import WeightsError
+from tests.support.encoder_references import skip_thought as reference
+from tests.support.encoders import encoder_settings as settings
+from tests.support.skip_thought import gru_arrays, python2_object_array, write_npz
 
 TEXTS = ["is it sunny? yes.", "no.", "dog", "the dog is in the park. it's two people.", "", "  \n\t", "zebra dog zebra"]
 
@@ -174,11 +174,11 @@ def test_equals_the_package_skipthoughts(tmp_path):
 
     rng = np.random.default_rng(1)
     words = ["<eos>", "UNK", "is", "it", "sunny", "?", "yes", ".", "dog"]
-    formats.write_npz(tmp_path / "uni_skip.npz", formats.gru_arrays(rng, 620, 2400))
-    formats.write_npz(tmp_path / "bi_skip.npz", formats.gru_arrays(rng, 620, 1200, ("", "r_")))
+    write_npz(tmp_path / "uni_skip.npz", gru_arrays(rng, 620, 2400))
+    write_npz(tmp_path / "bi_skip.npz", gru_arrays(rng, 620, 1200, ("", "r_")))
     for name in ("utable", "btable"):
         table = rng.standard_normal((len(words), 620)).astype(np.float32)
-        (tmp_path / f"{name}.npy").write_bytes(formats.python2_object_array(table, flat={0, 1}))
+        (tmp_path / f"{name}.npy").write_bytes(python2_object_array(table, flat={0, 1}))
     (tmp_path / "dictionary.txt").write_text("".join(word + "\n" for word in words))
     (tmp_path / "WEIGHTS.json").write_text('{"trained": true}')
     sentences = ["is it sunny ? yes .", "is dog .", "yes .", "is it dog ? is it yes ? it is ."]

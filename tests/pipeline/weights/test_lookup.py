@@ -7,11 +7,11 @@ import os
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from published_formats import char_cnn_rnn_t7, random_net
 
 from pipeline.weights import WeightsError, hashing, published
 from pipeline.weights.cli import weights_status
 from pipeline.weights.published import MARKER, Published, find_char_cnn_rnn, find_skip_thought, hashes
+from tests.support.char_cnn_rnn import char_cnn_rnn_t7, random_net
 
 NAMES = published.skip_thought_names("combined")
 

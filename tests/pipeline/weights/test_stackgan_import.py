@@ -7,12 +7,14 @@ import struct
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from published_formats import Torch7, python2_object_array, tensor
 
 from pipeline.imports import stackgan
 from pipeline.imports.cli import import_stackgan
 from pipeline.weights import WeightsError
 from store import Store
+from tests.support.pickles import Hostile
+from tests.support.skip_thought import python2_object_array
+from tests.support.torch7 import Torch7, tensor
 
 
 def python2_list(arrays):
@@ -119,16 +121,13 @@ def test_files_that_do_not_fit(files):
 
 def test_foreign_names_and_damage(files):
     folder, _ = files
-
-    class Evil:
-        def __reduce__(self):
-            return print, ("run",)
-
+    hostile = Hostile(folder / "ran")
     whole = (folder / "embeddings.pickle").read_bytes()
-    for content in (pickle.dumps([Evil()]), pickle.dumps(Evil(), protocol=0)):
+    for content in (pickle.dumps([hostile]), hostile.pickled(protocol=0)):
         (folder / "embeddings.pickle").write_bytes(content)
         with pytest.raises(WeightsError, match="asks for"):
             imported(folder)
+    assert not hostile.ran
     (folder / "embeddings.pickle").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(WeightsError, match="fetch the file again"):
         imported(folder)

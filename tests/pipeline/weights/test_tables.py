@@ -10,10 +10,10 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from published_formats import gru_arrays, python2_object_array, write_npz
 
 from pipeline.weights import WeightsError, tables, theano
 from pipeline.weights.unpickle import Unpickler
+from tests.support.skip_thought import gru_arrays, python2_object_array, write_npz
 
 
 def mapped(tmp_path, content, name="utable.npy"):

@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
-from published_formats import Function, Obj, Storage, Torch7, View, char_cnn_rnn_t7, random_net, tensor
 
 from pipeline.weights import WeightsError, reed, torch7
+from tests.support.char_cnn_rnn import char_cnn_rnn_t7, random_net
+from tests.support.torch7 import Function, Obj, Storage, Torch7, View, tensor
 
 NAMES = {
     "i2h": "input", "h2h": "hidden", "i2h_update": "input_update", "h2h_update": "hidden_update",

@@ -4,17 +4,14 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 import yaml
 from click.testing import CliRunner
 
-from store import StoreWriter
-from trainer.config import ModelConfig
+from tests.support.models import small_model
+from tests.support.stores import write_corpus_vectors
 from trainer.generator import Generator, settings
-
-MODEL = {"gf": 4, "df": 4, "residual_blocks": 1, "condition_dim": 6, "noise_dim": 5, "lstm_hidden": 4}
 
 
 @pytest.fixture(scope="session")
@@ -50,45 +47,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
         result = CliRunner().invoke(main, [*params, *command], catch_exceptions=False)
         assert result.exit_code == 0, result.output
     for split in ("train", "val"):
-        write_vectors(root / "data/embeddings" / split, root / f"data/corpus/{split}.parquet")
+        write_corpus_vectors(root / "data/embeddings" / split, root / f"data/corpus/{split}.parquet")
     return root
-
-
-def write_vectors(folder: Path, corpus: Path, encoder: str = "made up") -> None:
-    """Stores of random vectors for the texts of a corpus."""
-    import pyarrow.parquet
-
-    rows = pyarrow.parquet.read_table(corpus).to_pylist()
-    random = np.random.default_rng(len(rows))
-    captions = [
-        (row["image_id"], caption["caption_id"], caption["text"]) for row in rows for caption in row["captions"]
-    ]
-    turns = [[f"{said['question']}? {said['answer']}" for said in row["rounds"]] for row in rows]
-    firsts = np.cumsum([0, *map(len, turns)])[:-1]
-    ids = [row["image_id"] for row in rows]
-    tables = {
-        "captions": (
-            9,
-            {
-                "row": range(len(captions)),
-                "image_id": [caption[0] for caption in captions],
-                "caption_id": [caption[1] for caption in captions],
-                "text": [caption[2] for caption in captions],
-            },
-        ),
-        "turns": (7, {"row": firsts, "image_id": ids, "rounds": list(map(len, turns)), "texts": turns}),
-        "dialogues": (7, {"row": range(len(ids)), "image_id": ids, "text": [" ".join(said) for said in turns]}),
-    }
-    for kind, (dim, index) in tables.items():
-        count = sum(map(len, turns)) if kind == "turns" else len(index["image_id"])
-        vectors = random.standard_normal((count, dim)).astype(np.float16)
-        about = {"encoder": {"name": encoder}, "text": {}}
-        with StoreWriter(
-            folder / kind, kind=kind, split=folder.name, shape=(dim,), dtype="float16", made_from=about
-        ) as writer:
-            for number in writer.plan([(0, count, kind)]):
-                writer.write_shard(number, vectors, kind)
-            writer.commit(pyarrow.table({name: list(values) for name, values in index.items()}))
 
 
 @pytest.fixture(scope="session")
@@ -102,7 +62,7 @@ def make_generator(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Cal
             for kind in ("captions", {"none": None, "collapsed": "dialogues", "recurrent": "turns"}[dialogue])
             if kind
         }
-        model = ModelConfig(dialogue=dialogue, **MODEL)  # type: ignore[arg-type]
+        model = small_model(dialogue=dialogue)
         generator = Generator(settings(stage, model, 9, None if dialogue == "none" else 7, stores=stores))
         for module in generator.modules():  # paint something: not all pictures the same grey
             if isinstance(module, torch.nn.Conv2d):

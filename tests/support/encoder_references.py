@@ -65,7 +65,7 @@ def char_cnn_rnn(net, text):
     def linear(name, value):
         return m[name][0] @ value + m[name][1]
 
-    states = []
+    states: list[np.ndarray] = []
     for column in x:
         if net["recurrence"] == "rnn":
             h = linear("i2h", column) + (linear("h2h", states[-1]) if states else 0)
