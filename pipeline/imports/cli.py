@@ -23,9 +23,11 @@ def import_stackgan(
 
     target = out / split / "captions"
     if captions_t7 and not (embeddings or filenames):
-        rows = stackgan.import_captions_t7(captions_t7, target, split, dtype)
+        manifest = stackgan.import_captions_t7(captions_t7, target, split, dtype)
     elif embeddings and filenames and not captions_t7:
-        rows = stackgan.import_pickles(embeddings, filenames, target, split, dtype)
+        manifest = stackgan.import_pickles(embeddings, filenames, target, split, dtype)
     else:
         raise ChatPainterError("give --embeddings and --filenames together, or --captions-t7 alone")
-    click.echo(f"{target}: {rows:,} vectors")
+    coco = manifest.made_from["encoder"]["image_ids"] == "COCO"
+    numbered = "" if coco else "; no COCO ids in the file: image_id is the position in it"
+    click.echo(f"{target}: {manifest.rows:,} vectors{numbered}")

@@ -18,7 +18,8 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from pipeline.weights import WeightsError, npy
-from pipeline.weights.unpickle import PickledArray, Unpickler
+from pipeline.weights.pickled import PickledArray
+from pipeline.weights.unpickle import Unpickler
 from store.files import TEMPORARY, replacing, sha256_file, words
 
 ROWS = 4096  # rows copied at a time

@@ -1,11 +1,13 @@
 """Lists, strings and numpy arrays out of pickles written by Python 2 or 3, without running anything.
 
 pickle.load would call whatever a file names. This is a small machine for the few instructions that lists of strings
-and arrays consist of; it knows three names, and an array's data stay in the file until they are asked for, so a file
-of gigabytes costs some 200 bytes an array.
+and arrays consist of; it knows the few names below and calls none of them, and an array's data stay in the file until
+they are asked for, so a file of gigabytes costs some 200 bytes an array.
 """
 
 import codecs
+import math
+import os
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -14,51 +16,21 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from pipeline.weights import WeightsError
+from pipeline.weights.pickled import CODE, Dtype, Later, Name, PickledArray
 
-# numpy 2 renamed the package to numpy._core.
+# numpy 2 renamed numpy.core to numpy._core.
 ALLOWED = {
     ("numpy.core.multiarray", "_reconstruct"): "reconstruct",
     ("numpy._core.multiarray", "_reconstruct"): "reconstruct",
+    ("numpy.core.numeric", "_frombuffer"): "frombuffer",  # protocol 5
+    ("numpy._core.numeric", "_frombuffer"): "frombuffer",
     ("numpy", "ndarray"): "ndarray",
     ("numpy", "dtype"): "dtype",
+    ("_codecs", "encode"): "encode",  # how Python 3 writes bytes for Python 2: as text that stands for them
 }
+PLAIN = "lists of strings and arrays"
 LONG = 64  # strings of more bytes stay in the file
-
-
-class Later:
-    """A long string: where it lies in the file."""
-
-    __slots__ = ("length", "offset")
-
-    def __init__(self, offset: int, length: int) -> None:
-        self.offset = offset
-        self.length = length
-
-
-class Dtype:
-    """A dtype under construction: its code, such as "f4" or "O8", and byte order."""
-
-    __slots__ = ("code", "order")
-
-    def __init__(self, code: str) -> None:
-        self.code = code
-        self.order = "<"
-
-
-class PickledArray:
-    """An array whose data lie in the file: `data` is Later, or for an object array the list of its elements."""
-
-    __slots__ = ("data", "dtype", "shape")
-
-    def __init__(self) -> None:
-        self.shape: tuple[int, ...] = ()
-        self.dtype: Any = None
-        self.data: Any = None
-
-    @property
-    def objects(self) -> bool:
-        """Whether the elements are objects of their own."""
-        return bool(self.dtype.code.startswith("O"))
+LONGEST_LINE = 1 << 20
 
 
 class Unpickler:
@@ -71,6 +43,7 @@ class Unpickler:
     def __init__(self, path: Path, file: BinaryIO) -> None:
         self.path = path
         self.file = file
+        self.size = os.fstat(file.fileno()).st_size
         self.stack: list[Any] = []
         self.marks: list[int] = []
         self.memo: dict[int, Any] = {}
@@ -82,38 +55,57 @@ class Unpickler:
             return self._run()
         except WeightsError:
             raise
-        except (LookupError, ValueError, OverflowError, struct.error, TypeError, AttributeError) as error:
-            raise self.refused(f"its pickle does not hold together ({type(error).__name__}: {error})") from None
+        except _INCOHERENT as error:
+            raise self.damaged(f"its pickle does not hold together ({type(error).__name__}: {error})") from None
 
     def read(self, array: PickledArray) -> np.ndarray:
-        """The values of an array of numbers, C order, native byte order.
+        """The values of an array of numbers or of strings, C order, native byte order.
 
         Raises:
             WeightsError: an object array, or data that do not fill the shape.
         """
         try:
-            dtype = np.dtype(array.dtype.code).newbyteorder(array.dtype.order.replace("|", "="))
-            return np.frombuffer(self.content(array.data), dtype).reshape(array.shape).astype(dtype.newbyteorder("="))
-        except (TypeError, ValueError, AttributeError) as error:
-            raise self.refused(f"an array that cannot be read ({error})") from None
+            dtype = array.dtype.numpy
+            values = np.frombuffer(self.content(array.data), dtype)
+            values = values.reshape(array.shape, order="F" if array.fortran else "C")
+            return np.ascontiguousarray(values.astype(dtype.newbyteorder("="))).reshape(array.shape)
+        except _INCOHERENT as error:
+            raise self.damaged(f"an array that cannot be read ({error})") from None
 
     def mapped(self, array: PickledArray) -> np.ndarray:
         """As `read`, but the values stay in the file and are mapped, where they lie there as they are in memory."""
-        dtype = np.dtype(array.dtype.code).newbyteorder(array.dtype.order.replace("|", "="))
-        if not isinstance(array.data, Later) or array.data.length != dtype.itemsize * int(np.prod(array.shape)):
-            return self.read(array)
-        return np.memmap(self.path, dtype, "r", array.data.offset, array.shape)
+        try:
+            dtype, data = array.dtype.numpy, array.data
+            whole = isinstance(data, Later) and data.length == dtype.itemsize * math.prod(array.shape)
+            if not whole or data.recode or array.fortran or min(array.shape, default=0) < 1:
+                return self.read(array)
+            return np.memmap(self.path, dtype, "r", data.offset, array.shape)
+        except _INCOHERENT as error:
+            raise self.damaged(f"an array that cannot be read ({error})") from None
 
     def content(self, string: Any) -> bytes:
-        """A string, fetched from the file if it was left there."""
+        """A string, fetched from the file if it was left there; of text, its UTF-8.
+
+        Raises:
+            TypeError: it is no string.
+        """
         if isinstance(string, Later):
             self.file.seek(string.offset)
-            return self._take(string.length)
-        return string if isinstance(string, bytes) else string.encode("latin-1")
+            data = self._take(string.length)
+            return _bytes_of(data.decode("utf-8", "surrogatepass")) if string.recode else data
+        if isinstance(string, str):
+            return string.encode("utf-8", "surrogatepass")
+        if not isinstance(string, bytes):
+            raise TypeError(f"{type(string).__name__} where a string was expected")
+        return string
 
-    def refused(self, why: str) -> WeightsError:
+    def refused(self, why: str, remedy: str | None = None) -> WeightsError:
+        """An error that names the file, and what it should be instead."""
+        return WeightsError(f"{self.path}: {why}; {remedy or f'expected {PLAIN}, as they were published'}")
+
+    def damaged(self, why: str) -> WeightsError:
         """An error that names the file and the place."""
-        return WeightsError(f"{self.path}: {why} (at byte {self.file.tell():,}); fetch the file again")
+        return self.refused(f"{why} (at byte {self.file.tell():,})", "fetch the file again")
 
     def _run(self) -> Any:
         steps = {bytes([code]): step for code, step in STEPS.items()}
@@ -124,39 +116,56 @@ class Unpickler:
                 return self.stack.pop()
             step = steps.get(code)
             if step is None:
-                if not code:
-                    raise self.refused("the file is cut short")
-                raise self.refused(f"pickle instruction {code!r} has no place in plain data")
+                raise self._unknown(code)
             step(self)
 
+    def _unknown(self, code: bytes) -> WeightsError:
+        if not code:
+            return self.damaged("the file is cut short")
+        if self.file.tell() == 1:
+            return self.damaged(f"no pickle: it begins with {code!r}")
+        if code in b"}d":
+            return self.refused("holds a dictionary", f"expected {PLAIN}; pickle those that are in it")
+        return self.damaged(f"pickle instruction {code!r} has no place in {PLAIN}")
+
     def _take(self, count: int) -> bytes:
-        data = self.file.read(count)
-        if len(data) != count:
-            raise self.refused(f"the file is cut short: {count:,} bytes were to follow")
-        return data
+        if count > self.size - self.file.tell():
+            raise self.damaged(f"the file is cut short: {count:,} bytes were to follow")
+        return self.file.read(count)
 
     def _number(self, form: str) -> int:
         return int(struct.unpack("<" + form, self._take(struct.calcsize("<" + form)))[0])
 
     def _line(self) -> bytes:
-        line = self.file.readline()
+        line = self.file.readline(LONGEST_LINE)
         if not line.endswith(b"\n"):
-            raise self.refused("the file is cut short")
+            raise self.damaged("the file is cut short, or a line of it too long")
         return line[:-1]
 
     def string(self, form: str) -> None:
+        """Bytes, or Python 2's str."""
         length = self._number(form)
-        if length > LONG:
-            self.stack.append(Later(self.file.tell(), length))
-            self.file.seek(length, 1)
-        else:
-            self.stack.append(self._take(length))
+        self.stack.append(self._later(length) or self._take(length))
+
+    def text(self, form: str) -> None:
+        """Text, in UTF-8."""
+        length = self._number(form)
+        self.stack.append(self._later(length) or self._take(length).decode("utf-8", "surrogatepass"))
+
+    def _later(self, length: int) -> Later | None:
+        if length <= LONG:
+            return None
+        at = self.file.tell()
+        if length > self.size - at:
+            raise self.damaged(f"the file is cut short: {length:,} bytes were to follow")
+        self.file.seek(length, 1)
+        return Later(at, length)
 
     def quoted(self) -> None:
         self.stack.append(codecs.escape_decode(self._line().strip()[1:-1])[0])
 
-    def text(self, form: str) -> None:
-        self.stack.append(self._take(self._number(form)).decode("utf-8", "surrogatepass"))
+    def text_line(self) -> None:
+        self.stack.append(codecs.raw_unicode_escape_decode(self._line())[0])
 
     def integer(self) -> None:
         line = self._line()
@@ -199,12 +208,11 @@ class Unpickler:
 
     def name(self, module: Any, name: Any) -> None:
         module, name = (part.decode("ascii", "replace") if isinstance(part, bytes) else part for part in (module, name))
-        if (module, name) not in ALLOWED:
-            raise WeightsError(
-                f"{self.path}: asks for {module}.{name}, which lists of strings and arrays do not need; the file is "
-                "not the published one and was not read"
-            )
-        self.stack.append(ALLOWED[module, name])
+        module, name = (part if isinstance(part, str) else "?" for part in (module, name))
+        known = ALLOWED.get((module, name))
+        if known is None:
+            raise self.refused(f"asks for {module}.{name}, which {PLAIN} do not need, and was not read")
+        self.stack.append(Name(known))
 
     def stack_name(self) -> None:
         name, module = self.stack.pop(), self.stack.pop()
@@ -212,26 +220,62 @@ class Unpickler:
 
     def reduce(self) -> None:
         arguments, function = self.stack.pop(), self.stack.pop()
-        if function == "reconstruct" and arguments[0] == "ndarray":
-            self.stack.append(PickledArray())
-        elif function == "dtype":
-            code = arguments[0]
-            self.stack.append(Dtype(code.decode("ascii") if isinstance(code, bytes) else str(code)))
-        else:
-            raise self.refused("a call that makes no array")
+        if not isinstance(function, Name):
+            raise self.damaged("a call of what is no name")
+        match function, arguments:
+            case "reconstruct", (Name() as kind, *_) if kind == "ndarray":
+                self.stack.append(PickledArray())
+            case "dtype", (code, *_):
+                self.stack.append(Dtype(self._code(code)))
+            case "frombuffer", (data, Dtype() as dtype, tuple() as shape, order):
+                array = PickledArray()
+                array.dtype, array.shape, array.data, array.fortran = dtype, shape, data, self.content(order) == b"F"
+                self.stack.append(array)
+            case "encode", (text, encoding) if self.content(encoding) == b"latin1":
+                if isinstance(text, Later):
+                    self.stack.append(Later(text.offset, text.length, recode=True))
+                else:
+                    self.stack.append(_bytes_of(text))
+            case _:
+                raise self.refused(f"a call of {function} that makes no array")
+
+    def _code(self, code: Any) -> str:
+        name = self.content(code).decode("ascii", "replace")
+        if not CODE.fullmatch(name):
+            raise self.refused(f"an array of {name!r}", f"expected {PLAIN} of numbers, as they were published")
+        return name
 
     def build(self) -> None:
         state, target = self.stack.pop(), self.stack[-1]
         if isinstance(target, Dtype):
-            order = state[1]
-            target.order = order.decode("ascii") if isinstance(order, bytes) else str(order)
+            target.order = self.content(state[1]).decode("ascii", "replace")
         elif isinstance(target, PickledArray):
             _, shape, dtype, fortran, data = state
-            if not isinstance(dtype, Dtype) or (fortran and len(shape) > 1 and min(shape) > 1):
-                raise self.refused("an array in Fortran order, or without a dtype")
+            if not isinstance(dtype, Dtype):
+                raise self.damaged("an array without a dtype")
             target.shape, target.dtype, target.data = self.shapes.setdefault(shape, shape), dtype, data
+            target.fortran = bool(fortran)
         else:
-            raise self.refused("state for what is no array")
+            raise self.damaged("state for what is no array")
+
+
+def _bytes_of(text: Any) -> bytes:
+    if not isinstance(text, str):
+        raise TypeError("no text where text was expected")
+    return text.encode("latin-1")
+
+
+# What a machine stumbles over in a file that was not written by a pickler.
+_INCOHERENT = (
+    LookupError,
+    ValueError,
+    OverflowError,
+    struct.error,
+    TypeError,
+    AttributeError,
+    MemoryError,
+    RecursionError,
+)
 
 
 STEPS: dict[int, Callable[[Unpickler], None]] = {
@@ -243,13 +287,18 @@ STEPS: dict[int, Callable[[Unpickler], None]] = {
     ord("B"): lambda u: u.string("I"),
     ord("\x8e"): lambda u: u.string("Q"),
     ord("S"): Unpickler.quoted,
+    ord("\x96"): lambda u: u.string("Q"),  # a bytearray, protocol 5
+    ord("V"): Unpickler.text_line,
     ord("X"): lambda u: u.text("I"),
     ord("\x8c"): lambda u: u.text("B"),
+    ord("\x8d"): lambda u: u.text("Q"),
     ord("K"): lambda u: u.push(u._number("B")),
     ord("M"): lambda u: u.push(u._number("H")),
     ord("J"): lambda u: u.push(u._number("i")),
     ord("I"): Unpickler.integer,
     ord("L"): lambda u: u.push(int(u._line().rstrip(b"L"))),
+    ord("\x8a"): lambda u: u.push(int.from_bytes(u._take(u._number("B")), "little", signed=True)),
+    ord("F"): lambda u: u.push(float(u._line())),
     ord("G"): lambda u: u.push(struct.unpack(">d", u._take(8))[0]),
     ord("N"): lambda u: u.push(None),
     ord("\x88"): lambda u: u.push(True),

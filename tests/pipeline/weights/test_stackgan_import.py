@@ -59,9 +59,9 @@ def test_the_tests_files_are_what_python_reads(files):
 
 def imported(folder, name="embeddings.pickle", **options):
     out = folder / "out" / "train" / "captions"
-    rows = stackgan.import_pickles(folder / name, folder / "filenames.pickle", out, "train", **options)
+    manifest = stackgan.import_pickles(folder / name, folder / "filenames.pickle", out, "train", **options)
     store = Store(out)
-    assert len(store) == rows
+    assert len(store) == manifest.rows
     return store
 
 
@@ -79,19 +79,106 @@ def test_list_of_arrays(files):
     check(imported(folder), vectors)
 
 
-def test_one_array(files):
-    folder, vectors = files
-    content = pickle.dumps(vectors, protocol=3)
-    (folder / "embeddings.pickle").write_bytes(content)
-    check(imported(folder), vectors)
-
-
-def test_object_array(files):
-    folder, vectors = files
+def objects(vectors):
     elements = np.empty(4, object)
     elements[:] = list(vectors)
-    (folder / "embeddings.pickle").write_bytes(pickle.dumps(elements, protocol=4))
+    return elements
+
+
+FORMS = {
+    "one array": lambda vectors: vectors,
+    "one array in Fortran order": np.asfortranarray,
+    "a list": list,
+    "a list in Fortran order": lambda vectors: [np.asfortranarray(image) for image in vectors],
+    "a tuple in a list's place": lambda vectors: objects(vectors),
+    "float64, big-endian": lambda vectors: vectors.astype(">f8"),
+    "a list, big-endian": lambda vectors: [image.astype(">f4") for image in vectors],
+    "read-only": lambda vectors: (vectors.setflags(write=False), vectors)[1],
+}
+
+
+@pytest.mark.parametrize("protocol", range(6))
+@pytest.mark.parametrize("form", FORMS)
+def test_every_protocol_and_form(files, form, protocol):
+    folder, vectors = files
+    (folder / "embeddings.pickle").write_bytes(pickle.dumps(FORMS[form](vectors), protocol=protocol))
     check(imported(folder), vectors)
+
+
+@pytest.mark.parametrize("package", [b"numpy.core", b"numpy._core"])
+def test_both_packages_of_numpy(files, package):
+    folder, vectors = files
+    other = b"numpy.core" if package == b"numpy._core" else b"numpy._core"
+    content = pickle.dumps(list(vectors), protocol=2)  # names as lines, of any length
+    (folder / "embeddings.pickle").write_bytes(content.replace(other + b".multiarray", package + b".multiarray"))
+    check(imported(folder), vectors)
+
+
+@pytest.mark.parametrize("protocol", range(6))
+@pytest.mark.parametrize(
+    "form", [list, np.array, lambda names: np.array(names, object), lambda names: [*names, ""][:-1]]
+)
+def test_every_protocol_of_names(files, form, protocol):
+    folder, vectors = files
+    names = [f"{name}.jpg" for name in NAMES]
+    (folder / "filenames.pickle").write_bytes(pickle.dumps(form(names), protocol=protocol))
+    check(imported(folder), vectors)
+
+
+@pytest.mark.parametrize(
+    "form",
+    ["{}", "{}.jpg", "images/train2014/{}", "/data/COCO/train2014/{}.jpg", "images\\{}.png", "./a" * 30 + "/{}.jpg"],
+)
+@pytest.mark.parametrize("year", [2014, 2017])
+def test_coco_names_in_folders_and_with_endings(files, form, year):
+    folder, vectors = files
+    names = [form.format(name if year == 2014 else name.rpartition("_")[2]) for name in NAMES]
+    (folder / "filenames.pickle").write_bytes(pickle.dumps(names, protocol=2))
+    check(imported(folder), vectors)
+
+
+@pytest.mark.parametrize(
+    "foreign", ["thumbs.db", "001.Bird/bird_3_18", "COCO_train2014_77", "", "COCO_train2014_00000000007x"]
+)
+def test_a_foreign_name_among_cocos_is_refused(files, foreign):
+    folder, _ = files
+    (folder / "filenames.pickle").write_bytes(pickle.dumps([*NAMES[:2], foreign, NAMES[3]]))
+    with pytest.raises(
+        WeightsError, match=rf"filenames\.pickle: name 2 is {foreign!r}, which has no COCO id in it as 3 of"
+    ):
+        imported(folder)
+    assert not (folder / "out").exists()
+
+
+def test_an_image_named_twice_is_refused(files):
+    folder, _ = files
+    (folder / "filenames.pickle").write_bytes(pickle.dumps([*NAMES[:3], "train/" + NAMES[1] + ".jpg"]))
+    with pytest.raises(WeightsError, match="names image 9 more than once"):
+        imported(folder)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ({"vectors": []}, "holds a dictionary; expected lists of strings and arrays; pickle those that are in it"),
+        ([], "neither a list of arrays"),
+        ("text", "neither a list of arrays"),
+        ([1, 2, 3, 4], "image 0 has no array"),
+        (np.ones((4, 5)), r"float64 of shape \(4, 5\); expected an array \(captions, dim\)"),
+        (np.ones((4, 5, 3), int), r"int64 of shape"),
+        (np.ones((4, 5, 3), complex), r"an array of 'c16'"),
+        ([np.ones((5, 3)), np.ones((5, 2))] * 2, r"image 1 has float64 of shape \(5, 2\), after one of shape \(5, 3\)"),
+        (np.full((4, 5, 3), np.inf), "not finite"),
+        (np.full((4, 5, 3), 1e5), "a value that float16 cannot hold; import it with --dtype float32"),
+        (np.ones((4, 0, 3)), "of shape"),
+    ],
+)
+def test_what_is_no_list_of_vectors_is_named(files, content, said):
+    folder, _ = files
+    (folder / "embeddings.pickle").write_bytes(pickle.dumps(content, protocol=4))
+    with pytest.raises(WeightsError, match=said):
+        imported(folder)
+    assert not (folder / "out" / "train" / "captions" / "manifest.json").exists()
 
 
 def test_several_shards(files, monkeypatch):
@@ -105,7 +192,12 @@ def test_several_shards(files, monkeypatch):
 def test_other_names_are_numbered(files):
     folder, _ = files
     (folder / "filenames.pickle").write_bytes(python2_strings([f"001.Bird/bird_{i}_18" for i in range(4)]))
-    np.testing.assert_array_equal(imported(folder).column("image_id"), np.repeat(np.arange(4), 5))
+    store = imported(folder)
+    np.testing.assert_array_equal(store.column("image_id"), np.repeat(np.arange(4), 5))
+    assert store.manifest.made_from["encoder"]["image_ids"] == "positions"
+    options = ["--embeddings", str(folder / "embeddings.pickle"), "--filenames", str(folder / "filenames.pickle")]
+    out = CliRunner().invoke(import_stackgan, ["--split", "t", "--out", str(folder), *options])
+    assert "20 vectors; no COCO ids in the file: image_id is the position in it" in out.output
 
 
 def test_files_that_do_not_fit(files):
@@ -149,7 +241,7 @@ def test_captions_t7(tmp_path):
     table = {"raw_txt": ["a dog", "two", "caf\u00e9"], "fea_txt": [tensor(vector, "Cuda") for vector in vectors]}
     path = tmp_path / "val_captions.t7"
     path.write_bytes(Torch7.bytes(table))
-    assert stackgan.import_captions_t7(path, tmp_path / "captions", "val", "float32") == 3
+    assert stackgan.import_captions_t7(path, tmp_path / "captions", "val", "float32").rows == 3
     store = Store(tmp_path / "captions")
     np.testing.assert_array_equal(store.slice(0, 3), vectors[:, 0])
     assert store.index["text"].to_pylist() == ["a dog", "two", "caf\u00e9"]
@@ -170,7 +262,7 @@ def test_command(files):
     arguments = ["--split", "train", "--out", str(folder / "stores"), "--embeddings", str(folder / "embeddings.pickle")]
     out = CliRunner().invoke(import_stackgan, [*arguments, "--filenames", str(folder / "filenames.pickle")])
     assert out.exit_code == 0, out.output
-    assert "20 vectors" in out.output
+    assert out.output.endswith("captions: 20 vectors\n")
     check(Store(folder / "stores" / "train" / "captions"), vectors)
     out = CliRunner().invoke(import_stackgan, arguments)
     assert out.exit_code == 1
