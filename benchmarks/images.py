@@ -25,7 +25,6 @@ from PIL import Image
 
 from benchmarks.pipeline import IMAGES, ROOT
 from pipeline.corpora import corpus
-from pipeline.corpora.join import Row
 from store import machine
 
 SIZES = (76, 304)
@@ -33,17 +32,15 @@ SIZES = (76, 304)
 
 def make_corpus(photos: list[Path], count: int, folder: Path) -> list[Path]:
     """`count` pictures, the photos over and over under names of their own, and the corpus that lists them."""
-    import pyarrow.parquet as pq
-
     pictures = folder / "data" / "raw" / "images" / "bench"
     pictures.mkdir(parents=True)
     rows = []
     for image_id, photo in zip(range(count), itertools.cycle(photos)):
         name = f"{image_id:012d}.jpg"
         (pictures / name).write_bytes(photo.read_bytes())
-        rows.append(Row(image_id, name, None, None, [(image_id, "a photo")], [], ""))
+        rows.append(corpus.Row(image_id, name, None, None, [(image_id, "a photo")], [], ""))
     (folder / "data" / "corpus").mkdir()
-    pq.write_table(corpus.table(rows), folder / "data" / "corpus" / "bench.parquet")
+    corpus.write(rows, folder / "data" / "corpus" / "bench.parquet")
     (folder / "params.yaml").write_text("raw: data/raw\nsplits: [bench]\n")
     return sorted(pictures.iterdir())
 

@@ -206,7 +206,7 @@ def _from_visdial(path: Path) -> list[Dialogue]:
 
     return [
         check(Dialogue(found.caption, tuple(found.rounds), found.image_id), f"{path}, image {found.image_id}")
-        for found in visdial.read(path).values()
+        for found in visdial.read(path).dialogues.values()
     ]
 
 

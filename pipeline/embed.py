@@ -215,27 +215,18 @@ def embed(
     Raises:
         ChatPainterError: bad input; a kind was asked for that the corpus has no texts of; shards could not be made.
     """
-    import pyarrow.parquet
+    from pipeline import texts_of_rows
+    from pipeline.corpora import corpus as corpora
 
-    from pipeline import partitions
-
-    if not corpus.is_file():
-        raise ChatPainterError(f"{corpus}: no such corpus; make it with: chatpainter-prepare corpus --split {split}")
-    try:
-        checksum = sha256_file(corpus)
-        table = pyarrow.parquet.read_table(corpus, columns=partitions.COLUMNS)
-    except (OSError, ValueError, pyarrow.ArrowException) as error:
-        raise ChatPainterError(
-            f"{corpus}: not a corpus ({str(error).splitlines()[0]}); make it again: chatpainter-prepare corpus "
-            f"--split {split}"
-        ) from None
+    table = corpora.read(corpus)
+    checksum = sha256_file(corpus)
     manifests: dict[str, Manifest] = {}
     widths: dict[str, int] = {}
     with ThreadPoolExecutor(1) as ahead:
         # The texts of the next kind are read while the shards of this one are made.
         reading = {
-            kind: ahead.submit(partitions.read, kind, table, text)
-            for kind in partitions.KINDS
+            kind: ahead.submit(texts_of_rows.read, kind, table, text)
+            for kind in texts_of_rows.KINDS
             if kinds is None or kind in kinds
         }
         for kind in list(reading):
@@ -246,7 +237,7 @@ def embed(
                 remove_store(out / kind)
                 continue
             source = _source(kind, encoders, factory)
-            made_from = {"corpus": checksum, "encoder": source.identity, "text": partitions.switches(kind, text)}
+            made_from = {"corpus": checksum, "encoder": source.identity, "text": texts_of_rows.switches(kind, text)}
             if source.kind not in widths:
                 widths[source.kind] = _known_width(out / kind, source) or runner.width(source)
             manifests[kind] = _embed_kind(

@@ -1,6 +1,5 @@
 """chatpainter-prepare: from raw files to the corpus, the images and untrained weights. Options and messages only."""
 
-import os
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -108,7 +107,7 @@ def corpus(
     **given: str | None,
 ) -> None:
     """Join captions, dialogues and pictures: OUT/SPLIT.parquet, one row an image, and OUT/SPLIT.report.json."""
-    from pipeline.corpora import corpus as corpora
+    from pipeline.corpora import prepare as corpora
     from pipeline.corpora.join import CorpusSettings
 
     values = parameters.load(params_path)
@@ -117,15 +116,10 @@ def corpus(
         raw = Path(_value(values, "raw", str, params_path))
         visdial_version = visdial_version or _value(values, "visdial_version", str, params_path)
     for split in splits or tuple(_value(values, "splits", list, params_path)):
-        path, report = corpora.make(raw, split, out, settings, visdial_version)
+        path, report = corpora.prepare(raw, split, out, settings, visdial_version)
         click.echo(f"{path}: {report['images']:,} images, {report['captions']:,} captions, {report['rounds']:,} rounds")
-        for name, lack in report["lacking"].items():
-            if lack["count"]:
-                fate = {"drop": "left out", "keep": "kept"}[lack["fate"]]
-                first = ", ".join(map(str, lack["first"])) + (", ..." if lack["count"] > len(lack["first"]) else "")
-                click.echo(f"  {name.replace('_', ' ')}: {lack['count']:,}, {fate} (images {first})")
-        if report["dialogues_of_other_splits"]:
-            click.echo(f"  dialogues of other splits, not read: {report['dialogues_of_other_splits']:,}")
+        for line in corpora.in_lines(report):
+            click.echo(f"  {line}")
 
 
 @main.command()
@@ -156,8 +150,9 @@ def images(
     """Decode every picture of the corpus once, into the stores OUT/SPLIT/SIZE; finished shards are kept."""
     from tqdm import tqdm
 
-    from pipeline import images as pictures
     from pipeline.corpora.join import CorpusSettings
+    from pipeline.pictures import prepare as pictures
+    from store import machine
 
     values = parameters.load(params_path)
     settings = _section(values, "images", pictures.ImagesSettings, params_path, given)
@@ -165,14 +160,14 @@ def images(
     raw = raw or Path(_value(values, "raw", str, params_path))
     for split in splits or tuple(_value(values, "splits", list, params_path)):
         with tqdm(unit=" images", disable=None, desc=split) as bar:
-            made = pictures.make(
+            made = pictures.prepare(
                 corpus / f"{split}.parquet",
                 raw,
                 split,
                 out / split,
                 settings,
                 without_image=fates.without_image,
-                workers=workers or _cores(),
+                workers=workers or machine.cores(),
                 started=bar.reset,
                 done=bar.update,
             )
@@ -181,6 +176,10 @@ def images(
         click.echo(f"{out / split}: {made.images:,} images at {sizes}{kept}")
         if made.without_file:
             click.echo(f"  without a file: {len(made.without_file):,}")
+        if made.repeated:
+            first = "; ".join(" = ".join(names) for names in made.repeated[:5])
+            more = "; ..." if len(made.repeated) > 5 else ""
+            click.echo(f"  the same bytes under several names: {len(made.repeated):,} ({first}{more})")
         for image_id, (path, reason) in made.unreadable.items():
             click.echo(f"  unreadable, left out: {path} (image {image_id}: {reason})")
 
@@ -227,8 +226,3 @@ def _value(values: dict[str, Any], name: str, kind: type[T], path: Path) -> T:
             f"{path}: {name!r} should be a {kind.__name__}, found {value!r}; write it or give --help's option"
         )
     return value
-
-
-def _cores() -> int:
-    """Cores that this process may use: on a shared machine fewer than there are, where the system can say so."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

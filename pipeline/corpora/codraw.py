@@ -13,10 +13,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 
-from pipeline.corpora import json_files
+from pipeline.corpora import json_files, visdial
 from pipeline.corpora.codraw_renderer import CANVAS, KINDS, SCALES, Renderer, parse
 from pipeline.corpora.folders import replacing_folder
-from pipeline.corpora.visdial import visdial_layout
 from store.errors import ChatPainterError
 
 SPLITS = ("train", "val", "test")
@@ -114,7 +113,7 @@ def _write_split(
         done()
         images.append({"id": image_id, "file_name": name, "width": CANVAS[0], "height": CANVAS[1], "license": 1})
         captions.append({"image_id": image_id, "id": image_id, "caption": caption})
-        dialogues.append((image_id, caption, rounds))
+        dialogues.append(visdial.Dialogue(image_id, caption, rounds))
         truth.append({"image_id": image_id, "key": key, "objects": [asdict(thing) for thing in scene]})
     head = {
         "info": {"description": f"CoDraw {split}, the teller's first messages"},
@@ -123,7 +122,7 @@ def _write_split(
     world = {"canvas": list(CANVAS), "kinds": list(KINDS), "scales": list(SCALES), "sprites": renderer.sprites()}
     for path, content in (
         (f"annotations/captions_{split}.json", head | {"images": images, "annotations": captions}),
-        (f"visdial/visdial_1.0_{split}.json", visdial_layout("1.0", split, dialogues)),
+        (f"visdial/visdial_1.0_{split}.json", visdial.layout("1.0", split, dialogues)),
         (f"truth_{split}.json", {"world": world, "scenes": truth}),
     ):
         (raw / path).write_text(json.dumps(content, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -1,25 +1,61 @@
-"""The corpus: one Parquet row per image, with its captions and its rounds, and a report of what was lacking."""
+"""The corpus: one Parquet row an image, with its captions and what was said about it. Whoever reads one reads it here.
 
-import collections
-import dataclasses
-import json
+    table = corpus.read("data/corpus/train.parquet")       # checked, the columns of `schema`
+    for row in corpus.rows(table): ...                      # one Row an image, in the order of the file
+    for row in corpus.rows(table.slice(0, 1000)): ...       # the first thousand
+    corpus.rows(corpus.of_images(table, [9, 25]))           # some, in the order of the file
+
+`row.caption` and `row.rounds` are the dialogue as a painter is told it. Columns are best taken from the table itself:
+`table["image_id"]`.
+"""
+
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from pipeline.corpora import coco, visdial
-from pipeline.corpora.join import CorpusSettings, Row, join
 from store.errors import ChatPainterError
 from store.files import in_words, replacing
+from store.machine import available_memory
 
 if TYPE_CHECKING:
-    import pyarrow
+    import pyarrow as pa
 
 # Rows a Parquet row group: a reader of part of the corpus decodes little more than that part.
 ROW_GROUP = 4096
+# Rows decoded before memory is looked at: a small file can hold one long text a million times.
+_STEP = 256
+_NULLABLE = ("width", "height")
 
 
-def schema() -> "pyarrow.Schema":
-    """The columns of a corpus; `width` and `height` are null where no file of captions states them."""
+@dataclass(frozen=True)
+class Row:
+    """One image of the corpus: a row of the Parquet file, column for column.
+
+    Attributes:
+        file_name: as found in the images' folder; as stated by the captions file, or "", where there is no file.
+        width, height: pixels, None where no captions file states them.
+        captions: (caption_id, text) in the order of the captions file.
+        rounds: (question, answer) in the order in which they were said; an absent answer is "".
+        visdial_caption: under which the dialogue was held; "" where there was none.
+    """
+
+    image_id: int
+    file_name: str
+    width: int | None
+    height: int | None
+    captions: list[tuple[int, str]]
+    rounds: list[tuple[str, str]]
+    visdial_caption: str
+
+    @property
+    def caption(self) -> str:
+        """The caption that a dialogue about the image begins with: the first of COCO's, else VisDial's."""
+        return self.captions[0][1] if self.captions else self.visdial_caption
+
+
+def schema() -> "pa.Schema":
+    """The columns of a corpus; only `width` and `height` may be null, anywhere."""
     import pyarrow as pa
 
     return pa.schema(
@@ -35,74 +71,59 @@ def schema() -> "pyarrow.Schema":
     )
 
 
-def read(path: str | Path) -> "pyarrow.Table":
-    """A corpus as a table with the columns of `schema`.
+def read(path: str | Path) -> "pa.Table":
+    """A corpus as a table with the columns of `schema`, every value checked; other columns are left out.
 
     Raises:
-        ChatPainterError: the file is missing, damaged, or not a corpus.
+        ChatPainterError: the file is missing, damaged, not a corpus (names the column, or the row), or larger than
+            half the memory that is left.
     """
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
-    remedy = f"make it again: chatpainter-prepare corpus --split {Path(path).stem}"
+    path = Path(path)
+    remedy = f"make it again: chatpainter-prepare corpus --split {path.stem}"
     try:
-        table = pq.read_table(path)
-    except FileNotFoundError:
-        raise ChatPainterError(f"{path}: no such corpus; {remedy}") from None
-    except (OSError, pa.ArrowException) as error:
-        raise ChatPainterError(f"{path}: cannot be read ({str(error).splitlines()[0]}); {remedy}") from None
-    if not table.schema.equals(schema()):
-        raise ChatPainterError(f"{path}: not a corpus (columns {', '.join(table.column_names)}); {remedy}")
-    return table
+        # A folder, a pipe and a device are not to be opened at all.
+        if not path.is_file():
+            if path.is_dir():
+                raise ChatPainterError(f"{path}: is a folder, where one Parquet file is expected; {remedy}")
+            raise ChatPainterError(f"{path}: no such corpus; {remedy.replace('make it again', 'make it with')}")
+        table = _read(path, remedy)
+    except (OSError, ValueError, MemoryError, pa.ArrowException) as error:
+        why = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ChatPainterError(f"{path}: not a corpus, or damaged ({why}); {remedy}") from None
+    _check(table, path, remedy)
+    return table if table.schema.equals(schema()) else table.cast(schema())
 
 
-def make(
-    raw: Path, split: str, out: Path, settings: CorpusSettings, visdial_version: str | None
-) -> tuple[Path, dict[str, Any]]:
-    """Join the captions, dialogues and pictures of a split into `{out}/{split}.parquet`; (its path, the report).
-
-    The report is also written, as `{out}/{split}.report.json`. The same files and settings give the same bytes.
-
-    Raises:
-        ChatPainterError: a file is missing or damaged, or not one image is left; nothing is written.
-    """
-    captions_path = coco.captions_file(raw, split)
-    dialogues_path, alone = visdial.dialogue_file(raw, split, visdial_version)
-    images = coco.read(captions_path)
-    dialogues = visdial.read(dialogues_path)
-    pictures = coco.Pictures(raw, split)
-    rows, counts = join(images, dialogues, pictures, settings, alone)
-    lacking = {name: dataclasses.asdict(getattr(counts, name)) for name in dataclasses.asdict(settings)}
-    if not rows:
-        why = ", ".join(f"{lack['count']:,} {name.replace('_', ' ')}" for name, lack in lacking.items())
-        raise ChatPainterError(
-            f"{captions_path}, {dialogues_path}: no image is left ({why}; pictures looked for in "
-            f"{', '.join(map(str, pictures.folders))}); see `corpus` in params.yaml for what may stay"
-        )
-    report = {
-        "split": split,
-        "captions_file": str(captions_path),
-        "dialogues_file": str(dialogues_path),
-        "images": len(rows),
-        "captions": sum(len(row.captions) for row in rows),
-        "rounds": sum(len(row.rounds) for row in rows),
-        "captions_per_image": _histogram(len(row.captions) for row in rows),
-        "rounds_per_dialogue": _histogram(len(row.rounds) for row in rows),
-        "lacking": lacking,
-        "dialogues_of_other_splits": counts.other_splits,
-    }
-    with in_words(out):
-        out.mkdir(parents=True, exist_ok=True)
-    path = out / f"{split}.parquet"
-    _write(rows, path)
-    _write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", out / f"{split}.report.json")
-    return path, report
+def rows(table: "pa.Table") -> Iterator[Row]:
+    """The rows of a corpus one after another, a few hundred at a time turned into Python objects."""
+    for batch in table.to_batches(max_chunksize=_STEP):
+        for row in batch.to_pylist():
+            yield Row(
+                row["image_id"],
+                row["file_name"],
+                row["width"],
+                row["height"],
+                [(caption["caption_id"], caption["text"]) for caption in row["captions"]],
+                [(turn["question"], turn["answer"]) for turn in row["rounds"]],
+                row["visdial_caption"],
+            )
 
 
-def table(rows: list[Row]) -> "pyarrow.Table":
+def of_images(table: "pa.Table", image_ids: Collection[int]) -> "pa.Table":
+    """The rows of these images, in the order of the corpus; ids that it does not have are passed over."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    return table.filter(pc.is_in(table["image_id"], pa.array(image_ids, pa.int64())))
+
+
+def table(rows: Iterable[Row]) -> "pa.Table":
     """Rows as a table with the columns of `schema`."""
     import pyarrow as pa
 
+    rows = list(rows)
     columns = {
         "image_id": [row.image_id for row in rows],
         "file_name": [row.file_name for row in rows],
@@ -115,17 +136,106 @@ def table(rows: list[Row]) -> "pyarrow.Table":
     return pa.table(columns, schema=schema())
 
 
-def _histogram(values: Any) -> dict[str, int]:
-    return {str(value): count for value, count in sorted(collections.Counter(values).items())}
+def write(rows: Iterable[Row], path: Path) -> None:
+    """Write a corpus, whole or not at all; the same rows give the same bytes.
 
-
-def _write(rows: list[Row], path: Path) -> None:
+    Raises:
+        StoreError: it cannot be written.
+    """
     import pyarrow.parquet as pq
 
     with in_words(path), replacing(path) as temporary:
         pq.write_table(table(rows), temporary, row_group_size=ROW_GROUP, compression="zstd")
 
 
-def _write_text(text: str, path: Path) -> None:
-    with in_words(path), replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+def _read(path: Path, remedy: str) -> "pa.Table":
+    """The table as `schema` has it, decoded step by step so that memory can be looked at."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    limit = available_memory() // 2
+    too_large = (
+        f"{path}: takes more than half of the memory that is left ({limit / 2**30:.1f} GiB) once decoded, although the "
+        f"file has {path.stat().st_size:,} bytes; {remedy}, or use a machine with more memory"
+    )
+    with pq.ParquetFile(path) as file:
+        _check_columns(file.schema_arrow, path, remedy)
+        groups = [file.metadata.row_group(number) for number in range(file.metadata.num_row_groups)]
+        # Every value takes 4 bytes or more, whatever the pages are packed into.
+        values = sum(group.column(k).num_values for group in groups for k in range(group.num_columns))
+        if max(sum(group.total_byte_size for group in groups), 4 * values, 16 * file.metadata.num_rows) > limit:
+            raise ChatPainterError(too_large)
+        batches, size = [], 0
+        for batch in file.iter_batches(_STEP, columns=schema().names):
+            batches.append(batch)
+            size += batch.nbytes
+            if size > limit:
+                raise ChatPainterError(too_large)
+        found = pa.Table.from_batches(batches, file.schema_arrow.empty_table().select(schema().names).schema)
+    # Decoded, not yet believed: offsets inside, and text that is not UTF-8.
+    found.validate(full=True)
+    return found
+
+
+def _check_columns(found: "pa.Schema", path: Path, remedy: str) -> None:
+    for wanted in schema():
+        places = found.get_all_field_indices(wanted.name)
+        if len(places) != 1:
+            columns = ", ".join(found.names)
+            raise ChatPainterError(
+                f"{path}: not a corpus ({wanted.name!r} is not among its columns {columns}); {remedy}"
+            )
+        if _plain(found.field(places[0]).type) != _plain(wanted.type):
+            raise ChatPainterError(
+                f"{path}: not a corpus ({wanted.name!r} should be {wanted.type}, found {found.field(places[0]).type}); "
+                f"{remedy}"
+            )
+
+
+def _plain(kind: "pa.DataType") -> object:
+    """A type without what writers of Parquet differ in: widths of offsets, names of items, what may be null."""
+    import pyarrow.types as types
+
+    if types.is_list(kind) or types.is_large_list(kind):
+        return [_plain(kind.value_type)]
+    if types.is_struct(kind):
+        return {field.name: _plain(field.type) for field in kind}
+    return "string" if types.is_large_string(kind) or types.is_string(kind) else str(kind)
+
+
+def _check(found: "pa.Table", path: Path, remedy: str) -> None:
+    import pyarrow.compute as pc
+
+    for name in found.column_names:
+        if name not in _NULLABLE and (row := _first_null(found[name])) is not None:
+            raise ChatPainterError(f"{path}: row {row + 1}: {name!r} has no value, or lacks one inside; {remedy}")
+    ids = found["image_id"]
+    if len(pc.unique(ids)) < len(ids):
+        counted = pc.value_counts(ids)
+        twice = counted.filter(pc.greater(counted.field("counts"), 1)).field("values")[0]
+        raise ChatPainterError(f"{path}: image {twice} has more than one row; {remedy}")
+
+
+def _first_null(column: "pa.ChunkedArray") -> int | None:
+    """The first row that is null or holds a null at any depth."""
+    first = 0
+    for chunk in column.chunks:
+        if (place := _null_in(chunk)) is not None:
+            return first + place
+        first += len(chunk)
+    return None
+
+
+def _null_in(array: "pa.Array") -> int | None:
+    import pyarrow.compute as pc
+    import pyarrow.types as types
+
+    if array.null_count:
+        return int(pc.index(array.is_null(), True).as_py())
+    if types.is_list(array.type) or types.is_large_list(array.type):
+        place = _null_in(array.flatten())
+        return None if place is None else int(pc.list_parent_indices(array)[place].as_py())
+    if types.is_struct(array.type):
+        places = [_null_in(array.field(k)) for k in range(array.type.num_fields)]
+        return min((place for place in places if place is not None), default=None)
+    return None

@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from pipeline.corpora import visdial
 from pipeline.corpora.folders import replacing_folder
-from pipeline.corpora.sample_pictures import Painter
+from pipeline.corpora.sample_pictures import SceneRenderer
 from pipeline.corpora.sample_words import captions, dialogue
 from pipeline.corpora.sample_world import (
     COLOURS,
@@ -25,7 +26,6 @@ from pipeline.corpora.sample_world import (
     outline,
     scene,
 )
-from pipeline.corpora.visdial import visdial_layout
 
 SPLITS = ("train", "val")
 CAPTIONS = 5
@@ -47,10 +47,10 @@ def make(raw: Path, settings: WorldSettings, done: Callable[[], object] = lambda
     Raises:
         ChatPainterError: `raw` holds something that is not a sample world, or cannot be written.
     """
-    painter = Painter(settings.image_size, settings.seed)
+    renderer = SceneRenderer(settings.image_size, settings.seed)
     with replacing_folder(raw, _OURS, "truth_*.json") as temporary:
         for split in SPLITS:
-            _write_split(temporary, split, settings, painter, done)
+            _write_split(temporary, split, settings, renderer, done)
 
 
 def scenes(split: str, settings: WorldSettings) -> Iterator[tuple[int, Scene, random.Random]]:
@@ -65,14 +65,16 @@ def file_name(split: str, image_id: int) -> str:
     return f"SAMPLE_{split}_{image_id:012d}.jpg"
 
 
-def _write_split(raw: Path, split: str, settings: WorldSettings, painter: Painter, done: Callable[[], object]) -> None:
+def _write_split(
+    raw: Path, split: str, settings: WorldSettings, renderer: SceneRenderer, done: Callable[[], object]
+) -> None:
     for folder in ("annotations", "visdial", f"images/{split}"):
         (raw / folder).mkdir(parents=True, exist_ok=True)
     size = settings.image_size
     images: list[dict] = []
     said: list[dict] = []
     instances: list[dict] = []
-    dialogues: list[tuple[int, str, list[tuple[str, str]]]] = []
+    dialogues: list[visdial.Dialogue] = []
     truth: list[dict] = []
     for image_id, picture, draw in scenes(split, settings):
         images.append(
@@ -81,12 +83,12 @@ def _write_split(raw: Path, split: str, settings: WorldSettings, painter: Painte
         texts = captions(picture, draw, CAPTIONS)
         said += [{"image_id": image_id, "id": image_id * 10 + n, "caption": text} for n, text in enumerate(texts)]
         instances += [_instance(image_id, n, thing, size) for n, thing in enumerate(picture.things)]
-        dialogues.append((image_id, texts[0], dialogue(picture, draw)))
+        dialogues.append(visdial.Dialogue(image_id, texts[0], dialogue(picture, draw)))
         truth.append({"image_id": image_id, "ground": picture.ground, "objects": [_object(t) for t in picture.things]})
         cut = (draw.random(), draw.random(), draw.random() < 0.5)
         path = raw / "images" / split / file_name(split, image_id)
         # Subsampled chroma would bleed a shape's colour into its neighbourhood.
-        painter.picture(picture, cut).save(path, "JPEG", quality=95, subsampling=0)
+        renderer.picture(picture, cut).save(path, "JPEG", quality=95, subsampling=0)
         done()
     head = {
         "info": {"description": f"ChatPainter's sample world, {split}", "version": "1.0", "seed": settings.seed},
@@ -99,7 +101,7 @@ def _write_split(raw: Path, split: str, settings: WorldSettings, painter: Painte
     ]
     _write(raw / "annotations" / f"captions_{split}.json", head | {"annotations": said})
     _write(raw / "annotations" / f"instances_{split}.json", head | {"annotations": instances, "categories": categories})
-    _write(raw / "visdial" / f"visdial_1.0_{split}.json", visdial_layout("1.0", split, dialogues))
+    _write(raw / "visdial" / f"visdial_1.0_{split}.json", visdial.layout("1.0", split, dialogues))
     _write(raw / f"truth_{split}.json", {"world": _world(settings), "scenes": truth})
 
 

@@ -9,7 +9,7 @@ from pipeline.corpora.sample_world import COLOURS, GROUNDS, Scene, outline
 FINER = 4
 
 
-class Painter:
+class SceneRenderer:
     """Draws scenes at one size; the grounds are cut from textures that are made once, from the seed."""
 
     def __init__(self, size: int, seed: int) -> None:

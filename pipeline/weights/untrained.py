@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from pipeline import tokens
+from pipeline.corpora import corpus
 from pipeline.corpora.folders import replacing_folder
 from pipeline.texts import TextSettings, collapse, turn
 from pipeline.weights import WeightsError, published, reed, theano
@@ -125,18 +126,12 @@ def vocabulary(corpora: list[Path], text: TextSettings, tokenizer: tokens.Name) 
 
 
 def _texts(corpora: list[Path], settings: TextSettings) -> Iterator[str]:
-    import pyarrow.parquet as pq
-
-    for corpus in corpora:
-        for batch in pq.ParquetFile(corpus).iter_batches(
-            batch_size=512, columns=["captions", "rounds", "visdial_caption"]
-        ):
-            for row in batch.to_pylist():
-                yield from (caption["text"] for caption in row["captions"] or [])
-                yield row["visdial_caption"] or ""
-                rounds = [(each["question"], each["answer"] or "") for each in row["rounds"] or []]
-                yield from (turn(question, answer, settings) for question, answer in rounds)
-                yield collapse(rounds, row["visdial_caption"] or "", settings)
+    for path in corpora:
+        for row in corpus.rows(corpus.read(path)):
+            yield from (text for _, text in row.captions)
+            yield row.visdial_caption
+            yield from (turn(question, answer, settings) for question, answer in row.rounds)
+            yield collapse(row.rounds, row.visdial_caption, settings)
 
 
 # --- Skip-Thought ------------------------------------------------------------------------------------------------

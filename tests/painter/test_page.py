@@ -166,7 +166,7 @@ def test_variations_seed_and_downloads(tab: Any, painter: Painter) -> None:
         tab.click("#cp-save-dialogue")
     from pipeline.corpora import visdial
 
-    (said,) = visdial.read(Path(saved.value.path())).values()
+    (said,) = visdial.read(Path(saved.value.path())).dialogues.values()
     assert said.caption == CAPTION
 
     tab.click("#cp-noise button.label-wrap")

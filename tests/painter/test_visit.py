@@ -224,6 +224,6 @@ def test_downloads_hold_what_is_shown(painter: Painter, tmp_path: Path) -> None:
     assert base64.b64decode(links["cp-save-picture"]) == visit.pictures[1]
     path = tmp_path / "dialogue.json"
     path.write_bytes(base64.b64decode(links["cp-save-dialogue"]))
-    (said,) = visdial.read(path).values()
+    (said,) = visdial.read(path).dialogues.values()
     assert (said.caption, said.rounds) == ("a red circle", [("what is the ground like", "sand")])
     assert json.loads(path.read_text())["version"] == "1.0"

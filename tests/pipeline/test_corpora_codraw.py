@@ -14,6 +14,7 @@ from PIL import Image
 from pipeline.corpora import codraw, corpus
 from pipeline.corpora.codraw_renderer import KINDS, ClipArt, Renderer, parse
 from pipeline.corpora.join import CorpusSettings
+from pipeline.corpora.prepare import prepare
 from pipeline.prepare_cli import main
 from store.errors import ChatPainterError
 
@@ -150,7 +151,7 @@ def test_it_is_read_as_coco_and_visdial_are(source: Path, tmp_path: Path, publis
             file.writelines(json.dumps({"key": key, **entry}) + "\n" for key, entry in reversed(data.items()))
     assert codraw.make(source, tmp_path / "raw") == {"train": 1, "val": 1, "test": 1}
     keep = CorpusSettings(without_dialogue="keep")
-    found = [corpus.read(corpus.make(tmp_path / "raw", s, tmp_path / "c", keep, "1.0")[0]) for s in codraw.SPLITS]
+    found = [corpus.read(prepare(tmp_path / "raw", s, tmp_path / "c", keep, "1.0")[0]) for s in codraw.SPLITS]
     assert [table["rounds"].to_pylist() for table in found] == [
         [[]],
         [[{"question": "two", "answer": "what"}]],
@@ -195,7 +196,7 @@ def test_real_dialogues(shared_data: Path, tmp_path: Path) -> None:
     result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 0, result.output
     assert "15 train, 15 val, 15 test scenes" in result.output
-    path, report = corpus.make(tmp_path / "raw", "test", tmp_path, CorpusSettings(), "1.0")
+    path, report = prepare(tmp_path / "raw", "test", tmp_path, CorpusSettings(), "1.0")
     row = corpus.read(path).to_pylist()[1]
     assert row["captions"][0]["text"] == "big sun on right corner , a half is hidden ."
     assert row["rounds"][-1] == {"question": "move tree to the left , it is cut 1 2 . thanks .", "answer": ""}

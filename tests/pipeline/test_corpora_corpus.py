@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from pipeline.corpora import corpus
 from pipeline.corpora.coco import Image
 from pipeline.corpora.join import CorpusSettings, join
+from pipeline.corpora.prepare import prepare
 from pipeline.corpora.visdial import Dialogue
 from pipeline.prepare_cli import main
 from store.errors import ChatPainterError
@@ -24,13 +25,16 @@ KEEP = CorpusSettings("keep", "keep", "keep")
 
 
 class Folder:
-    """Stands for coco.Pictures: has the files of these images."""
+    """Stands for PictureFiles: has the files of these images."""
 
     def __init__(self, there: set[int]) -> None:
         self.there = there
 
-    def find(self, image_id: int, file_name: str = "") -> Path | None:
-        return Path(file_name or f"{image_id}.jpg") if image_id in self.there else None
+    def find(self, file_name: str) -> Path | None:
+        return Path(file_name) if int(Path(file_name).stem) in self.there else None
+
+    def find_official(self, image_id: int, prefixes: tuple[str, ...] = ()) -> Path | None:
+        return self.find(f"{image_id}.jpg")
 
     def name(self, path: Path) -> str:
         return path.name
@@ -89,7 +93,7 @@ def write(path: Path, value: object) -> None:
 
 
 def test_one_row_an_image_with_everything_said_about_it(raw: Path, tmp_path: Path) -> None:
-    path, report = corpus.make(raw, "val", tmp_path / "out", CorpusSettings(), "1.0")
+    path, report = prepare(raw, "val", tmp_path / "out", CorpusSettings(), "1.0")
     assert corpus.read(path).to_pylist() == [
         {
             "image_id": 1,
@@ -111,7 +115,7 @@ def test_one_row_an_image_with_everything_said_about_it(raw: Path, tmp_path: Pat
 
 
 def test_kept_images_come_in_the_order_of_the_captions_file(raw: Path, tmp_path: Path) -> None:
-    path, report = corpus.make(raw, "val", tmp_path, KEEP, None)
+    path, report = prepare(raw, "val", tmp_path, KEEP, None)
     table = corpus.read(path)
     assert table["image_id"].to_pylist() == [3, 1, 2, 4]
     assert [len(rounds) for rounds in table["rounds"].to_pylist()] == [0, 2, 2, 2]
@@ -121,7 +125,7 @@ def test_kept_images_come_in_the_order_of_the_captions_file(raw: Path, tmp_path:
 
 def test_the_same_input_gives_the_same_bytes_and_other_input_others(raw: Path, tmp_path: Path) -> None:
     def made() -> list[bytes]:
-        corpus.make(raw, "val", tmp_path / "out", KEEP, "1.0")
+        prepare(raw, "val", tmp_path / "out", KEEP, "1.0")
         return [(tmp_path / "out" / name).read_bytes() for name in ("val.parquet", "val.report.json")]
 
     first = made()
@@ -133,11 +137,11 @@ def test_the_same_input_gives_the_same_bytes_and_other_input_others(raw: Path, t
 
 
 def test_a_failed_run_leaves_the_corpus_as_it_was(raw: Path, tmp_path: Path) -> None:
-    path, _ = corpus.make(raw, "val", tmp_path / "out", KEEP, "1.0")
+    path, _ = prepare(raw, "val", tmp_path / "out", KEEP, "1.0")
     before = path.read_bytes()
     (raw / "visdial" / "visdial_1.0_val.json").write_text('{"data": {')
     with pytest.raises(ChatPainterError):
-        corpus.make(raw, "val", tmp_path / "out", KEEP, "1.0")
+        prepare(raw, "val", tmp_path / "out", KEEP, "1.0")
     assert path.read_bytes() == before
     assert len(list((tmp_path / "out").iterdir())) == 2
 
@@ -145,13 +149,13 @@ def test_a_failed_run_leaves_the_corpus_as_it_was(raw: Path, tmp_path: Path) -> 
 def test_no_image_left_is_an_error_that_counts(raw: Path, tmp_path: Path) -> None:
     shutil.rmtree(raw / "images")
     with pytest.raises(ChatPainterError, match=r"no image is left .*4 without image.*images/val") as caught:
-        corpus.make(raw, "val", tmp_path / "out", CorpusSettings(), "1.0")
+        prepare(raw, "val", tmp_path / "out", CorpusSettings(), "1.0")
     assert "\n" not in caught.value.message
     assert not (tmp_path / "out").exists()
 
 
 def test_a_damaged_or_foreign_corpus_is_refused(raw: Path, tmp_path: Path) -> None:
-    path, _ = corpus.make(raw, "val", tmp_path, KEEP, "1.0")
+    path, _ = prepare(raw, "val", tmp_path, KEEP, "1.0")
     whole = path.read_bytes()
     for bad in (whole[: len(whole) // 2], b"", b"PAR1"):
         path.write_bytes(bad)

@@ -14,11 +14,11 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from pipeline import images, pictures
 from pipeline.corpora import corpus
-from pipeline.corpora.join import Row
-from pipeline.decoding import Failed, Recipe, decode_all
-from pipeline.images import ImagesSettings
+from pipeline.pictures import decode as pictures
+from pipeline.pictures import prepare as images
+from pipeline.pictures.pool import Failed, Recipe, decode_all
+from pipeline.pictures.prepare import ImagesSettings
 from pipeline.prepare_cli import main
 from store.errors import ChatPainterError, StoreError
 from store.jpeg import JpegStore, open_images
@@ -206,12 +206,12 @@ class Split:
         return buffer.getvalue()
 
     def write_corpus(self, ids: list[int]) -> None:
-        rows = [Row(i, self.file(i).name, 200, 150, [(i, "c")], [("q", "a")], "v") for i in ids]
-        pq.write_table(corpus.table(rows), self.corpus)
+        rows = [corpus.Row(i, self.file(i).name, 200, 150, [(i, "c")], [("q", "a")], "v") for i in ids]
+        corpus.write(rows, self.corpus)
 
-    def make(self, workers: int = 1, without_image: str = "drop", **changes: object) -> images.Made:
+    def make(self, workers: int = 1, without_image: str = "drop", **changes: object) -> images.Prepared:
         settings = SmallShards(**{"sizes": SIZES, **changes})
-        return images.make(
+        return images.prepare(
             self.corpus, self.raw, "val", self.out, settings, without_image=without_image, workers=workers
         )  # type: ignore[arg-type]
 
@@ -260,7 +260,7 @@ def test_the_manifest_says_from_what(split: Split) -> None:
     assert small.made_from | {"corpus": ""} == {"corpus": "", "size": 12, "resampling": "bilinear", "encoding": "raw"}
     assert large.made_from["encoding"] == "jpeg"
     assert large.made_from["quality"] == 90
-    assert small.counts == large.counts == {"images": 11, "unreadable": 0}
+    assert small.counts == large.counts == {"images": 11, "unreadable": 0, "repeated": 0}
     assert (small.kind, small.split, small.dataset) == ("images", "val", "images")
 
 
@@ -364,7 +364,7 @@ def test_unreadable_pictures_are_skipped_and_the_rest_stays_aligned(
     assert made.images == len(good)
     assert sorted(made.unreadable) == sorted(split.ids[position] for position in positions)
     split.check(good, encoding)
-    assert Store(split.out / "12").manifest.counts == {"images": len(good), "unreadable": len(positions)}
+    assert Store(split.out / "12").manifest.counts == {"images": len(good), "unreadable": len(positions), "repeated": 0}
     before = split.bytes()
     again = split.make(encoding=encoding, unreadable="skip")
     assert again.decoded == 0
@@ -388,7 +388,9 @@ def test_skipping_everything_is_an_error(split: Split) -> None:
 def test_a_picture_gone_since_the_corpus_was_made(split: Split) -> None:
     gone = split.ids[3]
     split.file(gone).unlink()
-    with pytest.raises(ChatPainterError, match=rf"picture {gone}\.png: in .*chatpainter-prepare corpus --split val"):
+    with pytest.raises(
+        ChatPainterError, match=rf"picture {gone}\.png: of image {gone} in .*prepare corpus --split val"
+    ):
         split.make()
     made = split.make(without_image="keep")
     assert made.without_file == [gone]
@@ -400,7 +402,7 @@ def test_a_picture_gone_since_the_corpus_was_made(split: Split) -> None:
 RUN = """
 import sys, time
 from pathlib import Path
-from pipeline import images
+from pipeline.pictures import prepare as images
 from store.writer import StoreWriter
 write = StoreWriter.write_shard
 def slow(self, number, *rest):
@@ -412,7 +414,7 @@ if __name__ == "__main__":
     corpus, raw, out, encoding = sys.argv[1:]
     images.ImagesSettings.shard_images = 3
     settings = images.ImagesSettings(sizes=(12, 130), encoding=encoding)
-    images.make(Path(corpus), Path(raw), "val", Path(out), settings, workers=2)
+    images.prepare(Path(corpus), Path(raw), "val", Path(out), settings, workers=2)
 """
 
 

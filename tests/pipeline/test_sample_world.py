@@ -16,6 +16,7 @@ from PIL import Image
 
 from pipeline.corpora import corpus, sample_files, sample_words, sample_world
 from pipeline.corpora.join import CorpusSettings
+from pipeline.corpora.prepare import prepare
 from pipeline.corpora.sample_world import COLOURS, GROUNDS, HALF, JITTER, PLACES, SHAPES, SIZES, WorldSettings
 from store.errors import ChatPainterError
 
@@ -331,7 +332,7 @@ def test_a_larger_world_begins_with_the_smaller_one(world: Path, tmp_path: Path)
 
 def test_it_is_read_as_coco_and_visdial_are(world: Path, tmp_path: Path) -> None:
     for split, number in (("train", 60), ("val", 40)):
-        path, report = corpus.make(world, split, tmp_path, CorpusSettings(), "1.0")
+        path, report = prepare(world, split, tmp_path, CorpusSettings(), "1.0")
         assert (report["images"], report["captions"], report["rounds"]) == (number, 5 * number, 10 * number)
         assert not any(lack["count"] for lack in report["lacking"].values())
         truth = {

@@ -5,10 +5,10 @@ from unittest import mock
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline import partitions, texts
+from pipeline import texts, texts_of_rows
 from pipeline.corpora.corpus import schema
 from pipeline.texts import TextSettings
 
@@ -47,6 +47,7 @@ def table(images, schema):
 
 
 @pytest.mark.parametrize("part", [5, 1 << 17])
+@settings(max_examples=60, deadline=None)
 @given(images=st.lists(IMAGE, max_size=12), text=SETTINGS, limit=st.integers(1, 25))
 def test_every_text_has_its_row_and_groups_stay_whole(part, images, text, limit):
     corpus = table(images, schema())
@@ -60,9 +61,9 @@ def test_every_text_has_its_row_and_groups_stay_whole(part, images, text, limit)
             if i["rounds"] else [] for i in images
         ],
     }  # fmt: skip
-    for kind in partitions.KINDS:
-        with mock.patch.object(partitions, "_PART", part):
-            rows = partitions.read(kind, corpus, text)
+    for kind in texts_of_rows.KINDS:
+        with mock.patch.object(texts_of_rows, "_PART", part):
+            rows = texts_of_rows.read(kind, corpus, text)
         flat = [line for group in expected[kind] for line in group]
         assert rows.of(0, len(rows)) == flat
         index = rows.index.to_pydict()
@@ -95,6 +96,6 @@ def test_every_text_has_its_row_and_groups_stay_whole(part, images, text, limit)
 
 
 def test_captions_do_not_depend_on_how_turns_are_written():
-    assert partitions.switches("captions", TextSettings()) == {}
-    assert "caption_in_dialogue" not in partitions.switches("turns", TextSettings())
-    assert partitions.switches("dialogues", TextSettings())["caption_in_dialogue"] is False
+    assert texts_of_rows.switches("captions", TextSettings()) == {}
+    assert "caption_in_dialogue" not in texts_of_rows.switches("turns", TextSettings())
+    assert texts_of_rows.switches("dialogues", TextSettings())["caption_in_dialogue"] is False

@@ -1,4 +1,4 @@
-"""The two ways in which a size of a split's pictures is kept, behind one face: say what is wanted, write, commit."""
+"""One size of a split's pictures written in either of two ways: say what is wanted, write, commit."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,13 +7,13 @@ from typing import Any, Protocol
 import numpy as np
 import pyarrow as pa
 
-from pipeline.pictures import RESAMPLING
+from pipeline.pictures.decode import RESAMPLING
 from store.jpeg import BLOCK, JpegWriter
 from store.manifest import content_key
 from store.writer import StoreWriter
 
 
-class ImageStore(Protocol):
+class SizeWriter(Protocol):
     @property
     def writer(self) -> StoreWriter: ...
 
@@ -27,7 +27,7 @@ class ImageStore(Protocol):
         """Write index and manifest, which make the store exist."""
 
 
-def image_store(path: Path, split: str, size: int, quality: int | None, corpus: str) -> ImageStore:
+def size_writer(path: Path, split: str, size: int, quality: int | None, corpus: str) -> SizeWriter:
     """The store of one size; `quality` None keeps pictures as they are. Its `writer` is to be entered first.
 
     Args:
@@ -36,12 +36,12 @@ def image_store(path: Path, split: str, size: int, quality: int | None, corpus: 
     made_from = {"corpus": corpus, "size": size, "resampling": RESAMPLING.name.lower(), "encoding": "raw"}
     common: dict[str, Any] = {"kind": "images", "split": split, "dataset": "images", "dtype": "uint8"}
     if quality is None:
-        return RawStore(StoreWriter(path, shape=(size, size, 3), made_from=made_from, **common))
+        return RawWriter(StoreWriter(path, shape=(size, size, 3), made_from=made_from, **common))
     made_from |= {"encoding": "jpeg", "quality": quality}
-    return JpegStore(JpegWriter(path, shape=(BLOCK,), made_from=made_from, **common))
+    return BlockWriter(JpegWriter(path, shape=(BLOCK,), made_from=made_from, **common))
 
 
-class RawStore:
+class RawWriter:
     """Pictures as they are: a row a picture."""
 
     def __init__(self, writer: StoreWriter) -> None:
@@ -62,7 +62,7 @@ class RawStore:
         self.writer.commit(pa.table({"row": rows, "image_id": image_ids, "file_name": file_names}), counts)
 
 
-class JpegStore:
+class BlockWriter:
     """Pictures as JPEGs: a row a block of bytes. How many a shard takes is known only once it is made, so that a
     shard that changed has all after it made again."""
 

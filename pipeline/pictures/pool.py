@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
-from pipeline.pictures import Unreadable, decode, encode_jpeg
+from pipeline.pictures.decode import Unreadable, decode, encode_jpeg
 from store.errors import ChatPainterError
 
 # Pictures a task: small enough that a progress bar moves, large enough that sending it costs nothing.
@@ -90,8 +91,10 @@ def decode_all(
 
 def _decode_some(paths: Sequence[Path], recipe: Recipe) -> list[Result]:
     with warnings.catch_warnings():
-        # Pillow warns of every damaged EXIF block, and COCO has its share of them.
+        # Pillow warns of every damaged EXIF block, and COCO has its share of them. Of a picture of more than 89
+        # million pixels it warns too; one of more than twice as many is not decoded.
         warnings.simplefilter("ignore", UserWarning)
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         return [_decode_one(path, recipe) for path in paths]
 
 

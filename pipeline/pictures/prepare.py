@@ -15,11 +15,11 @@ from typing import Literal
 import numpy as np
 
 from pipeline.corpora import corpus as corpora
-from pipeline.corpora.coco import Pictures
-from pipeline.decoding import Failed, Recipe, Result, decode_all, processes
-from pipeline.image_stores import image_store
+from pipeline.pictures.files import PictureFiles
+from pipeline.pictures.pool import Failed, Recipe, Result, decode_all, processes
+from pipeline.pictures.stores import size_writer
 from store.errors import ChatPainterError
-from store.files import in_words, replacing, sha256_file
+from store.files import in_words, inside, replacing, sha256_file
 from store.writer import remove_store
 
 # Below this side a JPEG saves little and smears much.
@@ -71,17 +71,26 @@ class Listed:
 
 
 @dataclass(frozen=True)
-class Made:
-    """What became of a split: images kept, shards decoded now, and those left out: (file, why), by image id."""
+class Prepared:
+    """What became of a split.
+
+    Attributes:
+        images: kept.
+        shards, decoded: of the largest size, and those of them that were decoded now.
+        without_file: ids of images left out because the corpus has no file of theirs.
+        unreadable: (file, why) of those left out because no decoder could read them, by image id.
+        repeated: names of files that have the same bytes, group by group.
+    """
 
     images: int
     shards: int
     decoded: int
     without_file: list[int]
     unreadable: dict[int, tuple[str, str]]
+    repeated: list[list[str]]
 
 
-def make(
+def prepare(
     corpus: Path,
     raw: Path,
     split: str,
@@ -92,7 +101,7 @@ def make(
     workers: int = 1,
     started: Callable[[int], object] = lambda n: None,
     done: Callable[[int], object] = lambda n: None,
-) -> Made:
+) -> Prepared:
     """Write the stores `{out}/{size}` of a split from its corpus; keep finished shards of an earlier run.
 
     Args:
@@ -110,7 +119,7 @@ def make(
     decoded = 0
     with contextlib.ExitStack() as stack:
         stores = [
-            image_store(out / str(size), split, size, quality, sha256_file(corpus))
+            size_writer(out / str(size), split, size, quality, sha256_file(corpus))
             for size, quality in zip(recipe.sizes, recipe.qualities)
         ]
         for store in stores:
@@ -138,41 +147,59 @@ def make(
                 finished = True
             results.close()
         rows = [each for part in shards for each in part]
-        counts = {"images": len(rows), "unreadable": len(known.found)}
+        repeated = _repeated(rows, checksums)
+        counts = {"images": len(rows), "unreadable": len(known.found), "repeated": sum(map(len, repeated))}
         for store in stores:
             store.commit([each.image_id for each in rows], [each.file_name for each in rows], counts)
         known.write()
     _remove_other_sizes(out, settings.sizes)
-    return Made(len(rows), len(shards), decoded, without_file, known.found)
+    return Prepared(len(rows), len(shards), decoded, without_file, known.found, repeated)
 
 
 def _list(corpus: Path, raw: Path, split: str, without_image: str) -> tuple[list[Listed], list[int]]:
     """The images of a corpus that have a file, in its order, and the ids of those that have none."""
     table = corpora.read(corpus)
-    pictures = Pictures(raw, split)
+    pictures = PictureFiles(raw, split)
     listed, lacking = [], []
     for image_id, name in zip(table["image_id"].to_pylist(), table["file_name"].to_pylist()):
-        if path := pictures.find(image_id, name):
+        # No name: the corpus was made where there was no file.
+        path = pictures.find(_checked(name, corpus, image_id)) if name else None
+        if path:
             listed.append(Listed(image_id, path, pictures.name(path)))
         else:
             lacking.append(image_id)
             if without_image == "drop":
                 where = ", ".join(map(str, pictures.folders))
                 raise ChatPainterError(
-                    f"{name or image_id}: in {corpus}, but no such file in {where}; put it there, name another --raw, "
-                    f"or make the corpus again: chatpainter-prepare corpus --split {split}"
+                    f"{name or 'no file name'}: of image {image_id} in {corpus}, but no such file in {where}; put it "
+                    f"there, name another --raw, or make the corpus again: chatpainter-prepare corpus --split {split}"
                 )
     if not listed:
         raise ChatPainterError(f"{raw}: holds not one picture of {corpus}; name the dataset's folder with --raw")
     return listed, lacking
 
 
+def _checked(name: str, corpus: Path, image_id: int) -> str:
+    inside(corpus.parent, name, stated_in=f"{corpus}: image {image_id}")
+    return name
+
+
+def _repeated(listed: list[Listed], checksums: dict[int, str]) -> list[list[str]]:
+    """Names of files that have the same bytes, group by group: somebody's copies, or a picture of another image."""
+    names: dict[str, dict[str, None]] = {}
+    for each in listed:
+        names.setdefault(checksums[each.image_id], {})[each.file_name] = None
+    return [list(group) for group in names.values() if len(group) > 1]
+
+
 def _checksums(listed: list[Listed], workers: int) -> dict[int, str]:
-    """sha256 of every file, by image id."""
+    """sha256 of every file, by image id; "" where it cannot be opened, which decoding will say."""
 
     def checksum(each: Listed) -> str:
-        with in_words(each.path):
+        try:
             return sha256_file(each.path)
+        except OSError:
+            return ""
 
     with ThreadPoolExecutor(max(4, workers)) as threads:  # hashing lets go of the GIL
         return {each.image_id: value for each, value in zip(listed, threads.map(checksum, listed))}
@@ -249,5 +276,5 @@ class _Unreadable:
 def _noted(path: Path) -> dict[str, str]:
     try:
         return {str(entry["sha256"]): str(entry["reason"]) for entry in json.loads(path.read_text(encoding="utf-8"))}
-    except (ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return {}  # It only spares work.

@@ -1,11 +1,21 @@
 """One picture file to square arrays: decoded once, whatever its mode and orientation, and resized in one fixed way."""
 
+import contextlib
 import io
+from functools import cache
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
+from pipeline.corpora.recognise import recognise
+from pipeline.pictures.modes import to_rgb
+from store.errors import one_line
+
+# What a picture may be. EPS would start Ghostscript on a file from anywhere, and the rest of what Pillow opens are no
+# photographs.
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "DIB", "PPM", "MPO", "JPEG2000", "AVIF", "TGA", "ICO", "PCX",
+           "SGI", "QOI", "PSD")  # fmt: skip
 # StackGAN's resize: bilinear, the aspect ratio not kept.
 RESAMPLING = Image.Resampling.BILINEAR
 # A JPEG may be decoded at a half, quarter or eighth where that is still this many times the largest size asked for:
@@ -32,19 +42,26 @@ class Unreadable(Exception):
 def decode(path: Path, sizes: tuple[int, ...]) -> list[np.ndarray]:
     """A picture at every size, each (size, size, 3) uint8 RGB: turned as its EXIF says, alpha laid over white.
 
+    Of an animation it is the first picture.
+
     Raises:
-        Unreadable: truncated, not a picture, missing, or too large to be meant.
+        Unreadable: truncated, not a picture, missing, too large to be meant, or of values whose white nobody states.
     """
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=_formats()) as image:
             # Does nothing but for JPEGs, and keeps clear of the sizes asked for.
             image.draft("RGB", (DRAFT_GAP * max(sizes),) * 2)
+            layout = str(image.tile[0][3]) if image.format == "PNG" and image.tile else ""
             image.load()
-            picture = _rgb(_upright(image))
+            picture = to_rgb(image, layout)
+            if (turn := _turn(image)) is not None:
+                picture = picture.transpose(turn)
             return [np.asarray(picture.resize((size, size), RESAMPLING)) for size in sizes]
+    except UnidentifiedImageError as error:
+        raise Unreadable(_recognised(path) or one_line(error)) from None
     # Pillow's decoders raise nearly anything over bytes they did not expect.
     except Exception as error:
-        raise Unreadable(" ".join(str(error).split()) or type(error).__name__) from None
+        raise Unreadable(one_line(error) or type(error).__name__) from None
 
 
 def encode_jpeg(array: np.ndarray, quality: int) -> bytes:
@@ -54,21 +71,25 @@ def encode_jpeg(array: np.ndarray, quality: int) -> bytes:
     return buffer.getvalue()
 
 
-def _upright(image: Image.Image) -> Image.Image:
+@cache
+def _formats() -> tuple[str, ...]:
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN)
+
+
+def _recognised(path: Path) -> str | None:
+    with contextlib.suppress(OSError), open(path, "rb") as file:
+        head = file.read(512)
+        if not head:
+            return "the file is empty"
+        if what := recognise(head):
+            return f"not a picture, but {what}"
+    return None
+
+
+def _turn(image: Image.Image) -> Image.Transpose | None:
     try:
-        turn = _TURNS.get(image.getexif().get(_ORIENTATION))
+        return _TURNS.get(image.getexif().get(_ORIENTATION))
     # A damaged EXIF block says nothing about the pixels.
     except Exception:
-        return image
-    return image if turn is None else image.transpose(turn)
-
-
-def _rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I;16"):
-        # Pillow's own conversion clips sixteen bits to eight instead of scaling them.
-        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        return Image.alpha_composite(white, image).convert("RGB")
-    return image.convert("RGB")
+        return None

@@ -1,4 +1,4 @@
-"""A corpus as rows of text: in reading order, with what identifies them, cut into shards."""
+"""The texts of a corpus' rows: one text a row of a store, in reading order, cut into shards."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
