@@ -32,7 +32,6 @@ lint: .venv/ready-dev
 # where it stopped.
 evidence: .venv/ready
 	$(BIN)/python -m evidence evidence/cpu.yaml --jobs 2
-	$(BIN)/python -m evidence evidence/cpu-published.yaml --jobs 2 --work runs/evidence/cpu
 
 # uv installs torch and its CUDA libraries in half a minute where pip takes several.
 $(BIN)/uv:

@@ -6,30 +6,25 @@ commands that `dvc repro` calls; every training is a process of its own, `--jobs
 
 import os
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import click
 
 from evidence import preparation, runner
 from evidence import profile as profiles
+from evidence.options import profile_argument, work_folder, work_option
 from store.errors import ChatPainterError
+from store.lock import FolderLock
+from store.options import CONTEXT, device_option, params_option, version_option
+
+REPORT_NEEDS = ("jinja2", "matplotlib", "scipy")
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
-@click.argument("profile", type=click.Path(path_type=Path))
-@click.option(
-    "--params",
-    "base",
-    type=click.Path(path_type=Path),
-    default=Path("params.yaml"),
-    show_default=True,
-    help="The numbers that the profile overrides.",
-)
-@click.option(
-    "--work",
-    type=click.Path(path_type=Path),
-    help="Folder for data and trainings.  [default: runs/evidence/NAME OF THE PROFILE]",
-)
+@click.command(context_settings=CONTEXT)
+@profile_argument
+@params_option
+@work_option
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
@@ -38,7 +33,7 @@ from store.errors import ChatPainterError
     help="Folder for the results: NAME.json, .csv, .md and pictures.",
 )
 @click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Trainings at a time.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
+@device_option
 @click.option("--only", multiple=True, metavar="NAME", help="Only jobs whose name begins so; repeatable.")
 @click.option(
     "--until",
@@ -48,9 +43,10 @@ from store.errors import ChatPainterError
 )
 @click.option("--report", "report_only", is_flag=True, help="Run nothing; write the results of what is finished.")
 @click.option("--dry-run", is_flag=True, help="List the jobs and leave.")
+@version_option
 def main(
     profile: Path,
-    base: Path,
+    params_file: Path,
     work: Path | None,
     out: Path,
     jobs: int,
@@ -62,27 +58,35 @@ def main(
 ) -> None:
     """Does dialogue help? Run PROFILE (a YAML file) and write tables, tests and curves."""
     began = time.monotonic()
-    plan, values = profiles.load(profile, base)
-    work = (work or Path("runs/evidence") / profile.stem).absolute()
-    queue = [job for job in profiles.jobs(plan, values) if not only or job.name.startswith(only)]
+    plan, values = profiles.load(profile, params_file)
+    queue = profiles.jobs(plan, values)
+    chosen = [job for job in queue if not only or job.name.startswith(only)]
     if dry_run:
-        for job in queue:
+        for job in chosen:
             click.echo(f"{job.name}: {', '.join(f'{point:,}' for point in job.points)} pictures")
         return
+    for package in REPORT_NEEDS:  # before an hour of training, not after it
+        if find_spec(package) is None:
+            raise ChatPainterError(f"{package} is not installed, which the report needs: pip install -e '.[evidence]'")
+    folder, failed = work_folder(work, profile), []
     if not report_only:
-        preparation.prepare(work, plan, values)
-        preparation.make_classifier(work, values, device)
-        deadline = None if until is None else began + 60 * until
-        failed = runner.run(work, plan, queue, jobs, device, deadline)
-        if failed:
-            click.echo(f"failed: {', '.join(failed)}; the last lines of output.txt in {work}/trainings/NAME say why")
-    from evidence import report
+        with FolderLock(folder):
+            here = params_file.resolve().parent
+            preparation.prepare(folder, plan, values, here)
+            preparation.make_classifier(folder, device)
+            deadline = None if until is None else began + 60 * until
+            failed = runner.run(folder, plan, chosen, here, jobs, device, deadline)
 
-    finished = [job for job in profiles.jobs(plan, values) if runner.finished(work, job)]
+    from evidence import report, results
+
+    finished = [job for job in queue if runner.finished(folder, job)]
+    if finished:
+        for path in report.write(out, profile.stem, results.read(plan, folder, finished)):
+            click.echo(str(path))
+    if failed:
+        raise ChatPainterError(f"failed: {', '.join(failed)}; the end of {folder}/trainings/NAME/output.txt says why")
     if not finished:
-        raise ChatPainterError(f"{work}: no training is finished, so there is nothing to report")
-    for path in report.write(out, profile.stem, plan, work, finished):
-        click.echo(str(path))
+        raise ChatPainterError(f"{folder}: no training is finished, so there is nothing to report")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
 """The data of an experiment, made in its work folder by the commands that `dvc repro` calls, and its classifier."""
 
 import contextlib
-import hashlib
 import json
 import os
 import shlex
@@ -11,7 +10,7 @@ from typing import Any
 import click
 import yaml
 
-from evidence.profile import Profile
+from evidence.profile import Profile, digest, located, nowhere
 from pipeline import embed_cli, prepare_cli
 from store.errors import ChatPainterError, ParamsError
 from store.files import replacing
@@ -21,19 +20,19 @@ COMMANDS: dict[str, click.Command] = {"chatpainter-prepare": prepare_cli.main, "
 OF_TRAININGS = ("model", "stage1", "stage2", "evaluate")
 
 
-def prepare(work: Path, plan: Profile, values: dict[str, Any]) -> None:
-    """Make the data in `work`, once for the same commands and numbers.
+def prepare(work: Path, plan: Profile, values: dict[str, Any], here: Path) -> None:
+    """Make the data in `work`, once for the same commands and numbers; `here`: the folder of params.yaml.
 
     Raises:
         ChatPainterError: a command failed, or names a variable that is not in the environment.
     """
     work.mkdir(parents=True, exist_ok=True)
-    relevant = {name: value for name, value in values.items() if name not in OF_TRAININGS}
-    key = hashlib.sha256(json.dumps([plan.prepare, relevant], sort_keys=True).encode()).hexdigest()
+    write_params(work / "params.yaml", located(values, here, work))
+    relevant = {name: value for name, value in nowhere(values).items() if name not in OF_TRAININGS}
+    key = digest([plan.prepare, relevant])
     done = work / "prepared.json"
     if done.exists() and json.loads(done.read_text(encoding="utf-8"))["key"] == key:
         return
-    write_params(work / "params.yaml", values)
     for line in plan.prepare:
         command, arguments = parsed(line, plan.title)
         click.echo(line)
@@ -59,11 +58,10 @@ def parsed(line: str, title: str) -> tuple[click.Command, list[str]]:
     return COMMANDS[name], expanded
 
 
-def make_classifier(work: Path, values: dict[str, Any], device: str) -> None:
+def make_classifier(work: Path, device: str) -> None:
     """Train the world's classifier before the jobs, which all judge by it."""
     from trainer import evaluate
 
-    write_params(work / "params.yaml", values)
     with contextlib.chdir(work):
         evaluate.make_classifier("params.yaml", device)
 

@@ -3,6 +3,7 @@
 import copy
 import hashlib
 import json
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,23 +15,25 @@ from store.errors import ParamsError
 
 Overrides = dict[str, Any]
 
+# Where the user's files lie, from params.yaml's folder. What is found there is known by its content (the stores'
+# manifests, metrics.json), so a job is the same wherever it is.
+LOCATIONS = (("encoders", "weights"), ("evaluate", "published", "weights"))
+WEIGHTS = "data/weights"
+
 
 @dataclass(frozen=True)
 class Ablations:
-    """Changes of the recipe, one at a time, on one arm."""
+    """Changes of the recipe, each alone, on each of some arms."""
 
-    arm: str = "recurrent"
+    arms: tuple[str, ...]
+    changes: tuple[str, ...]
     seeds: tuple[int, ...] = (0,)
     points: tuple[int, ...] = ()  # pictures seen; empty: the profile's
-    changes: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Profile:
-    """One experiment. `overrides`, each arm and each change are laid over params.yaml, later ones over earlier.
-
-    Where `overrides` name a preset for `model` or `stage1`, that section of params.yaml does not count.
-    """
+    """One experiment. `overrides`, each arm and each change are laid over params.yaml, later ones over earlier."""
 
     title: str
     arms: dict[str, Any]
@@ -39,20 +42,36 @@ class Profile:
     prepare: tuple[str, ...]  # command lines ($NAMES are the environment's), run in the work folder
     compare: tuple[tuple[str, str], ...]  # pairs of arms to test against each other
     score: str  # the figure that the curves and tests are about
+    reach: dict[str, tuple[float, ...]] = field(default_factory=dict)  # figure -> values: how long until it is so high?
+    by_round: tuple[str, ...] = ()  # scores to show after every round, besides `score`
     overrides: dict[str, Any] = field(default_factory=dict)
     evaluate_between: dict[str, Any] = field(default_factory=dict)  # over `evaluate`, at all points but the last
-    ablations: Ablations = field(default_factory=Ablations)
+    changes: dict[str, Any] = field(default_factory=dict)
+    ablations: tuple[Ablations, ...] = ()
 
     def __post_init__(self) -> None:
-        if list(self.points) != sorted(set(self.points)) or not self.points or self.points[0] < 1:
-            raise ValueError("points must rise")
         if not self.arms or not self.seeds:
             raise ValueError("arms and seeds must not be empty")
+        for points in (self.points, *(group.points for group in self.ablations if group.points)):
+            if list(points) != sorted(set(points)) or not points or points[0] < 1:
+                raise ValueError("points must rise")
         for name in [arm for pair in self.compare for arm in pair]:
             if name not in self.arms:
                 raise ValueError(f"compare names {name!r}, which is no arm")
-        if self.ablations.changes and self.ablations.arm not in self.arms:
-            raise ValueError(f"ablations.arm {self.ablations.arm!r} is no arm")
+        alone = []
+        for group in self.ablations:
+            if not group.seeds:
+                raise ValueError("ablations: seeds must not be empty")
+            for arm in group.arms:
+                if arm not in self.arms:
+                    raise ValueError(f"ablations name {arm!r}, which is no arm")
+            for change in group.changes:
+                if change not in self.changes:
+                    raise ValueError(f"ablations name {change!r}, which is no change")
+            alone += [(arm, change) for arm in group.arms for change in group.changes]
+        for arm, change in alone:
+            if alone.count((arm, change)) > 1:
+                raise ValueError(f"ablations name {change!r} of {arm!r} twice")
 
 
 @dataclass(frozen=True)
@@ -64,72 +83,106 @@ class Job:
     change: str | None
     seed: int
     points: tuple[int, ...]
-    params: dict[str, Any]
+    params: dict[str, Any] = field(hash=False)
 
     @property
     def key(self) -> str:
         """What the job's results depend on."""
-        return hashlib.sha256(json.dumps([self.params, self.points], sort_keys=True).encode()).hexdigest()
+        return digest([nowhere(self.params), self.points])
 
 
 def load(path: Path, base: Path) -> tuple[Profile, dict[str, Any]]:
-    """The profile, and params.yaml with the profile's overrides; paths to weights made absolute.
+    """The profile, and params.yaml with the profile's overrides.
 
     Raises:
         ParamsError: unknown keys, wrong types, arms that are not there.
     """
+    profile = params.build(Profile, _read(path), str(path))
+    return profile, merge(params.load(base), profile.overrides)
+
+
+def _read(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """A profile's values; those of the one that it names as `base` below: `overrides` merged, all others replaced."""
+    if path in above:
+        raise ParamsError(f"{path}: base leads back to {above[0]}")
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ParamsError(f"{path}: cannot be read ({error.strerror})") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ParamsError(f"{path}: not valid YAML ({error})".replace("\n", " ")) from None
-    profile = params.build(Profile, values, str(path))
-    below = params.load(base)
-    for section in ("model", "stage1"):
-        # A recipe named by the profile is the whole recipe, whatever params.yaml was last used for.
-        if "preset" in (profile.overrides.get(section) or {}):
-            below.pop(section, None)
-    merged = merge(below, profile.overrides)
-    # Everything else is relative to the work folder; the user's weights lie beside params.yaml.
-    root = base.resolve().parent
-    for section, key in (("encoders", "weights"), ("evaluate", "published")):
-        part = merged.setdefault(section, {})
-        if section == "encoders":
-            part[key] = str(root / part.get(key, "data/weights"))
-        else:
-            part[key] = {**part.get(key, {}), "weights": str(root / part.get(key, {}).get("weights", "data/weights"))}
-    return profile, merged
+    if not isinstance(values, dict):
+        raise ParamsError(f"{path}: expected a mapping, found {values!r}")
+    base = values.pop("base", None)
+    if base is None:
+        return values
+    if not isinstance(base, str):
+        raise ParamsError(f"{path}: base: expected the name of a profile beside this one, found {base!r}")
+    below = _read(path.parent / base, (*above, path))
+    for part in (below, values):
+        if not isinstance(part.get("overrides") or {}, dict):
+            raise ParamsError(f"{path}: overrides: expected a mapping, found {part['overrides']!r}")
+    return below | values | {"overrides": merge(below.get("overrides") or {}, values.get("overrides") or {})}
 
 
 def jobs(profile: Profile, base: dict[str, Any]) -> list[Job]:
     """Every training of the profile: arms times seeds, then ablations. The longest wait first: seeds outermost."""
 
-    def job(arm: str, change: str | None, seed: int, points: tuple[int, ...], *overrides: Overrides) -> Job:
-        values = base
-        for override in (*overrides, {"stage1": {"seed": seed, "images": points[-1]}}):
-            values = merge(values, override)
+    def job(arm: str, change: str | None, seed: int, points: tuple[int, ...]) -> Job:
+        values = merge(base, profile.arms[arm])
+        if change is not None:
+            values = merge(values, profile.changes[change])
+        values = merge(values, {"stage1": {"seed": seed, "images": points[-1]}})
         name = f"{arm}-{seed}" if change is None else f"{arm}-without-{change}-{seed}"
         return Job(name, arm, change, seed, points, values)
 
-    result = [
-        job(arm, None, seed, profile.points, override)
-        for seed in profile.seeds
-        for arm, override in profile.arms.items()
-    ]
-    it = profile.ablations
-    for seed in it.seeds:
-        for change, override in it.changes.items():
-            result.append(job(it.arm, change, seed, it.points or profile.points, profile.arms[it.arm], override))
+    result = [job(arm, None, seed, profile.points) for seed in profile.seeds for arm in profile.arms]
+    for group in profile.ablations:
+        points = group.points or profile.points
+        result += [
+            job(arm, change, seed, points) for seed in group.seeds for change in group.changes for arm in group.arms
+        ]
     return result
 
 
-def merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
-    """`above` laid over `below`, section by section; neither is changed."""
+def merge(below: Overrides, above: Overrides | None) -> Overrides:
+    """`above` laid over `below`, section by section; neither is changed.
+
+    A section that names a preset is a whole recipe: nothing below it counts.
+    """
     result = copy.deepcopy(below)
     for name, value in (above or {}).items():
-        if isinstance(value, dict) and isinstance(result.get(name), dict):
+        if isinstance(value, dict) and isinstance(result.get(name), dict) and "preset" not in value:
             result[name] = merge(result[name], value)
         else:
             result[name] = copy.deepcopy(value)
     return result
+
+
+def located(values: Overrides, here: Path, work: Path) -> Overrides:
+    """The same params with the user's files, named from the folder `here`, as the folder `work` sees them."""
+    for *sections, name in LOCATIONS:
+        at = values
+        for section in sections:
+            at = at.get(section) or {}
+        place: Overrides = {name: os.path.relpath(here / at.get(name, WEIGHTS), work)}
+        for section in reversed(sections):
+            place = {section: place}
+        values = merge(values, place)
+    return values
+
+
+def nowhere(values: Overrides) -> Overrides:
+    """The same params without the places of the user's files."""
+    values = copy.deepcopy(values)
+    for *sections, name in LOCATIONS:
+        at = values
+        for section in sections:
+            at = at.get(section) or {}
+        at.pop(name, None)
+    return values
+
+
+def digest(values: Any) -> str:
+    """sha256 of plain values."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()

@@ -11,14 +11,17 @@ import click
 
 from evidence import worker
 from evidence.preparation import write_params
-from evidence.profile import Job, Profile
+from evidence.profile import Job, Profile, located
 from store.errors import ChatPainterError
 
-ROOT = Path(__file__).resolve().parents[1]
 
-
-def run(work: Path, plan: Profile, queue: list[Job], jobs: int, device: str, deadline: float | None) -> list[str]:
+def run(
+    work: Path, plan: Profile, queue: list[Job], here: Path, jobs: int, device: str, deadline: float | None
+) -> list[str]:
     """Run what is not finished, `jobs` at a time, and start nothing after `deadline` (of `time.monotonic`).
+
+    Args:
+        here: the folder of params.yaml, by which its paths go.
 
     Returns:
         Names of the jobs that failed.
@@ -28,7 +31,7 @@ def run(work: Path, plan: Profile, queue: list[Job], jobs: int, device: str, dea
     """
     waiting = [job for job in queue if not finished(work, job)]
     for job in waiting:
-        _write(work, plan, job)
+        _write(work, plan, job, here)
     running: dict[str, tuple[subprocess.Popen[bytes], float]] = {}
     failed = []
     try:
@@ -61,13 +64,13 @@ def finished(work: Path, job: Job) -> bool:
     return path.exists() and json.loads(path.read_text(encoding="utf-8"))["key"] == job.key
 
 
-def _write(work: Path, plan: Profile, job: Job) -> None:
+def _write(work: Path, plan: Profile, job: Job, here: Path) -> None:
     folder = work / "trainings" / job.name
     about = folder / "job.json"
     if about.exists() and json.loads(about.read_text(encoding="utf-8"))["key"] != job.key:
         raise ChatPainterError(f"{folder}: was run with other numbers; delete it, or name another --work")
     folder.mkdir(parents=True, exist_ok=True)
-    write_params(folder / "params.yaml", job.params)
+    write_params(folder / "params.yaml", located(job.params, here, work))
     values = {"key": job.key, "points": job.points, "evaluate_between": plan.evaluate_between}
     about.write_text(json.dumps(values) + "\n", encoding="utf-8")
 
@@ -77,13 +80,7 @@ def _start(work: Path, job: Job, device: str) -> "subprocess.Popen[bytes]":
         return subprocess.Popen(
             [sys.executable, "-m", worker.__name__, f"trainings/{job.name}", device],
             cwd=work,
-            env=_environment(),
+            env={"OMP_NUM_THREADS": "1", **os.environ},  # trainings side by side take a thread each
             stdout=output,
             stderr=subprocess.STDOUT,
         )
-
-
-def _environment() -> dict[str, str]:
-    """The work folder is not the project's: packages that are not installed are found beside this one."""
-    path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
-    return {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}

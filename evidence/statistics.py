@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
+from scipy import stats
 
 
 @dataclass(frozen=True)
@@ -42,9 +43,10 @@ def over_seeds(a: Sequence[float], b: Sequence[float]) -> Comparison:
     error = deviation / math.sqrt(n)
     low = high = p = None
     if n > 1:
-        reach = student_quantile(0.975, n - 1) * error
-        low, high = mean - reach, mean + reach
-        p = 2 * (1 - student_cdf(abs(mean) / error, n - 1)) if error > 0 else (0.0 if mean else 1.0)
+        student = stats.t(n - 1)
+        reach = student.ppf(0.975) * error
+        low, high = float(mean - reach), float(mean + reach)
+        p = float(2 * student.sf(abs(mean) / error)) if error > 0 else (0.0 if mean else 1.0)
     return Comparison(n, mean, deviation, low, high, p, exact_sign_flip(differences))
 
 
@@ -71,25 +73,3 @@ def exact_sign_flip(differences: np.ndarray) -> float:
     flips = np.array(list(itertools.product((1.0, -1.0), repeat=len(differences))))
     means = np.abs(flips @ differences)
     return float((means >= abs(differences.sum()) - 1e-12).mean())
-
-
-def student_cdf(t: float, freedom: int) -> float:
-    """P(T ≤ t) of Student's t with a whole number of degrees of freedom (Abramowitz and Stegun 26.7.3 and 26.7.4)."""
-    assert freedom >= 1
-    angle = math.atan2(t, math.sqrt(freedom))
-    sine, square = math.sin(angle), math.cos(angle) ** 2
-    total, term = 0.0, math.cos(angle) if freedom % 2 else 1.0
-    for k in range(1 if freedom % 2 else 0, freedom - 1, 2):
-        total += term
-        term *= square * (k + 1) / (k + 2)
-    inside = 2 / math.pi * (angle + sine * total) if freedom % 2 else sine * total
-    return 0.5 + inside / 2
-
-
-def student_quantile(p: float, freedom: int) -> float:
-    """The t with P(T ≤ t) = p, by bisection."""
-    low, high = -1e4, 1e4
-    for _ in range(200):
-        middle = (low + high) / 2
-        low, high = (middle, high) if student_cdf(middle, freedom) < p else (low, middle)
-    return (low + high) / 2

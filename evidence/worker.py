@@ -5,13 +5,18 @@ import os
 import shutil
 import sys
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from store import params
 from store.files import replacing
 
+if TYPE_CHECKING:
+    from trainer.evaluate import EvaluateSettings
+
 DONE = "result.json"
+CLASSIFIER = Path("classifier.safetensors")
 
 
 def run(folder: Path, device: str) -> None:
@@ -19,16 +24,15 @@ def run(folder: Path, device: str) -> None:
 
     Writes `folder`/{point}/metrics.json for every point and `folder`/result.json last.
     """
-    from trainer import config, distributed, loop
-    from trainer.evaluate import EvaluateSettings, Paths, evaluate
+    from trainer import config, loop
+    from trainer.evaluate import EvaluateSettings
 
     values = params.load(folder / "params.yaml")
     about = json.loads((folder / "job.json").read_text(encoding="utf-8"))
-    splits = values["splits"]
     model, training = config.load(folder / "params.yaml", 1)
-    final = params.section(values, "evaluate", EvaluateSettings, str(folder / "params.yaml"))
+    final = settings(folder)
     between = replace(final, gallery=0, probes=(), rounds_curve=())
-    between = params.build(EvaluateSettings, {**_plain(between), **about["evaluate_between"]}, "evaluate_between")
+    between = params.build(EvaluateSettings, asdict(between) | about["evaluate_between"], "evaluate_between")
     began = time.perf_counter()
     for point in about["points"]:
         out = folder / f"{point:09d}"
@@ -41,33 +45,42 @@ def run(folder: Path, device: str) -> None:
             folder=folder / "run",
             embeddings=Path("data/embeddings"),
             images=Path("data/images"),
-            split=splits[0],
+            split=values["splits"][0],
             held_out=None,
             stop_at=point,
             device=device,
         )
         if not loop.train(going):
             sys.exit("interrupted; run the same command to continue")
-        ranks = distributed.start(device)
-        paths = Paths(
-            generator=folder / "run" / "generator.safetensors",
-            embeddings=Path("data/embeddings"),
-            images=Path("data/images"),
-            raw=Path(values["raw"]),
-            out=out,
-            classifier=Path("classifier.safetensors"),
-            logs=(folder / "run",),
-        )
-        evaluate(paths, final if point == about["points"][-1] else between, ranks)
+        evaluate(folder, out, final if point == about["points"][-1] else between, device)
     shutil.rmtree(folder / "run" / "checkpoints", ignore_errors=True)
     with replacing(folder / DONE) as temporary:
         temporary.write_text(json.dumps({"key": about["key"], "seconds": time.perf_counter() - began}) + "\n")
 
 
-def _plain(settings: object) -> dict:
-    from dataclasses import asdict
+def settings(folder: Path) -> "EvaluateSettings":
+    """How a training's last point is evaluated."""
+    from trainer.evaluate import EvaluateSettings
 
-    return asdict(settings)  # type: ignore[call-overload]
+    where = folder / "params.yaml"
+    return params.section(params.load(where), "evaluate", EvaluateSettings, str(where))
+
+
+def evaluate(folder: Path, out: Path, settings: "EvaluateSettings", device: str, classifier: Path = CLASSIFIER) -> None:
+    """Evaluate the generator of a training as it is, into `out`; all paths are the work folder's."""
+    from trainer import distributed
+    from trainer import evaluate as evaluation
+
+    paths = evaluation.Paths(
+        generator=folder / "run" / "generator.safetensors",
+        embeddings=Path("data/embeddings"),
+        images=Path("data/images"),
+        raw=Path(params.load(folder / "params.yaml")["raw"]),
+        out=out,
+        classifier=classifier,
+        logs=(folder / "run",),
+    )
+    evaluation.evaluate(paths, settings, distributed.start(device))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
-"""Paired tests: tables of Student's t, enumeration, scipy."""
+"""Paired tests against tables of Student's t, its density integrated here, and enumeration."""
 
 import itertools
+import math
 
 import numpy as np
 import pytest
@@ -10,31 +11,47 @@ from hypothesis import strategies as st
 from evidence import statistics
 
 
+def two_sided(t: float, freedom: int) -> float:
+    """P(|T| > t) of Student's t: its density, integrated by Simpson's rule over the angle atan(t / √freedom)."""
+    constant = math.gamma((freedom + 1) / 2) / (math.sqrt(math.pi) * math.gamma(freedom / 2))
+    angles = np.linspace(math.atan(t / math.sqrt(freedom)), math.pi / 2, 4001)
+    # With t = √n tan(a) the density (1 + t²/n)^(-(n+1)/2) dt is cos(a)^(n-1) √n da.
+    values = np.cos(angles) ** (freedom - 1)
+    width = angles[1] - angles[0]
+    return float(
+        2 * constant * width / 3 * (values[0] + 4 * values[1::2].sum() + 2 * values[2:-1:2].sum() + values[-1])
+    )
+
+
 @pytest.mark.parametrize(
-    ("p", "freedom", "t"),
-    # From any printed table of the t distribution.
-    [(0.975, 1, 12.706), (0.975, 2, 4.303), (0.975, 4, 2.776), (0.95, 3, 2.353), (0.975, 9, 2.262), (0.995, 30, 2.750)],
+    ("freedom", "t"),
+    # The 0.975 quantile, from any printed table of the t distribution.
+    [(1, 12.706), (2, 4.303), (3, 3.182), (4, 2.776), (9, 2.262), (19, 2.093)],
 )
-def test_quantiles_of_student_s_table(p, freedom, t):
-    assert statistics.student_quantile(p, freedom) == pytest.approx(t, abs=5e-4)
-    assert statistics.student_cdf(t, freedom) == pytest.approx(p, abs=1e-4)
-    assert statistics.student_cdf(-t, freedom) == pytest.approx(1 - p, abs=1e-4)
+def test_the_interval_is_that_of_student_s_table(freedom, t):
+    differences = np.arange(freedom + 1.0)
+    found = statistics.over_seeds(differences, np.zeros(freedom + 1))
+    mean, error = differences.mean(), differences.std(ddof=1) / math.sqrt(freedom + 1)
+    assert found.low == pytest.approx(mean - t * error, abs=5e-4 * error)
+    assert found.high == pytest.approx(mean + t * error, abs=5e-4 * error)
+    assert two_sided(t, freedom) == pytest.approx(0.05, abs=5e-5)  # the table agrees with the integral below
 
 
-@settings(deadline=None)
-@given(t=st.floats(-50, 50), freedom=st.integers(1, 40))
-def test_student_is_scipy_s(t, freedom):
-    scipy = pytest.importorskip("scipy.stats")
-    assert statistics.student_cdf(t, freedom) == pytest.approx(scipy.t.cdf(t, freedom), abs=1e-12)
+@settings(deadline=None, derandomize=True)
+@given(st.lists(st.integers(-1000, 1000), min_size=2, max_size=12).filter(lambda found: len(set(found)) > 1))
+def test_p_is_the_density_beyond_t(differences):
+    found = statistics.over_seeds([each / 1000 for each in differences], [0.0] * len(differences))
+    n = len(differences)
+    t = abs(np.mean(differences)) / (np.std(differences, ddof=1) / math.sqrt(n))
+    assert found.p_t == pytest.approx(two_sided(float(t), n - 1), abs=1e-9)
 
 
-def test_over_seeds_is_scipy_s_paired_test():
-    scipy = pytest.importorskip("scipy.stats")
-    a, b = [0.51, 0.57, 0.49, 0.60], [0.40, 0.45, 0.47, 0.39]
-    found, expected = statistics.over_seeds(a, b), scipy.ttest_rel(a, b)
-    assert found.p_t == pytest.approx(expected.pvalue)
-    interval = expected.confidence_interval(0.95)
-    assert (found.low, found.high) == (pytest.approx(interval.low), pytest.approx(interval.high))
+def test_four_seeds_counted_by_hand():
+    # Differences 1, 2, 3, 4: mean 2.5, sd √(5/3), error √(5/12), t = 3.873 with three degrees of freedom.
+    found = statistics.over_seeds([2.0, 4.0, 6.0, 8.0], [1.0, 2.0, 3.0, 4.0])
+    assert (found.pairs, found.difference) == (4, 2.5)
+    assert found.deviation == pytest.approx(math.sqrt(5 / 3))
+    assert found.p_t == pytest.approx(0.0305, abs=5e-5)
     assert found.p_sign_flip == 2 / 2**4  # the least that four seeds can give: all differences have one sign
 
 

@@ -1,0 +1,69 @@
+"""Every pair of arms that the profile asks about, tested at the last point: over seeds, and over scenes."""
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from evidence import statistics
+from evidence.results import Results
+
+
+def comparisons(results: Results) -> list[dict[str, Any]]:
+    """One record a pair of arms that share seeds; `over_scenes` is None of a score that single pictures lack."""
+    score, last = results.plan.score, results.last
+    made = []
+    for first, second in results.plan.compare:
+        seeds = sorted({job.seed for job in results.of(first)} & {job.seed for job in results.of(second)})
+        if not seeds:
+            continue
+        pair = [results.of(arm, seeds=seeds) for arm in (first, second)]
+        a, b = (results.values(score, jobs, last) for jobs in pair)
+        scenes = [_mean_scores([results.folder(job, last) for job in jobs], score) for jobs in pair]
+        over_scenes = None
+        if scenes[0] is not None and scenes[1] is not None:
+            over_scenes = statistics.over_scenes(scenes[0], scenes[1]).as_dict()
+        made.append(
+            {
+                "a": first,
+                "b": second,
+                "score": score,
+                "images_seen": last,
+                "seeds": seeds,
+                "values_a": a,
+                "values_b": b,
+                "over_seeds": statistics.over_seeds(a, b).as_dict(),
+                "over_scenes": over_scenes,
+            }
+        )
+    return made
+
+
+def scene_scores(folder: Path, score: str) -> np.ndarray | None:
+    """(scenes,) the score of every single picture in pictures_SPLIT.csv; None where it has none.
+
+    Colours: the share of the scene's objects that are right. Presence: F1 of what is there and what was painted.
+    """
+    path = next(folder.glob("pictures_*.csv"))
+    with open(path, newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+
+    def column(name: str) -> np.ndarray:
+        return np.array([float(row[name]) for row in rows])
+
+    match score:
+        case "stage1_colour_accuracy":
+            return column("stage1_colours_right") / np.maximum(1, column("objects"))
+        case "stage1_ground_accuracy":
+            return column("stage1_ground_right")
+        case "stage1_classifier_presence_f1" if "stage1_present_right" in rows[0]:
+            both = column("objects") + column("stage1_present_painted")
+            return 2 * column("stage1_present_right") / np.maximum(1, both)
+    return None
+
+
+def _mean_scores(folders: Sequence[Path], score: str) -> np.ndarray | None:
+    scores = [each for folder in folders if (each := scene_scores(folder, score)) is not None]
+    return np.mean(scores, axis=0) if scores else None

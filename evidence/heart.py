@@ -1,0 +1,59 @@
+"""Are training texts learned by heart? The score of pictures painted from them, beside that of held-out texts."""
+
+import contextlib
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from evidence import statistics, worker
+from evidence.profile import Job, Profile
+from evidence.tables import Table, spread
+
+Scores = dict[str, dict[int, tuple[float, float]]]  # arm -> seed -> of training texts, of held-out texts
+
+
+def scores(work: Path, score: str, jobs: list[Job], pictures: int, device: str) -> Iterator[tuple[Job, float, float]]:
+    """The score of finished trainings on the first `pictures` texts of both splits; what is known is kept.
+
+    A classifier that judges pictures of the training texts is made anew from the same data and seed, so it
+    is the held-out texts' one in a file of its own (which says what it was tested on).
+    """
+    for job in jobs:
+        folder = Path("trainings") / job.name
+        both = []
+        for split in (job.params["splits"][0], job.params["evaluate"]["split"]):
+            out = folder / f"{split}-{pictures}"
+            with contextlib.chdir(work):
+                if not (out / "metrics.json").exists():
+                    of_split = replace(
+                        worker.settings(folder), split=split, pictures=pictures, gallery=0, probes=(), rounds_curve=()
+                    )
+                    own = split == job.params["evaluate"]["split"]
+                    classifier = worker.CLASSIFIER if own else Path(f"classifier-{split}.safetensors")
+                    worker.evaluate(folder, out, of_split, device, classifier)
+                figures = json.loads((out / "metrics.json").read_text(encoding="utf-8"))["figures"]
+            both.append(next(figure["value"] for figure in figures if figure["name"] == score))
+        yield job, both[0], both[1]
+
+
+def table(found: Scores) -> Table:
+    """Each arm's scores on both kinds of texts, and what is lost between them."""
+    rows = []
+    for arm, by_seed in found.items():
+        training, held_out = zip(*by_seed.values())
+        lost = [seen - unseen for seen, unseen in by_seed.values()]
+        rows.append([arm, str(len(lost)), spread(training), spread(held_out), spread(lost)])
+    return Table(["arm", "seeds", "training texts", "held-out texts", "lost between them"], rows)
+
+
+def comparisons(plan: Profile, found: Scores) -> list[dict[str, Any]]:
+    """What the pairs of arms that the profile compares lose, tested over the seeds that both have."""
+    made = []
+    for a, b in plan.compare:
+        seeds = sorted(found.get(a, {}).keys() & found.get(b, {}).keys())
+        if seeds:
+            lost = [[found[arm][seed][0] - found[arm][seed][1] for seed in seeds] for arm in (a, b)]
+            made.append({"a": a, "b": b, "over_seeds": statistics.over_seeds(*lost).as_dict(), "over_scenes": None})
+    return made

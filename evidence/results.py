@@ -1,0 +1,129 @@
+"""What finished trainings left behind, as the report reads it."""
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from evidence.profile import Job, Profile
+from evidence.worker import DONE
+from trainer.progress import read_log
+
+Points = dict[int, dict[str, float]]  # pictures seen -> figure -> value
+
+# What the figures are called in tables and curves; those of a table are shown in this order, where the world has them.
+LABELS = {
+    "stage1_colour_accuracy": "colour accuracy",
+    "stage1_object_f1": "object F1",
+    "stage1_ground_accuracy": "ground accuracy",
+    "stage1_rsim": "rsim",
+    "stage1_classifier_shape_accuracy": "shape accuracy",
+    "stage1_classifier_size_accuracy": "size accuracy",
+    "stage1_classifier_presence_f1": "presence F1 (classifier)",
+    "stage1_domain_is": "IS (domain)",
+    "stage1_domain_fid": "FID (domain)",
+    "stage1_domain_kid": "KID (domain)",
+    "stage1_domain_r_precision": "R-precision (domain)",
+}
+
+
+@dataclass(frozen=True)
+class Results:
+    """Every number of every evaluated point of the finished `jobs` of a profile."""
+
+    plan: Profile
+    work: Path
+    jobs: list[Job]
+    points: dict[str, Points]  # by the job's name
+    minutes: dict[str, dict[int, float]]  # of training alone, until each point; by the job's name
+
+    @property
+    def arms(self) -> list[str]:
+        """The arms with finished trainings, in the profile's order."""
+        return [arm for arm in self.plan.arms if self.of(arm)]
+
+    @property
+    def last(self) -> int:
+        """The pictures that every whole training saw."""
+        return self.plan.points[-1]
+
+    def of(self, arm: str, change: str | None = None, seeds: Sequence[int] | None = None) -> list[Job]:
+        """An arm's finished trainings, of the whole recipe or with one change, by seed."""
+        found = [job for job in self.jobs if (job.arm, job.change) == (arm, change)]
+        return sorted((job for job in found if seeds is None or job.seed in seeds), key=lambda job: job.seed)
+
+    def values(self, figure: str, jobs: Sequence[Job], seen: int) -> list[float]:
+        """One figure of these trainings after so many pictures, of those that have it."""
+        found = (self.points[job.name].get(seen, {}).get(figure) for job in jobs)
+        return [value for value in found if value is not None]
+
+    def folder(self, job: Job, seen: int) -> Path:
+        """Where the evaluation of a training after so many pictures lies."""
+        return self.work / "trainings" / job.name / f"{seen:09d}"
+
+    def ceiling(self, figure: str, told: str) -> float | None:
+        """How well one can do at a figure who is told nothing ("chance") or the caption ("caption")."""
+        name = f"{told}_ceiling_{metric(figure)}"
+        return next((value for job in self.jobs for value in self.values(name, [job], job.points[-1])), None)
+
+    def rounds(self, score: str, jobs: Sequence[Job]) -> dict[int, list[float]]:
+        """A score of pictures painted after 0, 1, 2 ... rounds at the last point: rounds -> values over seeds."""
+        pattern = re.compile(rf"stage1_own_(\d+)_rounds_{re.escape(metric(score))}")
+        found: dict[int, list[float]] = {}
+        for job in jobs:
+            for name, value in self.points[job.name][job.points[-1]].items():
+                if match := pattern.fullmatch(name):
+                    found.setdefault(int(match[1]), []).append(value)
+        return dict(sorted(found.items()))
+
+    def rows(self) -> Iterator[tuple[str, str, int, int, str, float]]:
+        """arm, change (or nothing), seed, pictures seen, figure, value: everything, one number a row."""
+        for job in self.jobs:
+            for seen, figures in self.points[job.name].items():
+                for figure, value in figures.items():
+                    yield job.arm, job.change or "", job.seed, seen, figure, value
+
+    def training(self, job: Job) -> dict[str, object]:
+        """One training as the report's JSON has it."""
+        return {
+            "name": job.name,
+            "arm": job.arm,
+            "without": job.change,
+            "seed": job.seed,
+            "seconds": json.loads((self.work / "trainings" / job.name / DONE).read_text(encoding="utf-8"))["seconds"],
+            "training_minutes": self.minutes[job.name],
+            "points": self.points[job.name],
+            "parameters": {"model": job.params.get("model"), "stage1": job.params.get("stage1")},
+        }
+
+
+def read(plan: Profile, work: Path, jobs: list[Job]) -> Results:
+    """The results of finished jobs."""
+    points, minutes = {}, {}
+    for job in jobs:
+        folder = work / "trainings" / job.name
+        points[job.name] = {seen: _figures(folder / f"{seen:09d}" / "metrics.json") for seen in job.points}
+        minutes[job.name] = _minutes(folder / "run", job.points)
+    return Results(plan, work, jobs, points, minutes)
+
+
+def metric(figure: str) -> str:
+    """A figure's name without whose pictures are meant and who judged them."""
+    return figure.removeprefix("stage1_").removeprefix("classifier_")
+
+
+def label(figure: str) -> str:
+    """What people call a figure."""
+    return LABELS.get(figure, metric(figure).replace("_", " "))
+
+
+def _figures(path: Path) -> dict[str, float]:
+    values = json.loads(path.read_text(encoding="utf-8"))
+    return {figure["name"]: figure["value"] for figure in values["figures"]}
+
+
+def _minutes(run: Path, points: Sequence[int]) -> dict[int, float]:
+    """Minutes of training until each point, by the run's log; evaluations are left out, points not logged too."""
+    seconds = {record["images"]: record["seconds"] for record in read_log(run) if "seconds" in record}
+    return {seen: seconds[seen] / 60 for seen in points if seen in seconds}

@@ -1,0 +1,128 @@
+"""What lies over what in a profile, and which trainings it asks for."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from evidence import profile as profiles
+from store import params
+from store.errors import ParamsError
+from trainer import config
+from trainer.evaluate import EvaluateSettings
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "evidence").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_training_of_our_profiles_can_be_built(path, tmp_path):
+    plan, values = profiles.load(path, ROOT / "params.yaml")
+    jobs = profiles.jobs(plan, values)
+    for job in jobs:
+        (tmp_path / "params.yaml").write_text(yaml.safe_dump(job.params))
+        model, training = config.load(tmp_path / "params.yaml", 1)
+        params.section(job.params, "evaluate", EvaluateSettings)
+        assert training.images == job.points[-1]
+        assert training.seed == job.seed
+        assert not training.flip  # left and right are part of the text
+        arm = job.arm.split("-")[0]  # of its name the first word says what is read
+        assert model.dialogue == {"caption": "none"}.get(arm, arm)
+    assert len({job.name for job in jobs}) == len({job.key for job in jobs}) == len(jobs)
+
+
+def test_what_lies_over_what(load):
+    plan, values = load()
+    jobs = {job.name: job for job in profiles.jobs(plan, values)}
+    assert list(jobs) == ["caption-0", "recurrent-0", "caption-1", "recurrent-1", "recurrent-without-hinge-0"]
+    # A section with a preset stands alone; one without lies over params.yaml.
+    assert jobs["caption-1"].params["model"] == {"preset": "paper", "gf": 8, "dialogue": "none"}
+    assert jobs["caption-1"].params["stage1"] == {"batch": 16, "kl_weight": 1.0, "seed": 1, "images": 64}
+    assert jobs["recurrent-without-hinge-0"].params["stage1"]["loss"] == "bce"
+    assert "loss" not in jobs["recurrent-0"].params["stage1"]
+    assert len({job.key for job in jobs.values()}) == 5
+
+
+def test_a_profile_over_another(tmp_path, base, load):
+    load()
+    above = {
+        "base": "trial.yaml",
+        "title": "Above",
+        "points": [96],
+        "overrides": {"model": {"df": 4}, "stage1": {"preset": "tiny"}, "evaluate": {"split": "val"}},
+    }
+    (tmp_path / "above.yaml").write_text(yaml.safe_dump(above))
+    plan, values = profiles.load(tmp_path / "above.yaml", base)
+    assert (plan.title, plan.points, plan.seeds) == ("Above", (96,), (0, 1))
+    assert values["model"] == {"preset": "paper", "gf": 8, "df": 4}
+    assert values["stage1"] == {"preset": "tiny"}  # neither the base's kl_weight nor params.yaml's batch
+    assert values["evaluate"] == {"split": "val"}
+    assert "recurrent-without-hinge-0" in [job.name for job in profiles.jobs(plan, values)]
+
+
+def test_a_circle_of_profiles_is_refused(tmp_path, base):
+    (tmp_path / "a.yaml").write_text("base: b.yaml")
+    (tmp_path / "b.yaml").write_text("base: a.yaml")
+    with pytest.raises(ParamsError, match=r"a\.yaml: base leads back"):
+        profiles.load(tmp_path / "a.yaml", base)
+
+
+def test_ablations_of_several_arms(load):
+    group = {"arms": ["caption", "recurrent"], "changes": ["hinge", "kl"], "seeds": [0, 1], "points": [8]}
+    plan, values = load(ablations=[group])
+    changed = [job for job in profiles.jobs(plan, values) if job.change]
+    assert [job.name for job in changed[:4]] == [
+        "caption-without-hinge-0",
+        "recurrent-without-hinge-0",
+        "caption-without-kl-0",
+        "recurrent-without-kl-0",
+    ]
+    assert len(changed) == 8
+    assert {job.points for job in changed} == {(8,)}
+    assert changed[2].params["model"]["dialogue"] == "none"
+    assert changed[2].params["stage1"] == {"batch": 16, "kl_weight": 2.0, "seed": 0, "images": 8}
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"seed": [1]}, "seeds"),
+        ({"points": [64, 32]}, "points must rise"),
+        ({"compare": [["recurrent", "nobody"]]}, "nobody"),
+        ({"ablations": [{"arms": ["nobody"], "changes": ["hinge"]}]}, "nobody"),
+        ({"ablations": [{"arms": ["caption"], "changes": ["nothing"]}]}, "nothing"),
+        ({"ablations": 2 * [{"arms": ["caption"], "changes": ["hinge"]}]}, "twice"),
+        ({"ablations": [{"arms": ["caption"], "changes": ["hinge"], "points": [2, 1]}]}, "points must rise"),
+        ({"seeds": []}, "must not be empty"),
+        ({"reach": {"stage1_colour_accuracy": "high"}}, "reach"),
+        ({"base": 3}, "base"),
+        ({"base": "nowhere.yaml"}, "nowhere.yaml: cannot be read"),
+    ],
+)
+def test_wrong_profiles_are_refused_in_one_line(load, change, says):
+    with pytest.raises(ParamsError) as error:
+        load(**change)
+    assert says in error.value.message
+    assert "\n" not in error.value.message
+
+
+@pytest.mark.parametrize("text", [b"- a", b"a: [", b"\xff\xfe"])
+def test_what_is_no_profile_is_refused_in_one_line(tmp_path, base, text):
+    (tmp_path / "trial.yaml").write_bytes(text)
+    with pytest.raises(ParamsError, match=r"trial\.yaml: ") as error:
+        profiles.load(tmp_path / "trial.yaml", base)
+    assert "\n" not in error.value.message
+
+
+def test_a_moved_clone_has_the_same_jobs_and_finds_its_files(load, tmp_path):
+    plan, values = load()
+    here = profiles.merge(values, {"encoders": {"weights": "my/weights"}})
+    moved = profiles.merge(values, {"encoders": {"weights": "/mnt/disk/weights"}})
+    assert [job.key for job in profiles.jobs(plan, here)] == [job.key for job in profiles.jobs(plan, moved)]
+    seen = profiles.located(here, tmp_path, tmp_path / "runs/evidence/trial")
+    assert seen["encoders"]["weights"] == "../../../my/weights"
+    assert seen["evaluate"]["published"]["weights"] == "../../../data/weights"
+    seen = profiles.located(moved, tmp_path, Path("/mnt/work"))
+    assert seen["encoders"]["weights"] == "../disk/weights"
+    # What else the sections say does count.
+    other = profiles.merge(values, {"evaluate": {"published": {"clip": "another"}}})
+    assert profiles.jobs(plan, other)[0].key != profiles.jobs(plan, values)[0].key
