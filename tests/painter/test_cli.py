@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
-from PIL import Image
+from PIL import Image, ImageSequence
 
 from painter.cli import main
 from painter.dialogue import Dialogue, read, to_visdial
@@ -177,13 +177,18 @@ def test_paints_an_image_of_a_split_beside_the_real_one(command: Any, split: Pat
         assert message in result.output
 
 
+def frames(path: str) -> int:
+    with Image.open(path) as film:
+        return len(list(ImageSequence.Iterator(film)))
+
+
 def test_film_as_strip_and_as_gif(command: Any, split: Path, painter: Any) -> None:
     assert command("--split", "train", "--image-id", "5", "--every-round", "-o", "film.png").exit_code == 0
     assert Image.open("film.png").width > 5 * 256, "caption alone, three rounds, the real picture"
 
     assert command("--split", "train", "--image-id", "5", "--every-round", "-o", "film.gif").exit_code == 0
     film = Image.open("film.gif")
-    assert film.n_frames == 4
+    assert frames("film.gif") == 4
     film.seek(0)
     first = np.asarray(film.convert("RGB"))[:256, :256].astype(int)
     film.seek(3)
@@ -200,7 +205,7 @@ def test_walks_between_texts_and_noises(command: Any) -> None:
     assert command("interpolate", "a red circle", "a blue square", "--steps", "4", "-o", "walk.png").exit_code == 0
     assert Image.open("walk.png").width > 4 * 256
     assert command("interpolate", "a red circle", "--to-seed", "2", "--steps", "5", "-o", "walk.gif").exit_code == 0
-    assert Image.open("walk.gif").n_frames == 8, "there and back"
+    assert frames("walk.gif") == 8, "there and back"
     assert "another noise" in command("interpolate", "a red circle").output
 
 

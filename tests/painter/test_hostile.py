@@ -204,7 +204,7 @@ def test_what_the_library_refuses(painter: Painter) -> None:
         {"n": 0},
     ):
         with pytest.raises(ChatPainterError, match="expected n of 1 at least"):
-            painter.paint("a red circle", **options)  # type: ignore[arg-type]
+            painter.paint("a red circle", **options)
 
 
 @pytest.fixture
@@ -253,7 +253,7 @@ def test_options_are_refused_in_one_line(command: Callable[..., Result], words: 
 
 def test_bytes_that_are_no_text_on_the_command_line(run: Path, weights: Path, tmp_path: Path) -> None:
     program = "from painter.cli import main; main()"
-    words = [b"a \xff", "--run", str(run), "--weights", str(weights)]
+    words: list[Any] = [b"a \xff", "--run", str(run), "--weights", str(weights)]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
 
     done = subprocess.run([sys.executable, "-c", program, *words], cwd=tmp_path, capture_output=True, env=environment)

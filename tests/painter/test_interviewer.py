@@ -39,7 +39,7 @@ def test_does_not_ask_what_was_said(shapes: Interviewer) -> None:
     rounds = [("what can you see at the top left?", "a green star")]
     caption = "a red circle at the bottom right"
 
-    asked = []
+    asked: list[str] = []
     while question := shapes.ask(caption, rounds, skip=asked):
         asked.append(question.text)
 
@@ -67,9 +67,9 @@ def test_words_of_the_caption_call_for_questions() -> None:
     bank = learn(said)
 
     for caption, topic in (("my dog", "dog"), ("some food", "hot")):
-        question = bank.ask(caption.replace("my ", "a big "), [])
-        assert question is not None
-        assert topic in question.text
+        offered = bank.ask(caption.replace("my ", "a big "), [])
+        assert offered is not None
+        assert topic in offered.text
     dog = next(question for question in bank.questions if question.text == "is the dog brown")
     assert dog.cues["beach"] > 0.4
     assert dog.cues["food"] < -1

@@ -102,8 +102,8 @@ def test_no_round_is_zeros_to_the_recurrent_encoder_and_the_average_to_the_colla
     from trainer.networks.text import Standardise
 
     for name, dim in (("captions", 256), ("dialogues", 512)):
-        model[name] = Standardise(dim)
-        model[name].fit(torch.randn(50, dim) + 3)
+        model[name] = layer = Standardise(dim)
+        layer.fit(torch.randn(50, dim) + 3)
     collapsed.generator.standardise = model
     collapsed.generator.model = replace(collapsed.generator.model, standardise=True)
     assert not collapsed.encode([Dialogue(CAPTION)])[0, 256:].any(), "the average, standardised, is zero"

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -48,7 +49,7 @@ def test_who_stays_and_who_is_counted(data: st.DataObject) -> None:
     silent = data.draw(st.sets(st.sampled_from(talked))) if talked else set()
     there = data.draw(st.sets(st.integers(0, 30)))
     alone = data.draw(st.booleans())
-    fates = [data.draw(st.sampled_from(["drop", "keep"])) for _ in range(3)]
+    fates: list[Any] = [data.draw(st.sampled_from(["drop", "keep"])) for _ in range(3)]
     images = {i: Image(i, f"{i}.jpg", 1, 2, [(i, "c")] if i in captioned else []) for i in listed}
     dialogues = {i: Dialogue(i, "v", [] if i in silent else [("q", "a")]) for i in talked}
 

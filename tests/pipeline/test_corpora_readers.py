@@ -3,6 +3,7 @@
 import json
 import tracemalloc
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -32,7 +33,7 @@ def visdial_files(draw: st.DrawFn) -> tuple[str, list[tuple[int, str, list[tuple
         for number in range(rounds):
             question = draw(st.integers(0, len(questions) - 1))
             answer = draw(st.integers(0, len(answers) - 1))
-            turn = {"question": question, "answer": answer}
+            turn: dict[str, Any] = {"question": question, "answer": answer}
             if options:
                 turn |= {"answer_options": draw(st.lists(st.integers(0, 99), max_size=3)), "gt_index": 0}
             if number == rounds - 1 and draw(st.booleans()):

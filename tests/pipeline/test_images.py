@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -38,7 +39,7 @@ def picture(seed: int, size: tuple[int, int] = (60, 40)) -> Image.Image:
 # One picture ------------------------------------------------------------------------------------------------------
 
 
-def saved(tmp_path: Path, image: Image.Image, kind: str, **options: object) -> Path:
+def saved(tmp_path: Path, image: Image.Image, kind: str, **options: Any) -> Path:
     path = tmp_path / f"picture.{kind}"
     image.save(path, **options)
     return path
@@ -209,11 +210,11 @@ class Split:
         rows = [corpus.Row(i, self.file(i).name, 200, 150, [(i, "c")], [("q", "a")], "v") for i in ids]
         corpus.write(rows, self.corpus)
 
-    def make(self, workers: int = 1, without_image: str = "drop", **changes: object) -> images.Prepared:
+    def make(self, workers: int = 1, without_image: Literal["drop", "keep"] = "drop", **changes: Any) -> images.Prepared:
         settings = SmallShards(**{"sizes": SIZES, **changes})
         return images.prepare(
             self.corpus, self.raw, "val", self.out, settings, without_image=without_image, workers=workers
-        )  # type: ignore[arg-type]
+        )
 
     def bytes(self) -> dict[str, bytes]:
         return {p.relative_to(self.out).as_posix(): p.read_bytes() for p in self.out.rglob("*") if p.is_file()}

@@ -153,7 +153,8 @@ def test_reading_after_fork(tmp_path, make_store, opened_before):
 def test_reading_in_threads_that_come_first_at_once(tmp_path, make_store):
     rows = make_store(tmp_path)
     store = Store(tmp_path)
-    start, failures = threading.Barrier(8), []
+    start = threading.Barrier(8)
+    failures: list[int] = []
 
     def read(seed: int) -> None:
         order = np.random.default_rng(seed).integers(0, len(rows), (200, 16))

@@ -47,7 +47,7 @@ def reads() -> list[tuple[str, str, object]]:
             if len(node.args) > 2 and isinstance(node.args[1], ast.Constant):
                 first, dot, rest = ast.unparse(node.args[2]).partition(".")
                 kind = pkgutil.resolve_name(names.get(first, f"builtins.{first}") + dot + rest)
-                found.append((f"{module}, line {node.lineno}", node.args[1].value, kind))
+                found.append((f"{module}, line {node.lineno}", str(node.args[1].value), kind))
     return found
 
 

@@ -42,7 +42,7 @@ def write(path, made_from=ORIGIN, texts="abcdefghijk", only=None, order=None):
     with StoreWriter(path, kind="captions", split="t", shape=(8,), dtype="float16", made_from=made_from) as writer:
         plan = plan_for(made_from, texts)
         missing = writer.plan(plan)
-        written = []
+        written: list[int] = []
         for number in order or missing:
             if len(written) == only:
                 break

@@ -180,6 +180,15 @@ def test_kinds_asked_for_are_the_only_ones_made(place):
     assert [path.name for path in (place.path / "out").iterdir()] == ["dialogues"]
 
 
+class LoudEncoder(hash_encoder.HashEncoder):
+    value = 0.0
+
+    def encode(self, texts):
+        encoded = super().encode(texts)
+        encoded.vectors[1, 3] = self.value
+        return encoded
+
+
 class Loud:
     """A factory object whose vectors do not fit float16."""
 
@@ -190,18 +199,8 @@ class Loud:
         return {"name": "loud", "value": str(self.value)}
 
     def build(self, kind, settings):
-        encoder = hash_encoder.HashEncoder("dialogue")
-        encoder.identity = self.identity(kind, settings)
-        inner = encoder.encode
-        encoder.encode = lambda texts: inner(texts)
-        value = self.value
-
-        def encode(texts):
-            encoded = inner(texts)
-            encoded.vectors[1, 3] = value
-            return encoded
-
-        encoder.encode = encode
+        encoder = LoudEncoder("dialogue")
+        encoder.identity, encoder.value = self.identity(kind, settings), self.value
         return encoder
 
 

@@ -23,7 +23,8 @@ class Dask:
     """Processes of a cluster, as people start them."""
 
     def __init__(self, folder: Path, *options: str):
-        self.file, self.options, self.workers = folder / "scheduler.json", options, []
+        self.file, self.options = folder / "scheduler.json", options
+        self.workers: list[subprocess.Popen[bytes]] = []
         self.scheduler = self._start(os.environ, "scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard",
                                      "--scheduler-file", str(self.file))  # fmt: skip
         deadline = time.monotonic() + 300

@@ -1,5 +1,7 @@
 """char-CNN-RNN against float64 written from Reed's Lua, for every published variant."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, strategies
@@ -50,7 +52,7 @@ def test_any_text(coco, text):
 def test_a_vector_depends_on_its_text_alone(char_cnn_rnn_files, monkeypatch):
     """The public port mixes the texts of a batch; the shape still looks right."""
     folder, _ = char_cnn_rnn_files("coco")
-    encoder = build("captions", settings(folder))
+    encoder: Any = build("captions", settings(folder))
     texts = [f"{a} {b} on the {c}" for a in ("a dog", "two people") for b in ("sit", "run", "sleep") for c in TEXTS]
     whole = encoder.encode(texts).vectors
     scale = np.abs(whole).max()

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import random
+from typing import Any
 
 import numpy as np
 import pytest
@@ -219,14 +220,15 @@ def test_products_are_exact_and_precision_is_put_back():
 
     from pipeline.encoders.devices import precision
 
-    before = torch.backends.cudnn.rnn.fp32_precision, torch.backends.cuda.matmul.fp32_precision
+    backends: Any = torch.backends  # torch's own annotations lack fp32_precision
+    before = backends.cudnn.rnn.fp32_precision, backends.cuda.matmul.fp32_precision
     with precision("float32"):
-        assert torch.backends.cuda.matmul.fp32_precision == "ieee"
-        assert torch.backends.cudnn.conv.fp32_precision == torch.backends.cudnn.rnn.fp32_precision == "ieee"
+        assert backends.cuda.matmul.fp32_precision == "ieee"
+        assert backends.cudnn.conv.fp32_precision == backends.cudnn.rnn.fp32_precision == "ieee"
         assert torch.is_inference_mode_enabled()
     with precision("tf32"):
-        assert torch.backends.cuda.matmul.fp32_precision == "tf32"
-    assert before == (torch.backends.cudnn.rnn.fp32_precision, torch.backends.cuda.matmul.fp32_precision)
+        assert backends.cuda.matmul.fp32_precision == "tf32"
+    assert before == (backends.cudnn.rnn.fp32_precision, backends.cuda.matmul.fp32_precision)
 
 
 def test_tables_of_another_release_are_refused(skip_thought_files, tmp_path):

@@ -3,6 +3,8 @@
 import io
 import pickle
 import struct
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -85,7 +87,7 @@ def objects(vectors):
     return elements
 
 
-FORMS = {
+FORMS: dict[str, Callable[[Any], Any]] = {
     "one array": lambda vectors: vectors,
     "one array in Fortran order": np.asfortranarray,
     "a list": list,
