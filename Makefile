@@ -7,7 +7,7 @@ UV := $(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constrai
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
 MANIFESTS := setup.cfg pyproject.toml constraints.txt
 
-.PHONY: repro test test-slow lint evidence clean lock
+.PHONY: repro test test-slow test-random lint evidence clean lock
 
 repro: .venv/ready
 	@PATH="$(CURDIR)/$(BIN):$$PATH" dvc repro
@@ -17,10 +17,16 @@ repro: .venv/ready
 	@echo "The figures again: $(BIN)/dvc metrics show,  $(BIN)/dvc plots show,  $(BIN)/dvc dag"
 
 test: .venv/ready-dev lint
-	$(PYTEST) -m "not slow"
+	$(PYTEST) -m "not slow" --durations=15
 
 test-slow: .venv/ready-dev
 	$(PYTEST) -m slow
+
+# Properties on random examples, thirty times as many as in `make test`. The seed is printed: SEED=... tries it again.
+test-random: SEED := $(or $(SEED),$(shell od -An -N4 -tu4 /dev/urandom | tr -d ' '))
+test-random: .venv/ready-dev
+	@echo "make test-random SEED=$(SEED)"
+	$(PYTEST) -m "hypothesis and not slow" --hypothesis-profile=random --hypothesis-seed=$(SEED)
 
 lint: .venv/ready-dev
 	$(BIN)/ruff check .

@@ -1,9 +1,28 @@
-"""Fixtures that every room's tests share."""
+"""Fixtures that every room's tests share, and how properties are tried."""
 
 import os
+import random
+import sys
 from pathlib import Path
 
+import hypothesis
 import pytest
+
+# `make test` tries the same examples every time; `make test-random` others each night, from a seed that it prints.
+# No deadline: how long an example takes says what else the machine was doing.
+hypothesis.settings.register_profile("repeatable", derandomize=True, database=None, deadline=None, max_examples=60)
+hypothesis.settings.register_profile(
+    "random", derandomize=False, database=None, deadline=None, max_examples=2000, print_blob=True
+)
+hypothesis.settings.load_profile("repeatable")
+
+
+@pytest.fixture(autouse=True)
+def _draws_do_not_depend_on_the_tests_before() -> None:
+    """The global streams begin anew with every test."""
+    random.seed(0)
+    if torch := sys.modules.get("torch"):
+        torch.manual_seed(0)
 
 
 @pytest.fixture(scope="session")

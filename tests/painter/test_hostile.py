@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from painter import Dialogue, Painter
@@ -56,7 +56,6 @@ def test_the_same_words_are_the_same_text_wherever_they_come_from(tmp_path: Path
     assert Dialogue(SPACES, ((SPACES, SPACES),)) == expected
 
 
-@settings(derandomize=True, max_examples=200)
 @given(st.text(max_size=40))
 def test_every_text_is_folded_as_in_the_corpus(text: str) -> None:
     assert Dialogue(text, ((text, text),)) == Dialogue(json_files.fold(text), ((json_files.fold(text),) * 2,))

@@ -61,7 +61,7 @@ def fold(text: str) -> str:
     return " ".join(words)
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(visdial_files())
 def test_any_visdial_file_is_read_as_it_was_written(tmp_path: Path, file: tuple) -> None:
     path = tmp_path / "visdial.json"
@@ -70,7 +70,7 @@ def test_any_visdial_file_is_read_as_it_was_written(tmp_path: Path, file: tuple)
     assert [(d.image_id, d.caption, d.rounds) for d in read.values()] == file[1]
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(visdial_files(), st.data())
 def test_a_visdial_file_cut_anywhere_says_so(tmp_path: Path, file: tuple, data: st.DataObject) -> None:
     whole = file[0].encode()

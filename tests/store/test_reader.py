@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from store import Store, StoreError
@@ -40,7 +40,6 @@ def test_rows_come_back_whatever_their_shape_and_dtype(tmp_path, make_store, sha
     np.testing.assert_array_equal(out, rows[[20, 0, 13, 14]])
 
 
-@settings(max_examples=30, deadline=None)
 @given(data=st.data())
 def test_any_shards_any_rows_any_runs(tmp_path_factory, make_store, data):
     lengths = data.draw(st.lists(st.lists(st.integers(1, 6), min_size=1, max_size=5), min_size=1, max_size=5))

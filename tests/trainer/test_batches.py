@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -22,7 +22,6 @@ from trainer.batches import BatchRing, TrainingData, augment, images_per_epoch, 
 
 
 class TestRowsFor:
-    @settings(max_examples=60, deadline=None)
     @given(st.integers(1, 200), st.data())
     def test_an_epoch_draws_each_image_at_most_once_and_batches_hold_distinct_images(self, n, data):
         batch = data.draw(st.integers(1, n))
@@ -37,7 +36,6 @@ class TestRowsFor:
         assert drawn.min() >= 0
         assert drawn.max() < n
 
-    @settings(max_examples=40, deadline=None)
     @given(st.integers(1, 8), st.integers(1, 6), st.integers(0, 30))
     def test_the_processes_pieces_side_by_side_are_the_batch_of_one_process(self, world, local, step):
         batch, n = world * local, 61

@@ -11,7 +11,7 @@ import termios
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import pipeline.embed as embed_module
@@ -216,7 +216,6 @@ def test_values_that_do_not_fit_are_named(place, value, remedy):
         run(place, factory=Loud(value), kinds=["captions"], settings=EmbedSettings("float32"))
 
 
-@settings(deadline=None)  # the first example imports torch
 @given(bits=st.lists(st.integers(0, 0x477FE000), min_size=1, max_size=20), negative=st.booleans())
 def test_float16_is_the_nearest_with_ties_to_even(bits, negative):
     """All floats from 0 to the largest float16, the subnormal ones too, against Python's own rounding."""

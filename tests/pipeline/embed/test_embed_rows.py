@@ -5,7 +5,7 @@ from unittest import mock
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline import texts, texts_of_rows
@@ -47,7 +47,6 @@ def table(images, schema):
 
 
 @pytest.mark.parametrize("part", [5, 1 << 17])
-@settings(max_examples=60, deadline=None)
 @given(images=st.lists(IMAGE, max_size=12), text=SETTINGS, limit=st.integers(1, 25))
 def test_every_text_has_its_row_and_groups_stay_whole(part, images, text, limit):
     corpus = table(images, schema())

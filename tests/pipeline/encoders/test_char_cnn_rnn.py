@@ -41,7 +41,7 @@ def coco(char_cnn_rnn_files):
 
 
 @given(text=strategies.text(strategies.sampled_from(ALPHABET + "AZ\u00e9\n\t\u30c6"), max_size=230))
-@hypothesis_settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_text(coco, text):
     encoder, net = coco
     vector = encoder.encode([text]).vectors[0]
