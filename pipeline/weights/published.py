@@ -1,11 +1,12 @@
 """The weight files as they were published: names, sizes, hashes, places; and which of them lie here."""
 
 import json
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.weights import WeightsError
+from pipeline.weights import WeightsError, shown
 from pipeline.weights.hashing import remembered_sha256, sha256
 
 COMMAND = "chatpainter-prepare weights-status"
@@ -105,7 +106,7 @@ def find_skip_thought(variant: str, weights: str, untrained: str | None) -> Foun
     names = skip_thought_names(variant)
     for folder in _folders(weights, untrained):
         paths = {name: folder / name for name in names}
-        here = [name for name in names if paths[name].is_file()]
+        here = [name for name in names if os.path.isfile(paths[name])]
         if len(here) == len(names):
             return _found(paths, folder)
         if here:
@@ -125,28 +126,30 @@ def find_char_cnn_rnn(file: str | None, weights: str, untrained: str | None) -> 
     """
     if file is not None:
         for path in (Path(weights) / file, Path(file)):
-            if path.is_file():
+            if os.path.isfile(path):  # whatever the name: too long for the disk is absent, too
                 return _found({path.name: path}, path.parent)
-        raise WeightsError(f"{Path(weights) / file}: no such file; encoders.char_cnn_rnn.file in params.yaml names it")
+        raise WeightsError(
+            f"{shown(Path(weights) / file)}: no such file; encoders.char_cnn_rnn.file in params.yaml names it"
+        )
     for folder in _folders(weights, untrained):
         path = folder / COCO_CHAR_CNN_RNN.name
         others = sorted(other for other in folder.glob("*.t7") if other.name != "val_captions.t7")
-        if not path.is_file() and len(others) > 1:
+        if not os.path.isfile(path) and len(others) > 1:
             names = ", ".join(other.name for other in others)
             raise WeightsError(f"{folder}: holds {names}; say which in params.yaml: encoders.char_cnn_rnn.file")
-        if path.is_file() or others:
-            path = path if path.is_file() else others[0]
+        if os.path.isfile(path) or others:
+            path = path if os.path.isfile(path) else others[0]
             return _found({path.name: path}, folder)
     raise _absent("char-CNN-RNN", COCO_CHAR_CNN_RNN.name, weights, untrained)
 
 
 def _found(paths: dict[str, Path], folder: Path) -> Found:
     marker = folder / MARKER
-    if not marker.is_file():
+    if not os.path.isfile(marker):
         return Found(paths, trained=True, marked=False)
     try:
-        trained = json.loads(marker.read_text())["trained"]
-    except (OSError, ValueError, KeyError, TypeError):
+        trained = json.loads(marker.read_bytes())["trained"]
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
         trained = None
     if not isinstance(trained, bool):
         raise WeightsError(f'{marker}: expected a JSON object with "trained": true or false')
@@ -186,8 +189,8 @@ def _folders(weights: str, untrained: str | None) -> Iterable[Path]:
 
 
 def _absent(encoder: str, names: str, weights: str, untrained: str | None) -> WeightsError:
-    hint = f", or run `chatpainter-prepare weights` to make untrained ones in {untrained}" if untrained else ""
+    hint = f", or run `chatpainter-prepare weights` to make untrained ones in {shown(untrained)}" if untrained else ""
     return WeightsError(
-        f"{weights}: no weights for {encoder}; put {names} there (`{COMMAND}` says what they are and where they were "
-        f"published){hint}"
+        f"{shown(weights)}: no weights for {encoder}; put {names} there (`{COMMAND}` says what they are and where they "
+        f"were published){hint}"
     )

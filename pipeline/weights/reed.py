@@ -15,6 +15,9 @@ from pipeline.weights.torch7 import TorchObject
 
 ALPHABET = 70
 LENGTH = 201
+MOST = 1 << 20  # of anything that is counted
+KERNEL = 4  # characters under each convolution, as published
+MOST_THRESHOLD = 1.0  # published: 1e-6; a network whose activations all fall below says nothing
 
 # nngraph sorts a graph's modules topologically, always in this order: one time step of FixedGRU.lua, step 2 onwards.
 GATE = ["Linear", "Linear", "CAddTable", "Sigmoid"]
@@ -74,7 +77,7 @@ def load(path: Path) -> CharCnnRnnWeights:
         net = protos.get("enc_doc") if isinstance(protos, dict) else None
     try:
         return _network(net)
-    except (_Unexpected, KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
+    except (_Unexpected, LookupError, TypeError, AttributeError, ValueError, OverflowError) as error:
         said = str(error) if isinstance(error, _Unexpected) else f"{type(error).__name__}: {error}"
         raise WeightsError(f"{path}: not a char-CNN-RNN as published by Reed et al. ({said})") from None
 
@@ -89,7 +92,7 @@ def _network(net: Any) -> CharCnnRnnWeights:
     outer = net.list("modules")
     names = [module.name for module in outer]
     if names != ["Identity", "Sequential", "SplitTable", "gModule", "Dropout", "Linear"]:
-        raise _Unexpected(f"modules are {', '.join(names)}")
+        raise _Unexpected(f"modules are {', '.join(names[:12])}")
     convolutions, pools, threshold = _convolutions(outer[1].list("modules"))
     maps, recurrence, steps, average = _recurrence(outer[3].list("modules"))
     weights = CharCnnRnnWeights(
@@ -106,16 +109,25 @@ def _convolutions(modules: list[TorchObject]) -> tuple[Any, Any, float]:
     thresholds = set()
     for module in modules:
         if module.name == "TemporalConvolution":
-            if module.fields.get("dW", 1) != 1:
+            if _whole(module, "dW", 1) != 1:
                 raise _Unexpected("a convolution with a stride")
-            convolutions.append(_map(module))
+            weight, bias = _map(module)
+            kernel, inputs = _whole(module, "kW", KERNEL), _whole(module, "inputFrameSize", weight.shape[1] // KERNEL)
+            if weight.shape != (_whole(module, "outputFrameSize", len(bias)), kernel * inputs):
+                raise _Unexpected(
+                    f"a convolution of shape {weight.shape} for {inputs} channels and a width of {kernel}"
+                )
+            convolutions.append((weight, bias))
             pools.append(None)
         elif module.name == "TemporalMaxPooling":
-            pools[-1] = Pool(int(module.fields["kW"]), int(module.fields["dW"]))
+            pools[-1] = Pool(_whole(module, "kW"), _whole(module, "dW"))
         elif module.name in ("Threshold", "ReLU"):
             if module.fields.get("val", 0) != 0:
                 raise _Unexpected("a threshold with another value than 0")
-            thresholds.add(float(module.fields.get("threshold", 1e-6 if module.name == "Threshold" else 0)))
+            threshold = float(module.fields.get("threshold", 1e-6 if module.name == "Threshold" else 0))
+            if not abs(threshold) <= MOST_THRESHOLD:
+                raise _Unexpected(f"a threshold of {threshold}")
+            thresholds.add(threshold)
         else:
             raise _Unexpected(f"{module.typename} among the convolutions")
     if len(convolutions) != 3 or len(thresholds) != 1:
@@ -127,12 +139,11 @@ def _recurrence(modules: list[TorchObject]) -> tuple[dict[str, Map], Literal["gr
     kinds = ["Linear" if _linear(module) is not None else module.name for module in modules]
     linears = [linear for linear in map(_linear, modules) if linear is not None]
     steps = kinds.count("Identity")
-    average = kinds[-1] == "MulConstant"
-    if average:
-        scale = float(modules[-1].fields["constant_scalar"])
-        if abs(scale * steps - 1) > 1e-6:
-            raise _Unexpected(f"{steps} steps are scaled by {scale}, not by 1/{steps}")
+    average = bool(kinds) and kinds[-1] == "MulConstant"
+    if not 1 <= steps <= LENGTH:
+        raise _Unexpected(f"{steps} recurrent steps")
     names: tuple[str, ...]
+    kind: Literal["gru", "rnn"]
     if kinds.count("Sigmoid"):
         block = GRU_STEP + ["CAddTable"] * average
         expected = ["Identity", "Linear", "Tanh"] + block * (steps - 1) + ["MulConstant"] * average
@@ -143,16 +154,33 @@ def _recurrence(modules: list[TorchObject]) -> tuple[dict[str, Map], Literal["gr
         names, kind = RNN_MAPS, "rnn"
         if kinds.count("ReLU") != steps or len(linears) != 2 * steps - 1:
             raise _Unexpected(f"{steps} steps with {kinds.count('ReLU')} ReLUs and {len(linears)} maps")
-    copies: dict[str, list[Map]] = {name: [] for name in names}
-    copies["input"].append(_map(linears[0]))
+    constants = [module for module in modules if module.name in ("MulConstant", "AddConstant")]
+    if average:
+        _constant(constants.pop(), 1 / steps)
+    for module in constants:  # 1 - update gate
+        _constant(module, -1 if module.name == "MulConstant" else 1)
+    maps = {"input": _map(linears[0])}
     for i, linear in enumerate(linears[1:]):
-        copies[names[i % len(names)]].append(_map(linear))
-    for name, step_maps in copies.items():
-        for step, (weight, bias) in enumerate(step_maps):
-            if not (np.array_equal(weight, step_maps[0][0]) and np.array_equal(bias, step_maps[0][1])):
-                raise _Unexpected(f"map {name} differs between time steps (step {step + 1 + (name != 'input')})")
-    maps = {name: step_maps[0] for name, step_maps in copies.items()}
-    return maps, kind, steps, average  # type: ignore[return-value]
+        name = names[i % len(names)]
+        first = maps.setdefault(name, _map(linear) if name not in maps else maps[name])
+        weight, bias = linear.fields["weight"], linear.fields["bias"]
+        if not (np.array_equal(weight, first[0]) and np.array_equal(bias, first[1])):
+            raise _Unexpected(f"map {name} differs between time steps (step {2 + i // len(names)})")
+    return {name: maps[name] for name in names}, kind, steps, average
+
+
+def _constant(module: TorchObject, expected: float) -> None:
+    found = module.fields.get("constant_scalar", expected)
+    if isinstance(found, bool) or not abs(found / expected - 1) <= 1e-6:
+        raise _Unexpected(f"{module.typename} by {found}, not by {expected:.6g}")
+
+
+def _whole(module: TorchObject, field: str, default: int | None = None) -> int:
+    """A field that counts something: a whole number from 1."""
+    value = module.fields.get(field, default)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 1 <= value <= MOST or value != int(value):
+        raise _Unexpected(f"{module.typename} with {field} of {value!r:.40}")
+    return int(value)
 
 
 def _linear(module: TorchObject) -> TorchObject | None:
@@ -164,7 +192,8 @@ def _linear(module: TorchObject) -> TorchObject | None:
 
 def _map(module: TorchObject) -> Map:
     weight, bias = module.fields["weight"], module.fields["bias"]
-    if not (isinstance(weight, np.ndarray) and isinstance(bias, np.ndarray) and weight.ndim == 2 and bias.ndim == 1):
+    arrays = isinstance(weight, np.ndarray) and isinstance(bias, np.ndarray)
+    if not arrays or (weight.ndim, bias.ndim, weight.dtype.kind, bias.dtype.kind) != (2, 1, "f", "f"):
         raise _Unexpected(f"{module.typename} without weight and bias")
     weight, bias = np.array(weight, np.float32, order="C"), np.array(bias, np.float32)
     if len(weight) != len(bias) or not (np.isfinite(weight).all() and np.isfinite(bias).all()):

@@ -5,7 +5,9 @@ an int32 kind followed by its payload. Tables, torch objects and functions carry
 written in several places (the storage that every time step's tensors view) is stored once.
 """
 
+import math
 import mmap
+import re
 import struct
 import sys
 from collections.abc import Iterator
@@ -40,6 +42,9 @@ ELEMENTS = {
     "CudaHalf": np.float16,
 }
 
+TYPENAME = re.compile(r"[\w.:]{1,200}", re.ASCII)
+UNREADABLE = ("tds",)  # packages whose objects write themselves in a way of their own
+
 # Graphs of hundreds of modules nest about four deep a module. Python's frames live on the heap, so this is safe.
 DEEPEST = 50_000
 
@@ -71,7 +76,8 @@ def as_list(table: Any) -> list[Any]:
 def load(path: str | Path) -> Any:
     """The object in a .t7 file: None, float, str, bool, dict (a table), np.ndarray (a tensor) or TorchObject.
 
-    Tensors are read-only views into the mapped file; copy what is to be kept. Whole-number table keys become int.
+    Tensors are read-only views into the mapped file; copy what is to be kept. A tensor of more elements than its
+    storage has is a TorchObject without fields. Whole-number table keys become int.
 
     Raises:
         WeightsError: the file is missing, cut short or not a Torch7 file.
@@ -140,7 +146,10 @@ class _Reader:
     def table(self, index: int) -> dict[Any, Any]:
         table: dict[Any, Any] = {}
         self.seen[index] = table
-        for _ in range(self.integer()):
+        count = self.integer()
+        if count < 0:
+            raise self.damaged(f"a table of {count} entries")
+        for _ in range(count):
             key, value = self.object(), self.object()
             if isinstance(key, float) and key.is_integer():
                 key = int(key)
@@ -151,12 +160,19 @@ class _Reader:
     def torch_object(self, index: int) -> Any:
         version = self.string()
         typename = self.string() if version.startswith("V ") else version
+        if not TYPENAME.fullmatch(typename):
+            raise self.damaged(f"an object of class {typename[:60]!r}")
         package, _, name = typename.rpartition(".")
         value: Any
         if package == "torch" and name.endswith("Tensor") and name.removesuffix("Tensor") in ELEMENTS:
-            value = self.tensor(ELEMENTS[name.removesuffix("Tensor")])
+            value = self.tensor(typename, ELEMENTS[name.removesuffix("Tensor")])
         elif package == "torch" and name.endswith("Storage") and name.removesuffix("Storage") in ELEMENTS:
             value = self.storage(ELEMENTS[name.removesuffix("Storage")])
+        elif package in UNREADABLE:
+            raise WeightsError(
+                f"{self.path}: holds a {typename} (at byte {self.at:,}), whose layout is its own; turn it into a table "
+                "in Torch and save the file again"
+            )
         else:
             value = TorchObject(typename)
             self.seen[index] = value
@@ -165,7 +181,7 @@ class _Reader:
         self.seen[index] = value
         return value
 
-    def tensor(self, element: type) -> np.ndarray:
+    def tensor(self, typename: str, element: type) -> "np.ndarray | TorchObject":
         dimensions = self.integer()
         if not 0 <= dimensions <= 32:
             raise self.damaged(f"a tensor of {dimensions} dimensions")
@@ -176,10 +192,16 @@ class _Reader:
             return np.zeros(0, element)
         if not isinstance(storage, np.ndarray) or storage.dtype != element:
             raise self.damaged("a tensor without its storage")
+        if min(shape) < 0 or min(strides) < 0 or offset < 1:
+            raise self.damaged(f"a tensor of shape {shape} with strides {strides} from element {offset}")
+        if 0 in shape:
+            return np.zeros(0, element)
         first = offset - 1
-        last = first + sum((n - 1) * stride for n, stride in zip(shape, strides))
-        if min(shape) < 0 or min(strides) < 0 or first < 0 or (min(shape) > 0 and last >= len(storage)):
+        if first + sum((n - 1) * stride for n, stride in zip(shape, strides)) >= len(storage):
             raise self.damaged("a tensor that reaches outside its storage")
+        if math.prod(shape) > len(storage):
+            # One value seen many times over, of any size: a network may keep such a view, but no weights.
+            return TorchObject(typename)
         size = storage.itemsize
         return np.lib.stride_tricks.as_strided(
             storage[first:], shape, [stride * size for stride in strides], writeable=False

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from pipeline.weights import WeightsError
+from pipeline.weights import WeightsError, shown
 from pipeline.weights.pickled import CODE, Dtype, Later, Name, PickledArray
 
 # numpy 2 renamed numpy.core to numpy._core.
@@ -211,7 +211,7 @@ class Unpickler:
         module, name = (part if isinstance(part, str) else "?" for part in (module, name))
         known = ALLOWED.get((module, name))
         if known is None:
-            raise self.refused(f"asks for {module}.{name}, which {PLAIN} do not need, and was not read")
+            raise self.refused(f"asks for {shown(f'{module}.{name}', 80)}, which {PLAIN} do not need, and was not read")
         self.stack.append(Name(known))
 
     def stack_name(self) -> None:

@@ -155,8 +155,6 @@ def _skip_thought(out: Path, words: list[str], sizes: Sizes, seed: int) -> None:
             write_object_table(file, vectors, native=range(2, len(lines), 50))
 
 
-KERNEL = 4  # characters under each convolution, as published
-
 MEMORY = 0.93  # the update gate where nothing pushes it: the share of a state that one step keeps
 INPUT = 0.5  # typical size of what a word adds before tanh
 RECURRENT = 0.9
@@ -235,7 +233,7 @@ def char_cnn_rnn(sizes: Sizes, seed: int) -> bytes:
     c1, c2, c3 = sizes.convolutions
 
     def convolution(inputs: int, outputs: int, gain: float, bias: float) -> reed.Map:
-        weight = rng.standard_normal((outputs, KERNEL * inputs)) * gain / np.sqrt(KERNEL * inputs)
+        weight = rng.standard_normal((outputs, reed.KERNEL * inputs)) * gain / np.sqrt(reed.KERNEL * inputs)
         return weight.astype(np.float32), np.full(outputs, bias, np.float32)
 
     # Of the 70 channels one is active, hence the root. Negative biases let each filter answer to few strings only.
