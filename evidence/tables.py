@@ -114,8 +114,8 @@ def ablations(results: Results, group: Ablations) -> Table:
 
 def markdown(table: Table) -> str:
     """A table as Markdown has it."""
-    lines = [table.head, ["---"] * len(table.head), *table.rows]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+    head, *rows = (f"| {' | '.join(cells)} |" for cells in (table.head, *table.rows))
+    return "\n".join([head, "|" + "---|" * len(table.head), *rows])
 
 
 def spread(values: Sequence[float]) -> str:
