@@ -1,13 +1,17 @@
-"""A small profile over small params, and a way to load variants of it."""
+"""A small profile over small params, a way to load variants of it, a world, and generators that learned nothing."""
 
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 
 from evidence import profile as profiles
+from tests.support.models import small_model
+from tests.support.worlds import small_world
+from trainer.generator import Generator, settings
 
 PROFILE = {
     "title": "A trial",
@@ -42,3 +46,27 @@ def load(tmp_path: Path, base: Path) -> Callable[..., Loaded]:
         return profiles.load(tmp_path / "trial.yaml", base)
 
     return loaded
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A work folder with data/ of 48 + 24 scenes of the sample world."""
+    root = tmp_path_factory.mktemp("work")
+    small_world(root)
+    return root
+
+
+@pytest.fixture
+def network() -> Generator:
+    """An untrained recurrent generator for the world's vectors."""
+    return untrained("recurrent")
+
+
+def untrained(dialogue: Any) -> Generator:
+    """A generator of stage 1 whose weights are noise, large enough that not all pictures are the same grey."""
+    torch.manual_seed(1)
+    generator = Generator(settings(1, small_model(dialogue=dialogue), 9, None if dialogue == "none" else 7))
+    for module in generator.modules():
+        if isinstance(module, torch.nn.Conv2d):
+            torch.nn.init.normal_(module.weight, 0, 0.3)
+    return generator

@@ -30,7 +30,7 @@ def two_sided(t: float, freedom: int) -> float:
 )
 def test_the_interval_is_that_of_student_s_table(freedom, t):
     differences = np.arange(freedom + 1.0)
-    found = statistics.over_seeds(differences, np.zeros(freedom + 1))
+    found = statistics.over_seeds(differences.tolist(), [0.0] * (freedom + 1))
     mean, error = differences.mean(), differences.std(ddof=1) / math.sqrt(freedom + 1)
     assert found.low == pytest.approx(mean - t * error, abs=5e-4 * error)
     assert found.high == pytest.approx(mean + t * error, abs=5e-4 * error)

@@ -7,7 +7,6 @@ import torch
 from evidence import reader
 from store.errors import ChatPainterError
 from store.reader import Store
-from trainer.generator import Generator
 from trainer.metrics.held_out import Condition, HeldOut
 
 
@@ -43,8 +42,7 @@ def test_the_vectors_are_those_of_the_stores(world):
     assert (captions.shape, collapsed.shape) == ((24, 9), (24, 7))
 
 
-def test_the_condition_is_the_mean_one(world, make_generator):
-    network = Generator.load(make_generator())
+def test_the_condition_is_the_mean_one(world, network):
     _, mu = reader.vectors(world, "val", "recurrent", 64, network)
     with torch.inference_mode():
         held_out = HeldOut(world / "data/embeddings/val", world / "data/images/val", "recurrent", (64,), 0)
@@ -53,8 +51,7 @@ def test_the_condition_is_the_mean_one(world, make_generator):
     np.testing.assert_allclose(mu, expected.numpy(), atol=1e-5)
 
 
-def test_an_encoder_that_is_taught_directly_tells_dialogues_apart(world, make_generator):
-    network = Generator.load(make_generator())
+def test_an_encoder_that_is_taught_directly_tells_dialogues_apart(world, network):
     there = np.arange(24)[:, None] % 3 == np.arange(3)  # has nothing to do with the vectors: learned by heart
     before = {name: value.clone() for name, value in network.stage1.fc.state_dict().items()}
     _, mu = reader.vectors(world, "val", "recurrent", 64, network)
