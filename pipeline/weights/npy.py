@@ -1,5 +1,6 @@
 """numpy's files (.npy, .npz) from elsewhere: every size is checked against the file before memory is taken for it."""
 
+import contextlib
 import lzma
 import math
 import struct
@@ -13,6 +14,7 @@ from typing import IO
 
 import numpy as np
 
+from pipeline.corpora.recognise import recognise
 from pipeline.weights import WeightsError
 
 # Weights hardly compress: an archive that claims more than this many times its own size is no archive of weights.
@@ -74,7 +76,20 @@ def read_npz(path: Path, names: Iterable[str]) -> tuple[dict[str, np.ndarray], s
                 )
             return {name: _array(path, archive, member) for name, member in wanted.items()}, set(there)
     except _DAMAGED_ARCHIVE as error:
+        if not zipfile.is_zipfile(path):
+            refuse_another(path, "an .npz file")
         raise WeightsError(f"{path}: not a readable .npz file ({_line(error)}); fetch it again") from None
+
+
+def refuse_another(path: Path, expected: str) -> None:
+    """Say what a file that could not be read is, where that can be seen: an error page, a pointer, an archive.
+
+    Raises:
+        WeightsError: it can.
+    """
+    with contextlib.suppress(OSError), path.open("rb") as file:
+        if other := recognise(file.read(512)):
+            raise WeightsError(f"{path}: {other}, where {expected} was expected")
 
 
 def _array(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:

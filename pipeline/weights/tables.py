@@ -95,6 +95,7 @@ def _convert(path: Path, sha256: str, target: Path) -> None:
         )
     target.parent.mkdir(parents=True, exist_ok=True)
     _clear(target)
+    npy.refuse_another(path, "a .npy file")
     with path.open("rb", buffering=1 << 20) as file:
         shape, fortran, dtype = npy.read_header(path, file)
         blocks = _objects(path, file, shape) if dtype.hasobject else _plain(path, file, shape, fortran, dtype)

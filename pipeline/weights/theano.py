@@ -88,9 +88,11 @@ def dictionary(path: Path) -> tuple[dict[str, int], int]:
     try:
         rows = {line.decode("utf-8").strip(): row for row, line in enumerate(lines)}
     except UnicodeDecodeError:
+        npy.refuse_another(path, "the dictionary, UTF-8 text,")
         raise WeightsError(f"{path}: not UTF-8 text; fetch it again") from None
     for word in (UNKNOWN, END):
         if word not in rows:
+            npy.refuse_another(path, "the dictionary, UTF-8 text,")
             raise WeightsError(
                 f"{path}: holds no line {word!r}, so it is not Skip-Thought's dictionary or is cut short"
             )

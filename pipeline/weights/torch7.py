@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.corpora.recognise import recognise
 from pipeline.weights import WeightsError
 
 NIL, NUMBER, STRING, TABLE, TORCH, BOOLEAN, FUNCTION, LEGACY_RECURSIVE_FUNCTION, RECURSIVE_FUNCTION = range(9)
@@ -236,6 +237,8 @@ class _Reader:
         self.at += count
 
     def damaged(self, what: str) -> WeightsError:
+        if other := recognise(self.data[:512]):
+            return WeightsError(f"{self.path}: {other}, where a Torch7 file was expected")
         return WeightsError(
             f"{self.path}: {what} (at byte {self.at:,}); cut short, or no Torch7 binary file: fetch it again"
         )

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from pipeline.weights import WeightsError, shown
+from pipeline.weights import WeightsError, npy, shown
 from pipeline.weights.pickled import CODE, Dtype, Later, Name, PickledArray
 
 # numpy 2 renamed numpy.core to numpy._core.
@@ -123,6 +123,7 @@ class Unpickler:
         if not code:
             return self.damaged("the file is cut short")
         if self.file.tell() == 1:
+            npy.refuse_another(self.path, "a pickle")
             return self.damaged(f"no pickle: it begins with {code!r}")
         if code in b"}d":
             return self.refused("holds a dictionary", f"expected {PLAIN}; pickle those that are in it")

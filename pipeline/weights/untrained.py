@@ -82,7 +82,7 @@ def make(
     """
     out = Path(out)
     _refuse_foreign(out)
-    with replacing_folder(out, OURS, published.MARKER) as folder:
+    with replacing_folder(out, OURS, published.MARKER, "--out") as folder:
         (folder / README).write_text(NOTE)
         words: list[str] = []
         if settings.size != "none":

@@ -1,5 +1,6 @@
 """Weight files that damage, or malice, has touched: what comes out is right, or one line; memory stays bounded."""
 
+import gzip
 import io
 import pickle
 import struct
@@ -264,6 +265,30 @@ def test_an_archive_that_is_none(tmp_path, what):
         path.write_bytes(data)
     _, message = right_or_refused(lambda: theano.parameters(path, 1))
     assert "not a readable .npz file" in message
+
+
+OTHERS = {
+    b"<!DOCTYPE html><html><title>Google Drive - Virus scan warning": "an HTML page",
+    b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n": "a pointer of Git LFS, not the file itself: ",
+    gzip.compress(b"weights", mtime=0): "compressed with gzip: unpack it with gunzip",
+}
+
+
+@pytest.mark.parametrize("head", OTHERS)
+def test_another_file_under_the_name_is_recognised(tmp_path, head):
+    readers = {
+        "uni_skip.npz": lambda path: theano.parameters(path, 1),
+        "utable.npy": lambda path: tables.mapped(path, sha256_file(path), tmp_path / "converted"),
+        "dictionary.txt": theano.dictionary,
+        "net.t7": reed.load,
+        "names.pickle": lambda path: stackgan.import_pickles(path, path, tmp_path / "out" / "captions", "t"),
+    }
+    for name, read in readers.items():
+        path = tmp_path / name
+        path.write_bytes(head)
+        _, message = right_or_refused(lambda read=read, path=path: read(path))
+        assert message.startswith(f"{path}: {OTHERS[head]}"), message
+        assert message.endswith("expected"), message
 
 
 def changed(monkeypatch, net, module, **fields):

@@ -4,11 +4,10 @@ import hashlib
 import random
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
+from pipeline.corpora import corpus
 from pipeline.encoders import EncoderSettings, build
 from pipeline.prepare_cli import main as prepare
 from pipeline.texts import TextSettings, turn
@@ -41,15 +40,10 @@ def world(tmp_path_factory):
     folder = tmp_path_factory.mktemp("untrained")
     captions, rounds = sentences(0, 1200)
     rows = [
-        {
-            "image_id": i,
-            "captions": [{"caption_id": i, "text": caption}],
-            "rounds": [{"question": question, "answer": answer}],
-            "visdial_caption": "A capital",
-        }
+        corpus.Row(i, f"{i}.png", None, None, [(i, caption)], [(question, answer)], "A capital")
         for i, ((caption, _), (question, answer, _)) in enumerate(zip(captions, rounds))
     ]
-    pq.write_table(pa.Table.from_pylist(rows), folder / "train.parquet")
+    corpus.write(rows, folder / "train.parquet")
     encoders = EncoderSettings(
         weights=str(folder / "none"), untrained=str(folder / "out"), converted=str(folder / "converted")
     )
