@@ -11,7 +11,7 @@ from typing import Any
 from pipeline.corpora import visdial
 from pipeline.corpora.folders import replacing_folder
 from pipeline.corpora.sample_pictures import SceneRenderer
-from pipeline.corpora.sample_words import captions, dialogue
+from pipeline.corpora.sample_words import Said, caption_tells, captions, rounds
 from pipeline.corpora.sample_world import (
     COLOURS,
     GROUNDS,
@@ -83,8 +83,10 @@ def _write_split(
         texts = captions(picture, draw, CAPTIONS)
         said += [{"image_id": image_id, "id": image_id * 10 + n, "caption": text} for n, text in enumerate(texts)]
         instances += [_instance(image_id, n, thing, size) for n, thing in enumerate(picture.things)]
-        dialogues.append(visdial.Dialogue(image_id, texts[0], dialogue(picture, draw)))
-        truth.append({"image_id": image_id, "ground": picture.ground, "objects": [_object(t) for t in picture.things]})
+        talk = rounds(picture, draw)
+        words = [(one.question, one.answer) for one in talk]
+        dialogues.append(visdial.Dialogue(image_id, texts[0], words))
+        truth.append(_truth(image_id, picture, texts, talk))
         cut = (draw.random(), draw.random(), draw.random() < 0.5)
         path = raw / "images" / split / file_name(split, image_id)
         # Subsampled chroma would bleed a shape's colour into its neighbourhood.
@@ -114,6 +116,17 @@ def _world(settings: WorldSettings) -> dict[str, Any]:
         "shapes": list(SHAPES),
         "sizes": SIZES,
         "ceilings": ceilings(settings.objects),
+    }
+
+
+def _truth(image_id: int, picture: Scene, texts: list[str], talk: list[Said]) -> dict[str, Any]:
+    """What there is to see, and which of it each caption and each round states and speaks of."""
+    return {
+        "image_id": image_id,
+        "ground": picture.ground,
+        "objects": [_object(thing) for thing in picture.things],
+        "captions": [{"tells": caption_tells(picture, text)} for text in texts],
+        "rounds": [{"tells": said.tells, "speaks_of": said.speaks_of} for said in talk],
     }
 
 

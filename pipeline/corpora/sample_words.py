@@ -1,10 +1,31 @@
 """What people say in the sample world: captions that tell little and ten rounds that tell the rest."""
 
 import random
+from typing import NamedTuple
 
 from pipeline.corpora.sample_world import COLOURS, GROUNDS, PLACES, SHAPES, SIZES, Scene, Thing
 
 COUNTS = ("one", "two", "three", "four")
+
+
+class Said(NamedTuple):
+    """One round, and what it is about.
+
+    `tells` names the facts that it states outright, as the truth's questions are named ("ground", "top left: colour";
+    an empty place has no colour, no shape and no size); what only follows from several rounds together is not among
+    them. `speaks_of` names the places, or the ground, that the picture may change for: all places where the talk is of
+    objects wherever they are.
+    """
+
+    question: str
+    answer: str
+    tells: tuple[str, ...] = ()
+    speaks_of: tuple[str, ...] = tuple(PLACES)
+
+
+def facts(*places: str) -> tuple[str, ...]:
+    """The facts of these places, all of them."""
+    return tuple(f"{place}: {kind}" for place in places for kind in ("colour", "shape", "size"))
 
 
 def name(thing: Thing, article: bool = True) -> str:
@@ -40,64 +61,82 @@ def _caption(thing: Thing, count: int, draw: random.Random) -> str:
     )
 
 
+def caption_tells(scene: Scene, caption: str) -> tuple[str, ...]:
+    """The facts that one of the scene's captions states: of the object that it names; of every place if no other is."""
+    if len(scene.things) == 1:
+        return facts(*PLACES)
+    return facts(*(place for place in PLACES if place in caption))
+
+
 def dialogue(scene: Scene, draw: random.Random, number: int = 10) -> list[tuple[str, str]]:
+    """The words of `rounds`: (question, answer) each."""
+    return [(said.question, said.answer) for said in rounds(scene, draw, number)]
+
+
+def rounds(scene: Scene, draw: random.Random, number: int = 10) -> list[Said]:
     """`number` (at least 10) rounds of question and answer, shuffled, from which the whole scene can be read.
 
     Every place is told in one round, or an object in three (color, shape, size); one round tells the ground; people
     also ask what is answered by yes, no or a count. Every answer is true. Questions carry no question mark.
     """
-    rounds = [_ground_round(scene, draw)]
+    talk = [_ground_round(scene, draw)]
     split = draw.choices((0, 1, 2), (5, 3, 2))[0]
     splits = {thing.place for thing in draw.sample(scene.things, min(split, len(scene.things)))}
     for place in PLACES:
-        rounds += _split_rounds(scene, place, draw) if place in splits else [_place_round(scene, place, draw)]
-    asked = {question for question, _ in rounds}
-    while len(rounds) < number:
-        question, answer = draw.choice((_count_round, _any_round, _any_round, _place_any_round, _ground_any_round))(
-            scene, draw
-        )
-        if question not in asked:
-            asked.add(question)
-            rounds.append((question, answer))
-    draw.shuffle(rounds)
-    return rounds
+        talk += _split_rounds(scene, place, draw) if place in splits else [_place_round(scene, place, draw)]
+    asked = {said.question for said in talk}
+    while len(talk) < number:
+        said = draw.choice((_count_round, _any_round, _any_round, _place_any_round, _ground_any_round))(scene, draw)
+        if said.question not in asked:
+            asked.add(said.question)
+            talk.append(said)
+    draw.shuffle(talk)
+    return talk
 
 
-def _place_round(scene: Scene, place: str, draw: random.Random) -> tuple[str, str]:
+def _place_round(scene: Scene, place: str, draw: random.Random) -> Said:
     question = draw.choice(
         (f"what is at the {place}", f"what do you see at the {place}", f"what is in the {place} corner")
     )
     thing = scene.at(place)
     if thing is None:
-        return question, draw.choice(("nothing", "nothing is there", "it is empty"))
-    return question, draw.choice((name(thing), name(thing, article=False), f"there is {name(thing)}"))
+        return Said(question, draw.choice(("nothing", "nothing is there", "it is empty")), facts(place), (place,))
+    answer = draw.choice((name(thing), name(thing, article=False), f"there is {name(thing)}"))
+    return Said(question, answer, facts(place), (place,))
 
 
-def _split_rounds(scene: Scene, place: str, draw: random.Random) -> list[tuple[str, str]]:
+def _split_rounds(scene: Scene, place: str, draw: random.Random) -> list[Said]:
     thing = scene.at(place)
     assert thing is not None
     color = draw.choice((f"what color is the object at the {place}", f"what color is the one in the {place}"))
     shape = draw.choice((f"what shape is the object at the {place}", f"what shape is the one in the {place}"))
     size = draw.choice((f"how big is the object at the {place}", f"is the one in the {place} small or large"))
     return [
-        (color, draw.choice((thing.colour, f"it is {thing.colour}"))),
-        (shape, draw.choice((thing.shape, f"a {thing.shape}", f"it is a {thing.shape}"))),
-        (size, draw.choice((thing.size, f"it is {thing.size}"))),
+        Said(color, draw.choice((thing.colour, f"it is {thing.colour}")), (f"{place}: colour",), (place,)),
+        Said(
+            shape,
+            draw.choice((thing.shape, f"a {thing.shape}", f"it is a {thing.shape}")),
+            (f"{place}: shape",),
+            (place,),
+        ),
+        Said(size, draw.choice((thing.size, f"it is {thing.size}")), (f"{place}: size",), (place,)),
     ]
 
 
-def _ground_round(scene: Scene, draw: random.Random) -> tuple[str, str]:
+def _ground_round(scene: Scene, draw: random.Random) -> Said:
     question = draw.choice(("what is the ground like", "what are they lying on", "what is the background"))
-    return question, draw.choice((scene.ground, f"it is {scene.ground}"))
+    return Said(question, draw.choice((scene.ground, f"it is {scene.ground}")), ("ground",), ("ground",))
 
 
-def _count_round(scene: Scene, draw: random.Random) -> tuple[str, str]:
+def _count_round(scene: Scene, draw: random.Random) -> Said:
     question = draw.choice(("how many objects are there", "how many do you see"))
     count = COUNTS[len(scene.things) - 1]
-    return question, draw.choice((count, f"i see {count}", "just one" if count == "one" else f"there are {count}"))
+    return Said(
+        question, draw.choice((count, f"i see {count}", "just one" if count == "one" else f"there are {count}"))
+    )
 
 
-def _any_round(scene: Scene, draw: random.Random) -> tuple[str, str]:
+def _any_round(scene: Scene, draw: random.Random) -> Said:
     """Is there some kind of object? Half the time one that is there, as people ask about what they expect."""
     like = draw.choice(scene.things) if draw.random() < 0.5 else None
     colour = like.colour if like else draw.choice(list(COLOURS))
@@ -111,18 +150,20 @@ def _any_round(scene: Scene, draw: random.Random) -> tuple[str, str]:
             (f"is anything {colour}", any(t.colour == colour for t in scene.things)),
         )
     )
-    return question, _yes_or_no(there, draw)
+    return Said(question, _yes_or_no(there, draw))
 
 
-def _place_any_round(scene: Scene, draw: random.Random) -> tuple[str, str]:
+def _place_any_round(scene: Scene, draw: random.Random) -> Said:
     place = draw.choice(list(PLACES))
     question = draw.choice((f"is there anything at the {place}", f"is the {place} corner taken"))
-    return question, _yes_or_no(scene.at(place) is not None, draw)
+    taken = scene.at(place) is not None
+    return Said(question, _yes_or_no(taken, draw), () if taken else facts(place), (place,))
 
 
-def _ground_any_round(scene: Scene, draw: random.Random) -> tuple[str, str]:
+def _ground_any_round(scene: Scene, draw: random.Random) -> Said:
     ground = scene.ground if draw.random() < 0.5 else draw.choice(list(GROUNDS))
-    return f"is the ground {ground}", _yes_or_no(ground == scene.ground, draw)
+    so = ground == scene.ground
+    return Said(f"is the ground {ground}", _yes_or_no(so, draw), ("ground",) if so else (), ("ground",))
 
 
 def _yes_or_no(true: bool, draw: random.Random) -> str:

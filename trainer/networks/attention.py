@@ -1,0 +1,89 @@
+"""Places of a picture listen to what was said: attention to tokens of several kinds, be they captions, turns or words.
+
+AttnGAN (Xu et al., 2018, section 3.1) lets places attend to the words of a caption. Here any vector is a token, a place
+knows where it lies, and it may listen to none.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class Tokens(NamedTuple):
+    """One kind of token: B texts of at most T vectors each."""
+
+    vectors: Tensor  # (B, T, dim); what is not there is never heard, but must be finite
+    there: Tensor  # (B, T) bool
+
+
+def first(counts: Tensor, longest: int) -> Tensor:
+    """counts (B,) → (B, longest) bool: of each row the first `counts` are there."""
+    return torch.arange(longest, device=counts.device) < counts[:, None]
+
+
+def one_each(vectors: Tensor) -> Tokens:
+    """Texts of one vector each (B, dim), such as captions, as tokens."""
+    return Tokens(vectors[:, None], torch.ones(len(vectors), 1, dtype=torch.bool, device=vectors.device))
+
+
+class TokenProjection(nn.Module):
+    """Tokens of several kinds, each kind through a linear layer of its own to one `width`, side by side.
+
+    Args:
+        dims: length of each kind's vectors; their order is the order of the tokens.
+    """
+
+    def __init__(self, dims: Mapping[str, int], width: int):
+        super().__init__()
+        self.kinds = nn.ModuleDict({kind: nn.Linear(dim, width) for kind, dim in dims.items()})
+
+    def forward(self, tokens: Mapping[str, Tokens]) -> Tensor:
+        """Tokens of every kind → (B, T, width), T all kinds together."""
+        return torch.cat([layer(tokens[kind].vectors) for kind, layer in self.kinds.items()], 1)
+
+    def there(self, tokens: Mapping[str, Tokens]) -> Tensor:
+        """Which of these are there, (B, T) bool."""
+        return torch.cat([tokens[kind].there for kind in self.kinds], 1)
+
+
+class PlaceAttention(nn.Module):
+    """x ← x + O(Σ_t a(place, t) LayerNorm(V(t))), a = softmax over the tokens and silence of Q(x + p) · K(t) / √width.
+
+    p is learned for every place: what is said ("at the top left") decides which places it is for. Silence is a token
+    with a learned key that says nothing: a place that nothing was said about can stay as it is, whatever is said of
+    others. Values are normalised, not their sum, as that would make the faintest whisper as loud as a shout.
+
+    Args:
+        channels: of the picture's features.
+        side: of the picture's features, side x side places.
+        width: of keys and values.
+    """
+
+    def __init__(self, channels: int, side: int, width: int):
+        super().__init__()
+        self.position = nn.Parameter(0.1 * torch.randn(channels, side, side))
+        self.query = nn.Linear(channels, width)
+        self.silence = nn.Parameter(torch.zeros(width))
+        self.norm = nn.LayerNorm(width)
+        self.out = nn.Linear(width, channels)
+
+    def forward(self, x: Tensor, keys: Tensor, values: Tensor, there: Tensor) -> tuple[Tensor, Tensor]:
+        """x (B, channels, side, side); keys and values (B, T, width); there (B, T) bool; T may be 0.
+
+        Returns:
+            x with what each place heard added, and the attention (B, T, side, side): each token's share of what a place
+            listens to, at most 1 over all tokens, the rest of it silence; 0 for tokens that are not there.
+        """
+        b, channels, height, width = x.shape
+        queries = self.query((x + self.position).flatten(2).transpose(1, 2))
+        keys = torch.cat([keys, self.silence.to(keys.dtype).expand(b, 1, -1)], 1)
+        scores = (queries @ keys.transpose(1, 2)).float() / math.sqrt(keys.shape[2])
+        heard = F.pad(there, (0, 1), value=True)
+        attention = scores.masked_fill(~heard[:, None], -torch.inf).softmax(2)[..., :-1]
+        said = attention.to(values.dtype) @ self.norm(values).to(values.dtype)
+        x = x + self.out(said).transpose(1, 2).reshape(b, channels, height, width)
+        return x, attention.transpose(1, 2).reshape(b, -1, height, width)
