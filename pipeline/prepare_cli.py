@@ -8,18 +8,20 @@ import click
 from pipeline.imports.cli import import_stackgan
 from pipeline.weights.cli import weights_fetch, weights_status
 from store import params as parameters
-from store.errors import ParamsError
+from store.errors import ChatPainterError, ParamsError
+from store.files import inside
+from store.options import CONTEXT, corpus_option, params_option, version_option
 
 T = TypeVar("T")
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--params", "params_path", default="params.yaml", show_default=True, type=click.Path(path_type=Path),
-              help="Where every option not given here is read.")  # fmt: skip
+@click.group(context_settings=CONTEXT)
+@version_option
+@params_option
 @click.pass_context
-def main(context: click.Context, params_path: Path) -> None:
+def main(context: click.Context, params_file: Path) -> None:
     """Prepare what the embedding and the training read: sample world, corpus, images, untrained weights."""
-    context.obj = params_path
+    context.obj = params_file
 
 
 for command in (weights_status, weights_fetch, import_stackgan):
@@ -42,7 +44,7 @@ def _out(default: str) -> Any:
 
 @main.command()
 @_raw
-@click.option("--seed", type=int, help="[params: world.seed]")
+@click.option("--seed", type=click.IntRange(0), help="[params: world.seed]")
 @click.option("--train", type=click.IntRange(1), help="Scenes to train on. [params: world.train]")
 @click.option("--val", type=click.IntRange(1), help="Scenes held out. [params: world.val]")
 @click.option("--image-size", type=click.IntRange(32, 2048), help="Side in pixels. [params: world.image_size]")
@@ -56,7 +58,7 @@ def world(params_path: Path, raw: Path | None, **given: int | None) -> None:
 
     values = parameters.load(params_path)
     settings = _section(values, "world", WorldSettings, params_path, given)
-    folder = raw or Path(_value(values, "raw", str, params_path))
+    folder = raw or _folder(values, params_path)
     with tqdm(total=settings.train + settings.val, unit=" scenes", disable=None, desc="sample world") as bar:
         sample_files.make(folder, settings, bar.update)
     click.echo(f"{folder}: {settings.train:,} train and {settings.val:,} val scenes, {settings.image_size} pixels wide")
@@ -113,9 +115,9 @@ def corpus(
     values = parameters.load(params_path)
     settings = _section(values, "corpus", CorpusSettings, params_path, given)
     if raw is None:
-        raw = Path(_value(values, "raw", str, params_path))
-        visdial_version = visdial_version or _value(values, "visdial_version", str, params_path)
-    for split in splits or tuple(_value(values, "splits", list, params_path)):
+        raw = _folder(values, params_path)
+        visdial_version = visdial_version or parameters.section(values, "visdial_version", str, str(params_path))
+    for split in _splits_of(splits, values, params_path):
         path, report = corpora.prepare(raw, split, out, settings, visdial_version)
         click.echo(f"{path}: {report['images']:,} images, {report['captions']:,} captions, {report['rounds']:,} rounds")
         for line in corpora.in_lines(report):
@@ -125,8 +127,7 @@ def corpus(
 @main.command()
 @_splits
 @_raw
-@click.option("--corpus", default="data/corpus", show_default=True, type=click.Path(path_type=Path),
-              help="Folder of SPLIT.parquet.")  # fmt: skip
+@corpus_option
 @click.option("--size", "sizes", multiple=True, type=click.IntRange(8, 4096),
               help="Side in pixels; may be given more than once. [params: images.sizes]")  # fmt: skip
 @click.option("--encoding", type=click.Choice(["raw", "jpeg"]), help="jpeg: sizes from 128. [params: images.encoding]")
@@ -157,8 +158,8 @@ def images(
     values = parameters.load(params_path)
     settings = _section(values, "images", pictures.ImagesSettings, params_path, given)
     fates = parameters.section(values, "corpus", CorpusSettings, str(params_path))
-    raw = raw or Path(_value(values, "raw", str, params_path))
-    for split in splits or tuple(_value(values, "splits", list, params_path)):
+    raw = raw or _folder(values, params_path)
+    for split in _splits_of(splits, values, params_path):
         with tqdm(unit=" images", disable=None, desc=split) as bar:
             made = pictures.prepare(
                 corpus / f"{split}.parquet",
@@ -188,7 +189,7 @@ def images(
 @click.option("--corpus", "corpora", multiple=True, type=click.Path(path_type=Path), metavar="FILE",
               help="Whose words the dictionary holds. [data/corpus/SPLIT.parquet of every split]")  # fmt: skip
 @click.option("--size", type=click.Choice(["small", "published", "none"]), help="[params: untrained.size]")
-@click.option("--seed", type=int, help="[params: untrained.seed]")
+@click.option("--seed", type=click.IntRange(0), help="[params: untrained.seed]")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder. [params: encoders.untrained]")
 @click.pass_obj
 def weights(params_path: Path, corpora: tuple[Path, ...], out: Path | None, **given: Any) -> None:
@@ -206,7 +207,7 @@ def weights(params_path: Path, corpora: tuple[Path, ...], out: Path | None, **gi
         raise ParamsError(f"{params_path}: encoders.untrained is null, so nothing is made; name a folder with --out")
     if not corpora:
         corpora = tuple(
-            Path("data/corpus") / f"{split}.parquet" for split in _value(values, "splits", list, params_path)
+            Path("data/corpus") / f"{split}.parquet" for split in _splits_of((), values, params_path)
         )
     for path in untrained.make(out, settings, list(corpora), text, encoders):
         click.echo(f"{path} (untrained)")
@@ -219,10 +220,16 @@ def _section(values: dict[str, Any], name: str, kind: type[T], path: Path, given
     return parameters.build(kind, section | over if isinstance(section, dict) else section, f"{path}: {name}")
 
 
-def _value(values: dict[str, Any], name: str, kind: type[T], path: Path) -> T:
-    value = values.get(name)
-    if not isinstance(value, kind):
-        raise ParamsError(
-            f"{path}: {name!r} should be a {kind.__name__}, found {value!r}; write it or give --help's option"
-        )
-    return value
+def _folder(values: dict[str, Any], path: Path) -> Path:
+    return Path(parameters.section(values, "raw", str, str(path)))
+
+
+def _splits_of(given: tuple[str, ...], values: dict[str, Any], path: Path) -> tuple[str, ...]:
+    """The splits asked for, or else those of params.yaml: each a name that files can have."""
+    where = "--split" if given else f"{path}: splits"
+    names = given or parameters.section(values, "splits", parameters.Names, str(path))
+    for name in names:
+        inside(Path("annotations"), f"captions_{name}.json", stated_in=where)
+        if not name.isprintable() or set(name) & set("/\\"):
+            raise ChatPainterError(f"{where}: {name!r} is no split's name; a name is a word, such as train2014")
+    return names

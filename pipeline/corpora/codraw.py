@@ -16,10 +16,12 @@ from pathlib import Path
 from pipeline.corpora import json_files, visdial
 from pipeline.corpora.codraw_renderer import CANVAS, KINDS, SCALES, Renderer, parse
 from pipeline.corpora.folders import replacing_folder
-from store.errors import ChatPainterError
+from store.errors import ChatPainterError, one_line, short
 
 SPLITS = ("train", "val", "test")
 REMEDY = "take the file again from github.com/facebookresearch/CoDraw"
+_LONGEST = 1 << 22  # characters of a dialogue: a small gzip file can hold a line of gigabytes
+_KEY = re.compile(r"(train|val|test)_\d{1,18}", re.ASCII)
 _OURS = re.compile(
     r"(annotations/captions_(train|val|test)\.json|visdial/visdial_1\.0_(train|val|test)\.json"
     r"|images/(train|val|test)/CoDraw_(train|val|test)_\d{12}\.jpg|truth_(train|val|test)\.json)"
@@ -46,10 +48,9 @@ def make(
     """
     dialogues: dict[str, list[tuple[str, dict]]] = {split: [] for split in SPLITS}
     for key, entry in _entries(source):
-        split = key.split("_")[0]
-        if split not in dialogues:
-            raise ChatPainterError(f"{source}: dialogue {key!r} is of no split that CoDraw has; {REMEDY}")
-        dialogues[split].append((key, entry))
+        if not (found := _KEY.fullmatch(key)):
+            raise ChatPainterError(f"{source}: dialogue {short(key)} is of no split that CoDraw has; {REMEDY}")
+        dialogues[found[1]].append((key, entry))
     dialogues = {split: sorted(entries, key=lambda e: e[0])[:limit] for split, entries in dialogues.items()}
     started(sum(map(len, dialogues.values())))
     renderer = Renderer(source / "Pngs")
@@ -86,15 +87,15 @@ def _entries(source: Path) -> Iterator[tuple[str, dict]]:
         return
     try:
         with gzip.open(lines, "rt", encoding="utf-8") as file:
-            for number, line in enumerate(file, 1):
+            for number, line in enumerate(iter(lambda: file.readline(_LONGEST), ""), 1):
                 entry = json.loads(line)
                 yield json_files.field(entry, "key", str, f"{lines}: line {number}"), entry
     except FileNotFoundError:
         raise ChatPainterError(
             f"{published}: no such file (nor {lines.name}); name CoDraw's folder with --source"
         ) from None
-    except (OSError, EOFError, ValueError, zlib.error) as error:
-        raise ChatPainterError(f"{lines}: damaged or half downloaded ({error}); {REMEDY}") from None
+    except (OSError, EOFError, ValueError, RecursionError, zlib.error) as error:
+        raise ChatPainterError(f"{lines}: damaged or half downloaded ({one_line(error)}); {REMEDY}") from None
 
 
 def _write_split(
@@ -103,9 +104,13 @@ def _write_split(
     for folder in ("annotations", "visdial", f"images/{split}"):
         (raw / folder).mkdir(parents=True, exist_ok=True)
     images, captions, dialogues, truth = [], [], [], []
+    seen: set[int] = set()
     for key, entry in entries:
         where = f"{source}: dialogue {key}"
-        image_id = json_files.field(entry, "image_id", int, where)
+        image_id = json_files.field(entry, "image_id", int, where, least=0)
+        if image_id in seen:
+            raise ChatPainterError(f"{where}: image {image_id} appears twice; {REMEDY}")
+        seen.add(image_id)
         caption, rounds = said(entry, where)
         scene = parse(json_files.field(entry, "abs_t", str, where), where)
         name = f"CoDraw_{split}_{image_id:012d}.jpg"

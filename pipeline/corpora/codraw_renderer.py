@@ -12,7 +12,7 @@ from pathlib import Path
 
 from PIL import Image, ImageOps
 
-from store.errors import ChatPainterError
+from store.errors import ChatPainterError, one_line
 
 CANVAS = (500, 400)
 SCALES = (1.0, 0.7, 0.49)
@@ -52,9 +52,11 @@ def parse(scene: str, where: str) -> list[ClipArt]:
             sprite = _SPRITE.fullmatch(png)
             if not sprite or not 0 <= int(z) < len(SCALES) or not 0 <= int(kind) < len(KINDS):
                 raise ValueError(f"{png!r} of type {kind} at depth {z}")
+            if not all(abs(float(value)) <= -NOT_IN_USE for value in (x, y)):  # not a number neither
+                raise ValueError(f"{png!r} at ({x}, {y}), far off the canvas")
             things.append(ClipArt(sprite[1], KINDS[int(kind)], int(index), float(x), float(y), int(z), flip == "1"))
     except ValueError as error:
-        raise ChatPainterError(f"{where}: not a scene ({error}); take CoDraw's file again") from None
+        raise ChatPainterError(f"{where}: not a scene ({one_line(error)}); take CoDraw's file again") from None
     return [thing for thing in things if thing.x != NOT_IN_USE and thing.y != NOT_IN_USE]
 
 
@@ -88,7 +90,7 @@ class Renderer:
     def _make_sprite(self, name: str, z: int, flip: bool) -> Image.Image:
         sprite = self._load(f"{name}.png")
         if z:
-            size = (round(sprite.width * SCALES[z]), round(sprite.height * SCALES[z]))
+            size = (max(1, round(sprite.width * SCALES[z])), max(1, round(sprite.height * SCALES[z])))
             # Colours under transparent pixels must not bleed into the edge.
             sprite = sprite.convert("RGBa").resize(size, Image.Resampling.LANCZOS).convert("RGBA")
         return ImageOps.mirror(sprite) if flip else sprite
@@ -96,9 +98,10 @@ class Renderer:
     def _load(self, png: str) -> Image.Image:
         path = self._folder / png
         try:
-            with Image.open(path) as image:
+            with Image.open(path, formats=["PNG"]) as image:
                 return image.convert("RGBA")
-        except (OSError, SyntaxError, ValueError) as error:
+        # Pillow's decoders raise nearly anything over bytes they did not expect.
+        except Exception as error:
             raise ChatPainterError(
-                f"{path}: sprite cannot be read ({error}); take CoDraw's Pngs folder again"
+                f"{path}: sprite cannot be read ({one_line(error)}); take CoDraw's Pngs folder again"
             ) from None

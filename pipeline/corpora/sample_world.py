@@ -49,6 +49,8 @@ class WorldSettings:
     def __post_init__(self) -> None:
         if self.train < 1 or self.val < 1:
             raise ValueError("train and val must be at least 1")
+        if self.seed < 0:
+            raise ValueError(f"seed must be at least 0, found {self.seed}")
         if not 32 <= self.image_size <= 2048:
             raise ValueError(f"image_size must be between 32 and 2048, found {self.image_size}")
         least, most = self.objects

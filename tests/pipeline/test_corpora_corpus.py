@@ -204,7 +204,7 @@ def test_the_command_reads_params_and_options_go_before_them(raw: Path, tmp_path
         (["--split", "val"], "raw: {raw}\nvisdial_version: '0.9'\n", "visdial_0.9_val.json: no such file"),
         (["--split", "val"], "raw: {raw}/nowhere\nvisdial_version: '1.0'\n", "no captions_*.json lies there"),
         (["--split", "val"], "corpus: {{without_captoin: keep}}\n", "did you mean 'without_caption'?"),
-        (["--split", "val"], "splits: [val]\n", "'raw' should be a str"),
+        (["--split", "val"], "splits: [val]\n", "raw must be given"),
         (["--split", "val", "--raw", "{raw}", "--out", "{raw}/images/val/1.jpg"], "dataset: sample", "1.jpg"),
     ],
 )

@@ -60,7 +60,7 @@ def test_options_go_before_params(folder: Path) -> None:
     [
         (
             ["images"],
-            "data/corpus/train.parquet: no such corpus; make it again: chatpainter-prepare corpus --split train",
+            "data/corpus/train.parquet: no such corpus; make it with: chatpainter-prepare corpus --split train",
         ),
         (["corpus"], "raw/annotations/captions_train.json: no such file for split 'train'"),
         (["--params", "none.yaml", "world"], "none.yaml"),
