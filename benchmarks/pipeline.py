@@ -155,7 +155,7 @@ def full_scale(
 ) -> dict[str, Any]:
     make_corpus(pools, images, captions, folder / "data/corpus/full.parquet")
     (folder / "params.yaml").write_text("embed: {dtype: float16, shard_mib: 64}\n")
-    vectors = 2 * (captions * standin.DIM["captions"] + images * (ROUNDS + 1) * standin.DIM["dialogue"])
+    vectors = 2 * (captions * standin.DIM["captions"] + images * (ROUNDS + 1) * standin.DIM["turns"])
     disk = [write_rate(folder, vectors)]
     made, nothing, size = [], [], 0
     for _ in range(rounds):

@@ -10,8 +10,8 @@ import numpy as np
 
 from pipeline.encoders import Encoded
 
-DIM = {"captions": 1024, "dialogue": 4800}
-LONGEST = {"captions": 32768, "dialogue": 6991}  # texts a call: what a shard of 64 MiB holds
+DIM = {"captions": 1024, "turns": 4800, "dialogues": 4800}
+LONGEST = {"captions": 32768, "turns": 6991, "dialogues": 6991}  # texts a call: what a shard of 64 MiB holds
 
 
 class StandIn:
@@ -32,4 +32,4 @@ def build(kind: str, settings: Any) -> StandIn:
 
 
 def identity(kind: str, settings: Any) -> dict[str, Any]:
-    return {"name": "stand-in", "kind": kind, "trained": False}
+    return {"name": "stand-in", "dim": DIM[kind], "trained": False}

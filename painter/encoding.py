@@ -13,13 +13,13 @@ import numpy as np
 
 from painter.dialogue import Dialogue, check
 from pipeline import encoders, texts
-from pipeline.encoders import CharCnnRnnSettings, EncoderSettings, Kind, SkipThoughtSettings
-from pipeline.texts import TextSettings
+from pipeline.encoders import CharCnnRnnSettings, EncoderSettings, SkipThoughtSettings
+from pipeline.texts import Kind, TextSettings
 from store import params
 from store.errors import ChatPainterError
 
 REMEMBERED = 4096
-DIALOGUE_STORES = ("turns", "dialogues")
+DIALOGUE_STORES: tuple[Kind, ...] = ("turns", "dialogues")
 LIBRARIES = ("sentence-transformers", "transformers")
 _WORD = re.compile(r"[^\s.,;:!?\"()]+")
 
@@ -66,7 +66,7 @@ class TextEncoders:
         self.captions = _Remembering(_same(identities["captions"], "captions", self.settings))
         self.dialogue = self.captions
         if self.heard:
-            self.dialogue = _Remembering(_same(identities[self.heard], "dialogue", self.settings))
+            self.dialogue = _Remembering(_same(identities[self.heard], self.heard, self.settings))
 
     @property
     def trained(self) -> bool:
@@ -197,7 +197,7 @@ class _Remembering:
         return found
 
 
-def _identities(stores: Any, file: str | Path) -> dict[str, dict[str, Any]]:
+def _identities(stores: Any, file: str | Path) -> dict[Kind, dict[str, Any]]:
     """The identity of the encoder of each text store, captions first; the file is not trusted."""
     if not isinstance(stores, dict) or "captions" not in stores:
         raise ChatPainterError(f"{file}: does not say which encoders it was trained with; train or export it again")
@@ -230,11 +230,11 @@ def _text_switches(store: dict[str, Any], where: str) -> TextSettings:
     return settings
 
 
-def _with_switches(where: EncoderSettings, store: str, identity: dict[str, Any], file: str) -> EncoderSettings:
+def _with_switches(where: EncoderSettings, store: Kind, identity: dict[str, Any], file: str) -> EncoderSettings:
     """`where` with every switch of one encoder set as its identity says."""
     from pipeline import tokens
 
-    name, slot = identity["name"], "captions" if store == "captions" else "dialogue"
+    name, slot = identity["name"], encoders.slot(store)
     switches: dict[str, Any] = {}
     if name == "char-cnn-rnn":
         (weights,) = identity["weights"] if len(identity["weights"]) == 1 else ("",)

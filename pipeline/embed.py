@@ -9,7 +9,7 @@ import json
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -61,7 +61,7 @@ class Source:
         Raises:
             ChatPainterError: the weights seen here are not those of the command.
         """
-        key = (repr(self.encoders), self.kind, repr(self.settings), json.dumps(self.identity, sort_keys=True))
+        key = (repr(self.encoders), repr(self.settings), json.dumps(self.identity, sort_keys=True))
         with _loading:
             if key not in _loaded:
                 encoder = self.factory.build(self.kind, self.settings)
@@ -217,6 +217,7 @@ def embed(
     """
     from pipeline import texts_of_rows
     from pipeline.corpora import corpus as corpora
+    from pipeline.texts import KINDS
 
     table = corpora.read(corpus)
     checksum = sha256_file(corpus)
@@ -226,7 +227,7 @@ def embed(
         # The texts of the next kind are read while the shards of this one are made.
         reading = {
             kind: ahead.submit(texts_of_rows.read, kind, table, text)
-            for kind in texts_of_rows.KINDS
+            for kind in KINDS
             if kinds is None or kind in kinds
         }
         for kind in list(reading):
@@ -238,19 +239,18 @@ def embed(
                 continue
             source = _source(kind, encoders, factory)
             made_from = {"corpus": checksum, "encoder": source.identity, "text": texts_of_rows.switches(kind, text)}
-            if source.kind not in widths:
-                widths[source.kind] = _known_width(out / kind, source) or runner.width(source)
+            encoder = json.dumps(source.identity, sort_keys=True)
+            if encoder not in widths:
+                widths[encoder] = _known_width(out / kind, source) or runner.width(source)
             manifests[kind] = _embed_kind(
-                kind, rows, out / kind, split, made_from, widths[source.kind], source, settings, runner, progress
+                kind, rows, out / kind, split, made_from, widths[encoder], source, settings, runner, progress
             )
     return manifests
 
 
 def _source(kind: str, encoders: Any, factory: Any) -> Source:
-    encoder_kind = "captions" if kind == "captions" else "dialogue"
-    source = Source(factory, encoder_kind, encoders, {})
-    identity = json.loads(json.dumps(source.factory.identity(encoder_kind, encoders)))
-    return Source(factory, encoder_kind, encoders, identity)
+    source = Source(factory, kind, encoders, {})
+    return replace(source, identity=json.loads(json.dumps(source.factory.identity(kind, encoders))))
 
 
 def _embed_kind(

@@ -206,9 +206,7 @@ def weights(params_path: Path, corpora: tuple[Path, ...], out: Path | None, **gi
     if out is None:
         raise ParamsError(f"{params_path}: encoders.untrained is null, so nothing is made; name a folder with --out")
     if not corpora:
-        corpora = tuple(
-            Path("data/corpus") / f"{split}.parquet" for split in _splits_of((), values, params_path)
-        )
+        corpora = tuple(Path("data/corpus") / f"{split}.parquet" for split in _splits_of((), values, params_path))
     for path in untrained.make(out, settings, list(corpora), text, encoders):
         click.echo(f"{path} (untrained)")
 

@@ -2,18 +2,15 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline import texts
-from pipeline.texts import TextSettings
+from pipeline.texts import Kind, TextSettings
 
-Kind = Literal["captions", "turns", "dialogues"]
-KINDS: tuple[Kind, ...] = ("captions", "turns", "dialogues")
-COLUMNS = ["image_id", "captions", "rounds", "visdial_caption"]
 _PART = 1 << 17
 
 

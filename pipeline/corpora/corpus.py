@@ -91,7 +91,7 @@ def read(path: str | Path) -> "pa.Table":
         table = _read(path, remedy)
     except (OSError, ValueError, MemoryError, pa.ArrowException) as error:
         why = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ChatPainterError(f"{path}: not a corpus, or damaged ({why}); {remedy}") from None
+        raise ChatPainterError(f"{path}: not a corpus (it cannot be read: {why}); {remedy}") from None
     _check(table, path, remedy)
     return table if table.schema.equals(schema()) else table.cast(schema())
 

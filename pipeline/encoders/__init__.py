@@ -6,7 +6,7 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
-Kind = Literal["captions", "dialogue"]
+from pipeline.texts import Kind
 
 
 @dataclass(frozen=True)
@@ -64,13 +64,18 @@ class Encoder(Protocol):
         ...
 
 
+def slot(kind: Kind) -> Literal["captions", "dialogue"]:
+    """The entry of EncoderSettings that names the encoder of these texts."""
+    return "captions" if kind == "captions" else "dialogue"
+
+
 def build(kind: Kind, settings: EncoderSettings) -> Encoder:
-    """The encoder that `settings` names for captions or for dialogues (turns and collapsed alike), weights loaded.
+    """The encoder that `settings` names for these texts, weights loaded; turns and dialogues have one in common.
 
     Raises:
         WeightsError: weights are missing, damaged or not what their names say.
     """
-    name = settings.captions if kind == "captions" else settings.dialogue
+    name = getattr(settings, slot(kind))
     if name == "char-cnn-rnn":
         from pipeline.encoders.char_cnn_rnn import CharCnnRnn
 
@@ -90,7 +95,7 @@ def identity(kind: Kind, settings: EncoderSettings) -> dict[str, Any]:
     Everything that changes a vector is in it: name and version, sha256 of each weight file, every switch, precision,
     and whether the weights were trained.
     """
-    name = settings.captions if kind == "captions" else settings.dialogue
+    name = getattr(settings, slot(kind))
     if name == "char-cnn-rnn":
         from pipeline.encoders import char_cnn_rnn
 

@@ -98,9 +98,9 @@ def _generator(dialogue: str, stage: int, weights: Path) -> Any:
     }
     dialogue_dim = None
     if dialogue != "none":
-        dialogue_dim = encoders.build("dialogue", where).dim
+        dialogue_dim = encoders.build("dialogues", where).dim
         kind = "turns" if dialogue == "recurrent" else "dialogues"
-        stores[kind] = {"encoder": encoders.identity("dialogue", where), "text": asdict(TextSettings())}
+        stores[kind] = {"encoder": encoders.identity("dialogues", where), "text": asdict(TextSettings())}
     model = ModelConfig(
         dialogue=dialogue,  # type: ignore[arg-type]
         gf=16,

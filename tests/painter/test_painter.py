@@ -49,7 +49,7 @@ def test_equals_the_generator_on_vectors_encoded_by_hand(
     captions = torch.from_numpy(build_encoder("captions", where).encode([CAPTION]).vectors)
     heard = None
     if dialogue != "none":
-        encoder = build_encoder("dialogue", where)
+        encoder = build_encoder("dialogues", where)
         strings = [turn(q, a, TextSettings()) for q, a in ROUNDS]
         if dialogue == "collapsed":
             strings = [collapse(ROUNDS, CAPTION, TextSettings())]
@@ -159,16 +159,18 @@ def test_reading_names_unknown_words_and_capitals_are_no_obstacle(painter: Paint
     assert painter.read(Dialogue("näht")).unknown == ["näht"], "its alphabet has no ä"
 
 
-@pytest.mark.parametrize("kind", ["captions", "dialogue"])
+@pytest.mark.parametrize("kind", ["captions", "turns|dialogues"])
 def test_other_weights_are_refused_in_one_line(run: Path, weights: Path, tmp_path: Path, kind: str) -> None:
     other = tmp_path / "other"
     shutil.copytree(weights, other)
-    name = "dictionary.txt" if kind == "dialogue" else next(path.name for path in weights.glob("*.t7"))
+    name = "dictionary.txt" if kind != "captions" else next(path.name for path in weights.glob("*.t7"))
     content = bytearray((other / name).read_bytes())
     content[-2] ^= 1
     (other / name).write_bytes(content)
 
-    with pytest.raises(ChatPainterError, match=f"not the {kind} encoder that the generator was trained with") as caught:
+    with pytest.raises(
+        ChatPainterError, match=f"not the ({kind}) encoder that the generator was trained with"
+    ) as caught:
         Painter.from_run(run, weights=str(other))
 
     assert "\n" not in caught.value.message

@@ -34,8 +34,10 @@ def log(what: str, count: int) -> None:
 
 class HashEncoder:
     def __init__(self, kind: str) -> None:
-        self.kind, self.dim, self.identity = kind, DIM[kind], identity(kind, None)
-        log(f"load {kind}", 0)
+        self.identity = identity(kind, None)
+        self.kind = self.identity["kind"]
+        self.dim = DIM[self.kind]
+        log(f"load {self.kind}", 0)
 
     def encode(self, texts: Sequence[str]) -> Encoded:
         if os.environ.get("HASH_POISON") in texts:
@@ -52,4 +54,5 @@ def build(kind: str, settings: Any) -> HashEncoder:
 
 
 def identity(kind: str, settings: Any) -> dict[str, Any]:
-    return {"name": "hash", "kind": kind, "version": os.environ.get("HASH_VERSION", "1"), "trained": False}
+    reads = "captions" if kind == "captions" else "dialogue"
+    return {"name": "hash", "kind": reads, "version": os.environ.get("HASH_VERSION", "1"), "trained": False}

@@ -199,7 +199,7 @@ class Loud:
         return {"name": "loud", "value": str(self.value)}
 
     def build(self, kind, settings):
-        encoder = LoudEncoder("dialogue")
+        encoder = LoudEncoder("dialogues")
         encoder.identity, encoder.value = self.identity(kind, settings), self.value
         return encoder
 
@@ -232,6 +232,8 @@ class Without:
         self.finder = finder
     def find_spec(self, name, *where):
         return None if name.split(".")[0] in ("dask", "distributed") else self.finder.find_spec(name, *where)
+    def __getattr__(self, name):
+        return getattr(self.finder, name)
 sys.meta_path[:] = [Without(finder) for finder in sys.meta_path]
 from pipeline.embed_cli import main
 main()

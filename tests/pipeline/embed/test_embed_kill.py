@@ -76,7 +76,7 @@ def test_what_travels_is_no_larger_than_the_texts():
     identity = {"name": "hash", "weights": {"file": "0" * 64}}
     key = content_key({"encoder": identity}, "float16", (4800,), 0, texts)
     task = ShardTask("/out", "vectors", 3, 0, len(texts), (4800,), "float16", key, {"encoder": identity}, "token")
-    work = Work(task, Source("tests.support.hash_encoder", "dialogue", EmbedSettings(), identity), texts)
+    work = Work(task, Source("tests.support.hash_encoder", "dialogues", EmbedSettings(), identity), texts)
     assert len(pickle.dumps(work)) < sum(len(text) for text in texts) + 12 * len(texts) + 4000
 
 

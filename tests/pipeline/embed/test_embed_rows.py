@@ -60,7 +60,7 @@ def test_every_text_has_its_row_and_groups_stay_whole(part, images, text, limit)
             if i["rounds"] else [] for i in images
         ],
     }  # fmt: skip
-    for kind in texts_of_rows.KINDS:
+    for kind in texts.KINDS:
         with mock.patch.object(texts_of_rows, "_PART", part):
             rows = texts_of_rows.read(kind, corpus, text)
         flat = [line for group in expected[kind] for line in group]

@@ -67,7 +67,7 @@ def test_sentence_transformers(bert, tmp_path):
     word = Transformer(str(bert), max_seq_length=10)
     model = library.SentenceTransformer(modules=[word, Pooling(32)], device="cpu")
     model.save(str(tmp_path / "st"))
-    encoder = build("dialogue", settings("none", dialogue=f"sentence-transformers:{tmp_path / 'st'}"))
+    encoder = build("dialogues", settings("none", dialogue=f"sentence-transformers:{tmp_path / 'st'}"))
     encoded = encoder.encode(TEXTS)
     assert encoder.dim == 32
     assert encoded.truncated.tolist() == [False] * 5 + [True]

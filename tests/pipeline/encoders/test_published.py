@@ -25,7 +25,7 @@ def encoder():
         pytest.skip(f"{WEIGHTS} holds other weights")
     pytest.importorskip("nltk")  # the figures were measured with an NLTK of 2019 or later
     return build(
-        "dialogue",
+        "dialogues",
         EncoderSettings(**vars(SETTINGS) | {"skip_thought": SkipThoughtSettings(tokenizer="nltk-installed")}),
     )
 

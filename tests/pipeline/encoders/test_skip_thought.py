@@ -40,7 +40,7 @@ def generated(seed, count, longest, files):
 
 @pytest.fixture(scope="module")
 def encoder(skip_thought_files):
-    return build("dialogue", settings(skip_thought_files.folder))
+    return build("dialogues", settings(skip_thought_files.folder))
 
 
 def test_equals_the_equations(encoder, skip_thought_files):
@@ -52,7 +52,7 @@ def test_equals_the_equations(encoder, skip_thought_files):
 
 
 def test_before_normalisation(skip_thought_files):
-    encoder = build("dialogue", settings(skip_thought_files.folder, skip_thought=SkipThoughtSettings(normalise=False)))
+    encoder = build("dialogues", settings(skip_thought_files.folder, skip_thought=SkipThoughtSettings(normalise=False)))
     for longest in (1, 2, 7, 90):
         texts = generated(longest, 12, longest, skip_thought_files)
         for text, vector in zip(texts, encoder.encode(texts).vectors):
@@ -84,7 +84,7 @@ def test_no_lower_casing(encoder):
 
 
 def test_end_of_sentence(skip_thought_files):
-    encoder = build("dialogue", settings(skip_thought_files.folder, skip_thought=SkipThoughtSettings(eos=True)))
+    encoder = build("dialogues", settings(skip_thought_files.folder, skip_thought=SkipThoughtSettings(eos=True)))
     encoded = encoder.encode(["no.", ""])
     np.testing.assert_allclose(encoded.vectors[0], expected(skip_thought_files, "no . <eos>"), atol=5e-7)
     np.testing.assert_allclose(encoded.vectors[1], expected(skip_thought_files, "<eos>"), atol=5e-7)
@@ -93,7 +93,7 @@ def test_end_of_sentence(skip_thought_files):
 
 @pytest.mark.parametrize("variant, columns", [("uni", slice(0, 24)), ("bi", slice(24, 48))])
 def test_halves_alone(skip_thought_files, variant, columns):
-    alone = build("dialogue", settings(skip_thought_files.folder, skip_thought=SkipThoughtSettings(variant=variant)))
+    alone = build("dialogues", settings(skip_thought_files.folder, skip_thought=SkipThoughtSettings(variant=variant)))
     for text, vector in zip(TEXTS[:4], alone.encode(TEXTS[:4]).vectors):
         np.testing.assert_allclose(vector, expected(skip_thought_files, text)[columns], atol=5e-7)
 
@@ -156,14 +156,14 @@ def test_words_that_line_breaks_would_tear(encoder, skip_thought_files):
 
 def test_identity_says_what_decides_a_vector(skip_thought_files):
     folder = skip_thought_files.folder
-    base = identity("dialogue", settings(folder))
-    assert base == build("dialogue", settings(folder)).identity == json.loads(json.dumps(base))
+    base = identity("dialogues", settings(folder))
+    assert base == build("dialogues", settings(folder)).identity == json.loads(json.dumps(base))
     assert base["trained"] is True
     assert set(base["weights"]) == {"uni_skip.npz", "bi_skip.npz", "utable.npy", "btable.npy", "dictionary.txt"}
     assert all(len(value) == 64 for value in base["weights"].values())
     for change in ({"eos": True}, {"normalise": False}, {"variant": "bi"}, {"tokenizer": "treebank-3.0.4"}):
-        assert identity("dialogue", settings(folder, skip_thought=SkipThoughtSettings(**change))) != base
-    assert identity("dialogue", settings(folder, precision="tf32")) != base
+        assert identity("dialogues", settings(folder, skip_thought=SkipThoughtSettings(**change))) != base
+    assert identity("dialogues", settings(folder, precision="tf32")) != base
 
 
 def test_equals_the_package_skipthoughts(tmp_path):
@@ -183,7 +183,7 @@ def test_equals_the_package_skipthoughts(tmp_path):
     (tmp_path / "dictionary.txt").write_text("".join(word + "\n" for word in words))
     (tmp_path / "WEIGHTS.json").write_text('{"trained": true}')
     sentences = ["is it sunny ? yes .", "is dog .", "yes .", "is it dog ? is it yes ? it is ."]
-    ours = build("dialogue", settings(tmp_path)).encode(sentences).vectors
+    ours = build("dialogues", settings(tmp_path)).encode(sentences).vectors
     ids = torch.zeros(len(sentences), max(len(s.split()) for s in sentences), dtype=torch.long)
     for row, sentence in zip(ids, sentences):
         row[: len(sentence.split())] = torch.tensor([words.index(word) + 1 for word in sentence.split()])
@@ -203,7 +203,9 @@ def test_cuda_equals_cpu(skip_thought_files):
         pytest.skip("no GPU")
     texts = generated(3, 200, 20, skip_thought_files)
     folder = skip_thought_files.folder
-    cpu, cuda = (build("dialogue", settings(folder, device=device)).encode(texts).vectors for device in ("cpu", "cuda"))
+    cpu, cuda = (
+        build("dialogues", settings(folder, device=device)).encode(texts).vectors for device in ("cpu", "cuda")
+    )
     np.testing.assert_allclose(cuda, cpu, atol=1e-5)
 
 
@@ -212,7 +214,7 @@ def test_cuda_without_a_gpu_says_so(skip_thought_files, monkeypatch):
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(Exception, match="device is cuda, but torch finds no GPU"):
-        build("dialogue", settings(skip_thought_files.folder, device="cuda"))
+        build("dialogues", settings(skip_thought_files.folder, device="cuda"))
 
 
 def test_products_are_exact_and_precision_is_put_back():
@@ -239,4 +241,4 @@ def test_tables_of_another_release_are_refused(skip_thought_files, tmp_path):
     with (folder / "dictionary.txt").open("a") as file:
         file.write("onemore\n")
     with pytest.raises(WeightsError, match=r"utable\.npy: 41 word vectors of 8 values, expected 42"):
-        build("dialogue", settings(folder))
+        build("dialogues", settings(folder))

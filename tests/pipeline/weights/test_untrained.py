@@ -73,7 +73,7 @@ def test_captions_say_what_they_said(world):
 
 def test_turns_say_what_they_said(world):
     _, encoders, _, rounds = world
-    encoder = build("dialogue", encoders)
+    encoder = build("dialogues", encoders)
     vectors = encoder.encode([turn(question, answer, TextSettings()) for question, answer, _ in rounds]).vectors
     for what in ("colour", "shape", "place"):
         assert readout(vectors, [said[what] for _, _, said in rounds]) >= 0.99, what
@@ -115,7 +115,7 @@ def test_the_same_arguments_give_the_same_bytes(world):
     assert set(digest("two", size="none")) == {"README.txt", MARKER}
     assert digest("two", size="none") != first
     with pytest.raises(WeightsError, match="no weights for Skip-Thought"):
-        build("dialogue", EncoderSettings(weights=str(folder / "none"), untrained=str(folder / "two")))
+        build("dialogues", EncoderSettings(weights=str(folder / "none"), untrained=str(folder / "two")))
 
 
 def remade(folder, encoders, out):
@@ -174,7 +174,7 @@ def test_untrained_files_cannot_pass_for_others(world, tmp_path):
     with pytest.raises(WeightsError, match="says of itself that it is untrained"):
         build("captions", stolen)
     with pytest.raises(WeightsError, match="the published file has"):
-        build("dialogue", stolen)
+        build("dialogues", stolen)
 
 
 def test_published_size():
