@@ -1,7 +1,7 @@
 """Where the text gets lost, and what is learned by heart: questions to the finished trainings of an experiment.
 
-python -m evidence.probe reader evidence/codraw-cpu.yaml
-python -m evidence.probe by-heart evidence/codraw-cpu.yaml
+python -m evidence.probe linear evidence/codraw-cpu.yaml
+python -m evidence.probe generalisation evidence/codraw-cpu.yaml
 """
 
 from pathlib import Path
@@ -19,41 +19,41 @@ from store.options import CONTEXT, device_option, params_option, version_option
 @click.group(context_settings=CONTEXT)
 @version_option
 def main() -> None:
-    """Ask the finished trainings of an experiment where the text gets lost, and what they know by heart."""
+    """Ask the finished trainings of an experiment where the text gets lost, and how much is by heart."""
 
 
 @main.command()
 @profile_argument
 @params_option
 @work_option
-def reader(profile: Path, params_file: Path, work: Path | None) -> None:
-    """Print the presence F1 of a linear reader at every step from texts to condition, for CoDraw's sprites."""
-    from evidence import reader as readers
+def linear(profile: Path, params_file: Path, work: Path | None) -> None:
+    """Print the presence F1 of a linear probe at every step from texts to condition, for CoDraw's sprites."""
+    from evidence import linear_probe
 
     plan, values = profiles.load(profile, params_file)
-    for name, score in readers.scores(work_folder(work, profile), values, _finished(plan, values, profile, work)):
+    for name, score in linear_probe.scores(work_folder(work, profile), values, _finished(plan, values, profile, work)):
         click.echo(f"{name:40} {score:.3f}")
 
 
-@main.command("by-heart")
+@main.command("generalisation")
 @profile_argument
 @params_option
 @work_option
 @device_option
 @click.option("--pictures", type=click.IntRange(min=8), default=1000, show_default=True, help="Of each split's images.")
-def by_heart(profile: Path, params_file: Path, work: Path | None, device: str, pictures: int) -> None:
-    """Print the score of pictures painted from training texts and from held-out ones, and what is lost between."""
-    from evidence import heart, tables
+def generalisation_gap(profile: Path, params_file: Path, work: Path | None, device: str, pictures: int) -> None:
+    """Print the score of pictures painted from training texts and from held-out ones, and the gap between them."""
+    from evidence import generalisation, tables
 
     plan, values = profiles.load(profile, params_file)
     jobs = _finished(plan, values, profile, work)
-    found: heart.Scores = {}
-    for job, seen, unseen in heart.scores(work_folder(work, profile), plan.score, jobs, pictures, device):
+    found: generalisation.Scores = {}
+    for job, seen, unseen in generalisation.scores(work_folder(work, profile), plan.score, jobs, pictures, device):
         found.setdefault(job.arm, {})[job.seed] = seen, unseen
         click.echo(f"{job.name}: {seen:.3f} of training texts, {unseen:.3f} of held-out ones")
-    click.echo("\n" + tables.markdown(heart.table(found)))
-    if compared := heart.comparisons(plan, found):
-        click.echo("\nLost between them:\n\n" + tables.markdown(tables.tests(compared)))
+    click.echo("\n" + tables.markdown(generalisation.table(found)))
+    if compared := generalisation.comparisons(plan, found):
+        click.echo("\nThe gaps compared:\n\n" + tables.markdown(tables.tests(compared)))
 
 
 def _finished(plan: Profile, values: profiles.Overrides, profile: Path, work: Path | None) -> list[Job]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import jinja2
 
-from evidence import drawings, tables
+from evidence import plots, tables
 from evidence.comparison import comparisons
 from evidence.results import Results, label, metric
 from store import machine
@@ -34,10 +34,10 @@ def write(out: Path, name: str, results: Results) -> list[Path]:
         writer.writerows(results.rows())
     _text(written[2], markdown(results, compared))
     drawn = [
-        drawings.over_training(out / f"{name}.png", results),
-        drawings.pictures(out / f"{name}-pictures.png", results),
+        plots.over_training(out / f"{name}.png", results),
+        plots.pictures(out / f"{name}-pictures.png", results),
         *(
-            drawings.over_rounds(out / f"{name}-{metric(score)}-by-round.png", results, score)
+            plots.over_rounds(out / f"{name}-{metric(score)}-by-round.png", results, score)
             for score in scores_by_round(results)
         ),
     ]

@@ -124,11 +124,11 @@ def test_a_whole_small_experiment_and_again(load, base, tmp_path):
 
     from evidence.probe import main as probe
 
-    command = ["by-heart", str(tmp_path / "trial.yaml"), "--params", str(base), "--work", str(tmp_path / "work")]
-    heart = CliRunner().invoke(probe, [*command, "--device", "cpu", "--pictures", "16"], catch_exceptions=False)
-    assert heart.exit_code == 0, heart.output
-    assert "| caption | 1 | " in heart.output
-    assert "| recurrent − caption | " in heart.output
-    reader = CliRunner().invoke(probe, ["reader", *command[1:]])
-    assert reader.exit_code == 1
-    assert "no sprites" in reader.output
+    command = ["generalisation", str(tmp_path / "trial.yaml"), "--params", str(base), "--work", str(tmp_path / "work")]
+    gap = CliRunner().invoke(probe, [*command, "--device", "cpu", "--pictures", "16"], catch_exceptions=False)
+    assert gap.exit_code == 0, gap.output
+    assert "| caption | 1 | " in gap.output
+    assert "| recurrent − caption | " in gap.output
+    linear = CliRunner().invoke(probe, ["linear", *command[1:]])
+    assert linear.exit_code == 1
+    assert "no sprites" in linear.output

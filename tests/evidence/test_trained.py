@@ -1,4 +1,4 @@
-"""Finished trainings opened again: the picture of all arms, and what is known by heart."""
+"""Finished trainings opened again: the picture of all arms, and what is known by generalisation."""
 
 import json
 
@@ -8,7 +8,7 @@ import yaml
 from PIL import Image
 from safetensors.numpy import load_file
 
-from evidence import drawings, heart, results, trained
+from evidence import generalisation, plots, results, trained
 from evidence import profile as profiles
 from tests.evidence.conftest import untrained
 
@@ -30,13 +30,13 @@ def finished(world, load):
 
 
 def test_all_arms_paint_the_same_texts(finished, tmp_path):
-    path = drawings.pictures(tmp_path / "pictures.png", finished)
+    path = plots.pictures(tmp_path / "pictures.png", finished)
     with Image.open(path) as picture:
         # Rows of real pictures and of two arms, eight columns, with words beside and below.
         assert picture.width > 8 * 192
         assert picture.height > 3 * 192
     (finished.work / "trainings/caption-0/run/generator.safetensors").unlink()
-    assert drawings.pictures(tmp_path / "none.png", finished) is None
+    assert plots.pictures(tmp_path / "none.png", finished) is None
 
 
 def test_pictures_are_painted_from_the_split_s_own_texts(finished):
@@ -49,10 +49,10 @@ def test_pictures_are_painted_from_the_split_s_own_texts(finished):
     assert (painted[0] != painted[1]).any()
 
 
-def test_what_is_known_by_heart(finished):
+def test_training_and_held_out_texts_are_scored_alike(finished):
     job = finished.of("recurrent")[0]
     folder = finished.work / "trainings" / job.name
-    [(which, seen, unseen)] = heart.scores(finished.work, "stage1_colour_accuracy", [job], 16, "cpu")
+    [(which, seen, unseen)] = generalisation.scores(finished.work, "stage1_colour_accuracy", [job], 16, "cpu")
     assert which is job
     for split, score in (("train", seen), ("val", unseen)):
         record = json.loads((folder / f"{split}-16/metrics.json").read_text())
@@ -65,16 +65,18 @@ def test_what_is_known_by_heart(finished):
     assert all((one[name] == other[name]).all() for name in one)
     # What is known is not painted again.
     (folder / "run/generator.safetensors").unlink()
-    assert list(heart.scores(finished.work, "stage1_colour_accuracy", [job], 16, "cpu")) == [(job, seen, unseen)]
+    assert list(generalisation.scores(finished.work, "stage1_colour_accuracy", [job], 16, "cpu")) == [
+        (job, seen, unseen)
+    ]
 
 
-def test_what_is_lost_between_training_and_held_out_texts(load):
+def test_the_gap_between_training_and_held_out_texts(load):
     plan, _ = load()
     found = {"caption": {0: (0.5, 0.4), 1: (0.5, 0.5)}, "recurrent": {0: (0.9, 0.5), 1: (0.8, 0.5)}}
-    assert heart.table(found).rows == [
+    assert generalisation.table(found).rows == [
         ["caption", "2", "0.500 ± 0.000", "0.450 ± 0.071", "0.050 ± 0.071"],
         ["recurrent", "2", "0.850 ± 0.071", "0.500 ± 0.000", "0.350 ± 0.071"],
     ]
-    [compared] = heart.comparisons(plan, found)
+    [compared] = generalisation.comparisons(plan, found)
     assert (compared["a"], compared["b"]) == ("recurrent", "caption")
     assert compared["over_seeds"]["difference"] == pytest.approx(0.3)  # of 0.4 − 0.1 and 0.3 − 0.0

@@ -1,10 +1,10 @@
-"""The linear reader of the experiment's work folder."""
+"""The linear probe of the experiment's work folder."""
 
 import numpy as np
 import pytest
 import torch
 
-from evidence import reader
+from evidence import linear_probe
 from store.errors import ChatPainterError
 from store.reader import Store
 from trainer.metrics.held_out import Condition, HeldOut
@@ -14,10 +14,10 @@ def test_what_is_linear_in_the_vectors_is_read_and_noise_is_not():
     random = np.random.default_rng(0)
     x = random.standard_normal((3000, 30))
     there = x @ random.standard_normal((30, 8)) > 3
-    assert reader.linear_f1(x[:2500], there[:2500], x[2500:], there[2500:]) > 0.85
+    assert linear_probe.linear_f1(x[:2500], there[:2500], x[2500:], there[2500:]) > 0.85
     noise = random.standard_normal((3000, 30))
-    blind = reader.linear_f1(np.zeros((2500, 1)), there[:2500], np.zeros((500, 1)), there[2500:])
-    assert reader.linear_f1(noise[:2500], there[:2500], noise[2500:], there[2500:]) < blind + 0.05
+    blind = linear_probe.linear_f1(np.zeros((2500, 1)), there[:2500], np.zeros((500, 1)), there[2500:])
+    assert linear_probe.linear_f1(noise[:2500], there[:2500], noise[2500:], there[2500:]) < blind + 0.05
 
 
 def test_a_reader_that_sees_nothing_names_what_is_frequent():
@@ -26,24 +26,24 @@ def test_a_reader_that_sees_nothing_names_what_is_frequent():
     there[::20, 1] = True
     # Naming the first always finds 900 of 950 with 100 false: 2 · 900 / (950 + 1000).
     nothing = np.zeros((1000, 1))
-    assert reader.linear_f1(nothing, there, nothing, there) == pytest.approx(1800 / 1950)
+    assert linear_probe.linear_f1(nothing, there, nothing, there) == pytest.approx(1800 / 1950)
 
 
 def test_the_vectors_are_those_of_the_stores(world):
-    ids, turns = reader.vectors(world, "val", "recurrent", 64)
+    ids, turns = linear_probe.vectors(world, "val", "recurrent", 64)
     store = Store(world / "data/embeddings/val/turns")
     index = store.index.to_pydict()
     rows = store.slice(0, len(store)).astype(np.float64)
     for image_id, first, rounds in zip(index["image_id"], index["row"], index["rounds"]):
         mean = rows[first : first + rounds].mean(0)
         np.testing.assert_allclose(turns[ids.tolist().index(image_id)], mean, atol=1e-5)
-    _, captions = reader.vectors(world, "val", "none", 64)
-    _, collapsed = reader.vectors(world, "val", "collapsed", 64)
+    _, captions = linear_probe.vectors(world, "val", "none", 64)
+    _, collapsed = linear_probe.vectors(world, "val", "collapsed", 64)
     assert (captions.shape, collapsed.shape) == ((24, 9), (24, 7))
 
 
 def test_the_condition_is_the_mean_one(world, network):
-    _, mu = reader.vectors(world, "val", "recurrent", 64, network)
+    _, mu = linear_probe.vectors(world, "val", "recurrent", 64, network)
     with torch.inference_mode():
         held_out = HeldOut(world / "data/embeddings/val", world / "data/images/val", "recurrent", (64,), 0)
         text = network.encode_text(*held_out.texts(np.arange(24), Condition()))
@@ -54,15 +54,15 @@ def test_the_condition_is_the_mean_one(world, network):
 def test_an_encoder_that_is_taught_directly_tells_dialogues_apart(world, network):
     there = np.arange(24)[:, None] % 3 == np.arange(3)  # has nothing to do with the vectors: learned by heart
     before = {name: value.clone() for name, value in network.stage1.fc.state_dict().items()}
-    _, mu = reader.vectors(world, "val", "recurrent", 64, network)
-    assert reader.linear_f1(np.tile(mu, (5, 1)), np.tile(there, (5, 1)), mu, there) < 0.9
-    reader.taught(network, world, "val", 64, there, images=24 * 300, batch=24)
-    _, mu = reader.vectors(world, "val", "recurrent", 64, network)
-    assert reader.linear_f1(np.tile(mu, (5, 1)), np.tile(there, (5, 1)), mu, there) > 0.9
+    _, mu = linear_probe.vectors(world, "val", "recurrent", 64, network)
+    assert linear_probe.linear_f1(np.tile(mu, (5, 1)), np.tile(there, (5, 1)), mu, there) < 0.9
+    linear_probe.taught(network, world, "val", 64, there, images=24 * 300, batch=24)
+    _, mu = linear_probe.vectors(world, "val", "recurrent", 64, network)
+    assert linear_probe.linear_f1(np.tile(mu, (5, 1)), np.tile(there, (5, 1)), mu, there) > 0.9
     assert all(torch.equal(value, before[name]) for name, value in network.stage1.fc.state_dict().items())
 
 
 def test_worlds_without_sprites_are_refused(world, tmp_path):
     values = {"splits": ["train", "val"], "evaluate": {"split": "val"}, "raw": str(world / "data/raw/sample")}
     with pytest.raises(ChatPainterError, match="no sprites"):
-        next(reader.scores(tmp_path, values, []))
+        next(linear_probe.scores(tmp_path, values, []))

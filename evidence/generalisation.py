@@ -1,4 +1,4 @@
-"""Are training texts learned by heart? The score of pictures painted from them, beside that of held-out texts."""
+"""The generalisation gap: the score of pictures painted from training texts, less that of held-out texts."""
 
 import contextlib
 import json
@@ -39,21 +39,21 @@ def scores(work: Path, score: str, jobs: list[Job], pictures: int, device: str) 
 
 
 def table(found: Scores) -> Table:
-    """Each arm's scores on both kinds of texts, and what is lost between them."""
+    """Each arm's scores on both kinds of texts, and the gap between them."""
     rows = []
     for arm, by_seed in found.items():
         training, held_out = zip(*by_seed.values())
-        lost = [seen - unseen for seen, unseen in by_seed.values()]
-        rows.append([arm, str(len(lost)), spread(training), spread(held_out), spread(lost)])
-    return Table(["arm", "seeds", "training texts", "held-out texts", "lost between them"], rows)
+        gaps = [seen - unseen for seen, unseen in by_seed.values()]
+        rows.append([arm, str(len(gaps)), spread(training), spread(held_out), spread(gaps)])
+    return Table(["arm", "seeds", "training texts", "held-out texts", "gap"], rows)
 
 
 def comparisons(plan: Profile, found: Scores) -> list[dict[str, Any]]:
-    """What the pairs of arms that the profile compares lose, tested over the seeds that both have."""
+    """The gaps of the pairs of arms that the profile compares, tested over the seeds that both have."""
     made = []
     for a, b in plan.compare:
         seeds = sorted(found.get(a, {}).keys() & found.get(b, {}).keys())
         if seeds:
-            lost = [[found[arm][seed][0] - found[arm][seed][1] for seed in seeds] for arm in (a, b)]
-            made.append({"a": a, "b": b, "over_seeds": statistics.over_seeds(*lost).as_dict(), "over_scenes": None})
+            gaps = [[found[arm][seed][0] - found[arm][seed][1] for seed in seeds] for arm in (a, b)]
+            made.append({"a": a, "b": b, "over_seeds": statistics.over_seeds(*gaps).as_dict(), "over_scenes": None})
     return made
