@@ -5,6 +5,8 @@ commands that `dvc repro` calls; every training is a process of its own, `--jobs
 """
 
 import os
+import signal
+import sys
 import time
 from importlib.util import find_spec
 from pathlib import Path
@@ -92,4 +94,5 @@ def main(
 if __name__ == "__main__":
     # Before torch is loaded: trainings side by side take a thread each, and so does the classifier.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # and end the trainings, as Ctrl-C does
     main()

@@ -53,8 +53,11 @@ def run(
                     if process.returncode:
                         failed.append(name)
     finally:
+        # They save and leave; the work folder is not anybody else's before they have.
         for process, _ in running.values():
             process.terminate()
+        for process, _ in running.values():
+            process.wait()
     return failed
 
 

@@ -1,4 +1,4 @@
-"""Finished trainings opened again: the picture of all arms, and what is known by generalisation."""
+"""Finished trainings opened again: the picture of all arms, and the generalisation gap."""
 
 import json
 
