@@ -51,7 +51,7 @@ def make_stores(folder: Path, images: int) -> None:
                 else:
                     array = (random.standard_normal((count, *shape), dtype=np.float32) * 0.02).astype(np.float16)
                 writer.write_shard(number, array)
-            writer.commit(pyarrow.table(index))
+            writer.commit(pyarrow.table(index), lengths="rounds" if "rounds" in index else None)
 
     every = np.arange(images)
     captions = np.repeat(ids, CAPTIONS)

@@ -39,7 +39,8 @@ def make_store(folder: Path, kind: str, rows: int, dim: int, group: int) -> Stor
             writer.write_shard(number, vectors)
             raw.write(vectors.data)
         first = np.arange(0, rows, group)
-        writer.commit(pyarrow.table({"row": first, "image_id": first // group, "rounds": np.full(len(first), group)}))
+        index = {"row": first, "image_id": first // group, "rounds": np.full(len(first), group)}
+        writer.commit(pyarrow.table(index), lengths="rounds")
     return Store(folder)
 
 

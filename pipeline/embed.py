@@ -299,7 +299,7 @@ def _embed_kind(
                 f"{folder}: {len(missing)} of {len(parts)} shards could not be made in {ROUNDS} rounds: {names}{more} "
                 f"({why}); run the same command again, finished shards are kept"
             )
-        manifest = writer.commit(rows.index)
+        manifest = writer.commit(rows.index, lengths="rounds" if kind == "turns" else None)
         progress.finished(kind, manifest)
         return manifest
 

@@ -10,6 +10,10 @@ import click
 from store.errors import StoreError
 from store.options import CONTEXT, version_option
 
+_OLD = (
+    "written by version 0.1.0, without checksums of its blocks and its manifest: an edit of the manifest would not be "
+    "seen; the command that made it, run again, adds them"
+)
 _PATH = click.argument("path", type=click.Path(path_type=Path))
 
 
@@ -38,7 +42,8 @@ def verify(path: Path) -> None:
         if not found:
             manifest = Manifest.read(folder)
             size = sum(shard.bytes for shard in manifest.shards)
-            click.echo(f"{folder}: whole: {manifest.rows:,} rows in {len(manifest.shards)} shards, {_bytes(size)}")
+            old = "" if manifest.sealed else f"; {_OLD}"
+            click.echo(f"{folder}: whole: {manifest.rows:,} rows in {len(manifest.shards)} shards, {_bytes(size)}{old}")
         faults += found
     if faults:
         raise StoreError(f"{path}: {faults} fault{'s' if faults > 1 else ''}")
@@ -65,6 +70,8 @@ def info(path: Path, as_json: bool) -> None:
         click.echo(f"  counts: {counts or 'none'}")
         if not manifest.made_from.get("encoder", {}).get("trained", True):
             click.echo("  made with UNTRAINED weights")
+        if not manifest.sealed:
+            click.echo(f"  {_OLD}")
         for name, value in _flat(manifest.made_from):
             click.echo(f"  {name}: {value}")
 
@@ -81,7 +88,7 @@ def head(path: Path, start: int, lines: int) -> None:
 
     store = Store(path)
     for line in store.index.slice(start, lines).to_pylist():
-        length = line.get("rounds", line.get("blocks", 1))
+        length = line.get(store.manifest.lengths, 1)
         rows = store.slice(line["row"], line["row"] + length).reshape(length, -1).astype(np.float64)
         texts = line.pop("texts", None) or ([line.pop("text")] if "text" in line else [])
         click.echo("  ".join(f"{name} {value}" for name, value in line.items()))

@@ -11,11 +11,13 @@ from typing import Any
 import numpy as np
 import pyarrow
 
+from store import index as indices
 from store import machine
+from store.checksums import REMEDY, Blocks, read_checksums
 from store.errors import StoreError
-from store.files import sha256_file
+from store.files import inside
 from store.manifest import Manifest
-from store.shards import REMEDY, ShardHeader, read_header
+from store.shards import ShardHeader, read_header
 
 
 class Store:
@@ -38,7 +40,7 @@ class Store:
         self.kind = self.manifest.kind
         self.shape = self.manifest.shape
         self.dtype = np.dtype(self.manifest.dtype)
-        self._maps: tuple[np.ndarray, np.ndarray] | None = None
+        self._maps: tuple[np.ndarray, np.ndarray, Blocks | None] | None = None
         self._columns: dict[str, np.ndarray] = {}
         self._check_sizes()
         if verify:
@@ -64,13 +66,24 @@ class Store:
     @property
     def index(self) -> pyarrow.Table:
         """The whole index, read anew at each call."""
-        return self._read_index(None)
+        return indices.read_index(self.path, self.manifest)
 
     def column(self, name: str) -> np.ndarray:
-        """One numeric column of the index, (rows of the index,)."""
+        """One numeric column of the index, (lines of the index,).
+
+        Raises:
+            StoreError: there is none of that name, or not a number in every line.
+        """
         if name not in self._columns:
-            self._columns[name] = self._read_index([name])[name].to_numpy()
+            self._columns[name] = indices.numbers(self.path, self.manifest, name)
         return self._columns[name]
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """How many rows belong to each line of the index, (lines of the index,) int64: rounds, words, objects; or 1."""
+        if self.manifest.lengths is None:
+            return np.ones(self.manifest.index.rows, np.int64)
+        return self.column(self.manifest.lengths).astype(np.int64)
 
     def take(self, rows: Sequence[int] | np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
         """Rows at any positions: (n,) → (n, *shape).
@@ -80,19 +93,30 @@ class Store:
 
         Raises:
             IndexError: a position outside the store.
+            StoreError: a row is damaged.
         """
-        data, where = self._mapped()
-        # The positions are checked here; "clip" below spares numpy a second buffer.
-        return data.take(where.take(rows), 0, out, "clip")
+        data, where, blocks = self._mapped()
+        positions = where.take(rows)  # checks them; "clip" below spares numpy a second buffer
+        if blocks is not None:
+            blocks.touch(np.asarray(rows, np.int64))
+        return data.take(positions, 0, out, "clip")
 
     def slice(self, start: int, stop: int) -> np.ndarray:
-        """Rows start to stop: a read-only view of the file where they lie in one shard, else a copy."""
-        data, where = self._mapped()
+        """Rows start to stop: a read-only view of the file where they lie in one shard, else a copy.
+
+        Raises:
+            StoreError: a row is damaged.
+        """
+        data, where, blocks = self._mapped()
         start, stop, _ = slice(start, stop).indices(len(self))
         if stop <= start:
             return np.empty((0, *self.shape), self.dtype)
         first, last = int(where[start]), int(where[stop - 1])
-        return data[first : last + 1] if last - first == stop - 1 - start else self.take(np.arange(start, stop))
+        if last - first != stop - 1 - start:
+            return self.take(np.arange(start, stop))
+        if blocks is not None:
+            blocks.touch(np.array([start]), np.array([stop - 1]))
+        return data[first : last + 1]
 
     def runs(
         self, first: Sequence[int] | np.ndarray, lengths: Sequence[int] | np.ndarray, out: np.ndarray | None = None
@@ -106,8 +130,9 @@ class Store:
 
         Raises:
             IndexError: a run that leaves the store, or reaches over the end of a shard.
+            StoreError: a row is damaged.
         """
-        data, where = self._mapped()
+        data, where, blocks = self._mapped()
         first, lengths = np.asarray(first), np.asarray(lengths)
         longest = int(lengths.max(initial=0))
         if out is None:
@@ -121,32 +146,23 @@ class Store:
         starts = np.take(where, first)
         if (np.take(where, first + last) - starts != last).any():
             raise IndexError("a run must lie in one shard, as the turns of a dialogue and the captions of an image do")
+        if blocks is not None:
+            blocks.touch(first, first + last)
         width = out.shape[1]
         if (lengths == width).all() and out.flags.c_contiguous:
             if width and len(data) % width == 0 and not (starts % width).any():
                 # Whole dialogues lie at whole multiples of their length: one copy a dialogue instead of one a row.
-                blocks = data.reshape(-1, width, *self.shape)
-                return np.take(blocks, starts // width, axis=0, out=out, mode="clip")
+                dialogues = data.reshape(-1, width, *self.shape)
+                return np.take(dialogues, starts // width, axis=0, out=out, mode="clip")
             return np.take(data, starts[:, None] + np.arange(width), axis=0, out=out, mode="clip")
         for target, start, length in zip(out, starts.tolist(), lengths.tolist()):
             target[:length] = data[start : start + length]
             target[length:] = 0
         return out
 
-    def _read_index(self, columns: list[str] | None) -> pyarrow.Table:
-        import pyarrow.parquet
-
-        path = self.path / self.manifest.index.file
-        if not path.is_file():
-            raise StoreError(f"{path}: missing; {REMEDY}")
-        if sha256_file(path) != self.manifest.index.sha256:
-            raise StoreError(f"{path}: not the index that the manifest names (checksum differs); {REMEDY}")
-        # Arrow's threads do not live on in a forked process.
-        return pyarrow.parquet.read_table(path, columns=columns, use_threads=False)
-
     def _check_sizes(self) -> None:
         for shard in self.manifest.shards:
-            path = self.path / shard.file
+            path = inside(self.path, shard.file)
             try:
                 size = path.stat().st_size
             except OSError:
@@ -155,20 +171,21 @@ class Store:
                 what = "truncated" if size < shard.bytes else "not the file that the manifest names"
                 raise StoreError(f"{path}: {what} ({size:,} of {shard.bytes:,} bytes); {REMEDY}")
 
-    def _mapped(self) -> tuple[np.ndarray, np.ndarray]:
+    def _mapped(self) -> tuple[np.ndarray, np.ndarray, Blocks | None]:
         # No lock: two threads that come first at once both map, and either result serves.
         maps = self._maps
         if maps is None:
             maps = self._maps = self._map()
         return maps
 
-    def _map(self) -> tuple[np.ndarray, np.ndarray]:
-        """All shards in one range of addresses, as one array with gaps, and where in it each row lies.
+    def _map(self) -> tuple[np.ndarray, np.ndarray, Blocks | None]:
+        """All shards in one range of addresses, as one array with gaps, where in it each row lies, and its checksums.
 
         With it a batch over many shards is one `numpy.take`, as fast as from a single file. (virtual rows, *shape)
         of the store's dtype, and (rows,) int64.
         """
-        row_bytes = math.prod(self.shape) * self.dtype.itemsize
+        row_bytes = self.manifest.row_bytes
+        sums = read_checksums(self.path, self.manifest)
         headers = [self._header(number) for number in range(len(self.manifest.shards))]
         # Every shard starts at whole dialogues from the first, and where huge pages of the page cache can be mapped
         # whole. Addresses are plenty: for all of VisDial these are 0.15 of 128 TB.
@@ -178,7 +195,7 @@ class Store:
         for header in headers:
             starts.append(position)
             position += math.ceil(header.rows * row_bytes / unit) * unit
-        addresses = _reserve(position + _HUGE_PAGE)
+        addresses = _reserve(position + _HUGE_PAGE, self.path)
         lead = (headers[0].offset - addresses.ctypes.data) % _HUGE_PAGE if headers else 0
         addresses = addresses[lead:]
         # Read from the disk 2 MiB at a time, random rows are as fast as from pages that stayed since they were
@@ -187,8 +204,9 @@ class Store:
         for shard, header, start in zip(self.manifest.shards, headers, starts):
             _map_file(self.path / shard.file, header.offset, addresses, start, header.rows * row_bytes, huge_pages)
         data = addresses[:position].view(self.dtype).reshape(-1, *self.shape)
-        where = [np.arange(header.rows) + start // row_bytes for header, start in zip(headers, starts)]
-        return data, np.concatenate([np.empty(0, np.int64), *where])
+        parts = [np.arange(header.rows) + start // row_bytes for header, start in zip(headers, starts)]
+        where = np.concatenate([np.empty(0, np.int64), *parts])
+        return data, where, None if sums is None else Blocks(self.path, self.manifest, data, where, sums)
 
     def _header(self, number: int) -> ShardHeader:
         shard = self.manifest.shards[number]
@@ -200,9 +218,14 @@ class Store:
         return header
 
 
-def _reserve(size: int) -> np.ndarray:
+def _reserve(size: int, path: Path) -> np.ndarray:
     """(size,) uint8: a range of addresses that costs no memory and frees itself with everything mapped into it."""
-    return np.frombuffer(mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, mmap.PROT_READ), np.uint8)
+    try:
+        return np.frombuffer(mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, mmap.PROT_READ), np.uint8)
+    except (OSError, ValueError, OverflowError):
+        raise StoreError(
+            f"{path}: its rows need {size:,} bytes of addresses, more than this process may have (ulimit -v)"
+        ) from None
 
 
 def _map_file(path: Path, offset: int, addresses: np.ndarray, start: int, length: int, huge_pages: bool) -> None:

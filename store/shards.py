@@ -2,20 +2,24 @@
 
 import hashlib
 import json
+import math
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
+from store.checksums import REMEDY, blocks_of
 from store.differences import differences
-from store.errors import StoreError
+from store.errors import StoreError, one_line
 from store.files import in_words, replacing, sha256_file
 from store.lock import read_token
-from store.manifest import FORMAT, VERSION, Shard
+from store.manifest import DTYPES, FORMAT, VERSION, Shard
+
+T = TypeVar("T")
 
 # Rows start at a multiple of this, so that they can be mapped whatever the machine's page size.
 ALIGNMENT = 65536
@@ -85,11 +89,12 @@ class ShardTask:
             offset = self._write_header(temporary, hashlib.sha256(data).hexdigest(), attributes or {})
             written = aside.submit(_write_at, temporary, offset, data)
             checksum = _file_checksum(temporary, offset, data)  # while the disk is busy
+            blocks = blocks_of(data, len(data) // max(1, self.rows))
             written.result()
             size = temporary.stat().st_size
             # A worker may outlive its run: what it made must not land in the folder of the next one.
             self.check_folder()
-        return Shard(self.path.name, self.first_row, self.rows, size, checksum, self.key)
+        return Shard(self.path.name, self.first_row, self.rows, size, checksum, self.key, blocks)
 
     def _write_header(self, path: Path, checksum: str, attributes: dict[str, int]) -> int:
         """Everything of the file but the rows; returns where they belong. h5py says too little when a disk is full."""
@@ -134,7 +139,7 @@ class ShardHeader:
 
 
 def read_header(path: Path, dataset: str) -> ShardHeader:
-    """The header of the shard at `path`.
+    """The header of the shard at `path`; a file from elsewhere can neither crash it nor lead it to another file.
 
     Raises:
         StoreError: missing, truncated, not HDF5, not contiguous or without our attributes.
@@ -143,34 +148,76 @@ def read_header(path: Path, dataset: str) -> ShardHeader:
 
     try:
         with h5py.File(path, "r", locking=False) as file:
-            data = file[dataset]
-            offset = data.id.get_offset()
-            attributes = data.attrs
+            version = (_attribute(file, "format", str), _attribute(file, "version", int))
+            if version != (FORMAT, VERSION):
+                found = " version ".join(map(str, version))
+                raise StoreError(f"{path}: {found}, but this program reads {FORMAT} {VERSION}")
+            link = file.get(dataset, getlink=True)
+            data = file[dataset] if isinstance(link, h5py.HardLink) else None
+            if not isinstance(data, h5py.Dataset):
+                raise ValueError(f"{dataset} is no dataset of this file")
+            layout = data.id.get_create_plist()
+            if layout.get_layout() != h5py.h5d.CONTIGUOUS or layout.get_external_count() or not data.ndim:
+                raise ValueError(f"{dataset} is not one contiguous run of rows")
+            if data.dtype.str not in _STORED:
+                raise ValueError(f"{dataset} is of {data.dtype}")
             header = ShardHeader(
-                int(attributes["first_row"]), int(attributes["rows"]), tuple(data.shape[1:]), data.dtype,
-                str(attributes["key"]), str(attributes["sha256"]), json.loads(attributes["made_from"]),
-                json.loads(attributes["counts"]), offset or 0, path.stat().st_size,
-            )  # fmt: skip
-            version = (str(file.attrs["format"]), int(file.attrs["version"]))
-            length = data.size * data.dtype.itemsize
-            contiguous = data.chunks is None and (offset is not None or not data.size)
-            found_rows = data.shape[0]
+                _attribute(data, "first_row", int),
+                _attribute(data, "rows", int),
+                tuple(data.shape[1:]),
+                data.dtype,
+                _attribute(data, "key", str),
+                _attribute(data, "sha256", str),
+                _mapping(_attribute(data, "made_from", str)),
+                _mapping(_attribute(data, "counts", str)),
+                data.id.get_offset() or 0,
+                path.stat().st_size,
+            )
+            found_rows, length = int(data.shape[0]), math.prod(data.shape) * data.dtype.itemsize
+            placed = data.id.get_offset() is not None or not length
+    except StoreError:
+        raise
     except FileNotFoundError:
         raise StoreError(f"{path}: missing; run the command that makes the store again") from None
     except PermissionError:
         raise StoreError(f"{path}: no permission to read it") from None
-    except (OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
-        raise StoreError(f"{path}: damaged ({' '.join(str(error).split())[:160]}); {REMEDY}") from None
-    if version != (FORMAT, VERSION):
-        raise StoreError(f"{path}: {version[0]} version {version[1]}, but this program reads {FORMAT} {VERSION}")
-    if not contiguous or header.offset % ALIGNMENT or found_rows != header.rows:
+    except _H5PY_ERRORS as error:
+        raise StoreError(f"{path}: damaged ({one_line(error)}); {REMEDY}") from None
+    if not placed or header.offset % ALIGNMENT or found_rows != header.rows:
         raise StoreError(f"{path}: {dataset} is not one contiguous run of {header.rows} rows; {REMEDY}")
+    if any(type(count) is not int or count < 0 for count in header.counts.values()):
+        raise StoreError(f"{path}: damaged (its counts are {header.counts}); {REMEDY}")
     if header.bytes < header.offset + length:
         raise StoreError(f"{path}: truncated ({header.bytes:,} of {header.offset + length:,} bytes); {REMEDY}")
     return header
 
 
-REMEDY = "run the command that makes the store again (undamaged shards are kept)"
+_STORED = frozenset(np.dtype(name).newbyteorder("<").str for name in DTYPES)
+# What h5py is known to raise for files that are not as it expects.
+_H5PY_ERRORS = (OSError, LookupError, ValueError, TypeError, AttributeError, RuntimeError, ArithmeticError, MemoryError)
+
+
+def _attribute(owner: Any, name: str, kind: type[T]) -> T:
+    """One value of an attribute; its size is looked at before it is read."""
+    about = owner.attrs.get_id(name)
+    if about.shape != ():
+        raise ValueError(f"attribute {name} is not one value")
+    value = owner.attrs[name]
+    if kind is int and not isinstance(value, int | np.integer):
+        raise ValueError(f"attribute {name} is no whole number")
+    if kind is str and not isinstance(value, str):
+        raise ValueError(f"attribute {name} is no text")
+    return kind(value)  # type: ignore[call-arg]
+
+
+def _mapping(text: str) -> dict[str, Any]:
+    try:
+        values = json.loads(text)
+    except RecursionError:
+        values = None
+    if not isinstance(values, dict):
+        raise ValueError("an attribute is not a JSON mapping")
+    return values
 
 
 def finished(task: ShardTask, sha256: str | None = None) -> tuple[Shard, dict[str, int]] | None:
@@ -192,7 +239,9 @@ def finished(task: ShardTask, sha256: str | None = None) -> tuple[Shard, dict[st
     checksum = sha256_file(task.path)
     if checksum != (sha256 or checksum):
         return None
-    return Shard(task.path.name, task.first_row, task.rows, header.bytes, checksum, task.key), header.counts
+    data = _bytes(_mapped(task.path, header))
+    blocks = blocks_of(data, len(data) // max(1, task.rows))
+    return Shard(task.path.name, task.first_row, task.rows, header.bytes, checksum, task.key, blocks), header.counts
 
 
 def difference(task: ShardTask, header: ShardHeader) -> str | None:
@@ -208,11 +257,15 @@ def difference(task: ShardTask, header: ShardHeader) -> str | None:
 
 def rows_checksum(path: Path, header: ShardHeader) -> str:
     """sha256 of the rows as they lie in the file, to compare with the header's own."""
-    count = header.rows * int(np.prod(header.shape))
+    return hashlib.sha256(_bytes(_mapped(path, header))).hexdigest()
+
+
+def _mapped(path: Path, header: ShardHeader) -> np.ndarray:
+    """The values of all rows, (n,)."""
+    count = header.rows * math.prod(header.shape)
     if not count:
-        return hashlib.sha256().hexdigest()
-    rows = np.memmap(path, dtype=header.dtype, mode="r", offset=header.offset, shape=(count,))
-    return hashlib.sha256(_bytes(rows)).hexdigest()
+        return np.empty(0, header.dtype)
+    return np.memmap(path, dtype=header.dtype, mode="r", offset=header.offset, shape=(count,))
 
 
 def _file_checksum(path: Path, offset: int, rows: memoryview) -> str:

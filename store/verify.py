@@ -1,18 +1,27 @@
 """Does a store on disk hold what its manifest says, to the last bit?"""
 
-import itertools
+import collections
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-import pyarrow
 
+from store.checksums import REMEDY, read_checksums
 from store.errors import StoreError
 from store.files import in_words, sha256_file
+from store.index import faults, read_index, shard_texts
 from store.lock import LOCK
 from store.manifest import MANIFEST, Manifest, Shard, content_key, shard_origin
-from store.shards import REMEDY, read_header, rows_checksum
+from store.shards import ShardHeader, read_header, rows_checksum
+from store.threads import in_threads
+
+# Columns without which an index is not of its kind.
+_COLUMNS = {
+    "captions": {"image_id", "text"},
+    "turns": {"image_id", "texts"},
+    "dialogues": {"image_id", "text"},
+    "images": {"image_id"},
+}
 
 
 def verify_store(path: str | Path) -> Iterator[str]:
@@ -22,22 +31,32 @@ def verify_store(path: str | Path) -> Iterator[str]:
         StoreError: there is no manifest to compare with.
     """
     folder = Path(path)
-    manifest = Manifest.read(folder)
-    with ThreadPoolExecutor(4) as pool:  # hashing lets go of the GIL
-        for fault in pool.map(lambda shard: _shard_fault(folder, manifest, shard), manifest.shards):
-            if fault:
-                yield fault
-    expected = list(itertools.accumulate((shard.rows for shard in manifest.shards), initial=0))
-    if [shard.first_row for shard in manifest.shards] != expected[:-1] or expected[-1] != manifest.rows:
-        yield f"{folder / MANIFEST}: its shards do not follow each other from row 0 to {manifest.rows:,}; {REMEDY}"
+    try:
+        manifest = Manifest.read(folder)
+    except StoreError as error:
+        if not (folder / MANIFEST).is_file():
+            raise
+        yield error.message
+        return
+    headers: list[ShardHeader] = []
+    for found in in_threads(lambda shard: _compare(folder, manifest, shard), manifest.shards):
+        if isinstance(found, str):
+            yield found
+        else:
+            headers.append(found)
+    yield from _counts_faults(folder, manifest, headers)
     yield from _index_faults(folder, manifest)
+    yield from _checksums_faults(folder, manifest)
     known = {MANIFEST, LOCK, manifest.index.file, *(shard.file for shard in manifest.shards)}
-    for entry in sorted(folder.iterdir()):
-        if entry.name not in known:
-            yield f"{entry}: no part of the store; {REMEDY}"
+    known |= {manifest.checksums.file} if manifest.checksums else set()
+    with in_words(folder):
+        for entry in sorted(folder.iterdir()):
+            if entry.name not in known:
+                yield f"{entry}: no part of the store; {REMEDY}"
 
 
-def _shard_fault(folder: Path, manifest: Manifest, shard: Shard) -> str | None:
+def _compare(folder: Path, manifest: Manifest, shard: Shard) -> ShardHeader | str:
+    """The shard's header, or its fault."""
     path = folder / shard.file
     try:
         header = read_header(path, manifest.dataset)
@@ -47,34 +66,37 @@ def _shard_fault(folder: Path, manifest: Manifest, shard: Shard) -> str | None:
                 return f"{path}: damaged (checksum differs, {where}); {REMEDY}"
     except StoreError as error:
         return error.message
-    found = (header.first_row, header.rows, header.key, header.shape, header.dtype, header.origin)
+    found = (header.first_row, header.rows, header.key, header.shape, header.dtype, header.origin, header.bytes)
     origin = shard_origin(manifest.made_from)
-    said = (shard.first_row, shard.rows, shard.key, manifest.shape, np.dtype(manifest.dtype), origin)
-    return None if found == said else f"{path}: not the shard that the manifest names; {REMEDY}"
+    said = (shard.first_row, shard.rows, shard.key, manifest.shape, np.dtype(manifest.dtype), origin, shard.bytes)
+    return header if found == said else f"{path}: not the shard that the manifest names; {REMEDY}"
+
+
+def _counts_faults(folder: Path, manifest: Manifest, headers: list[ShardHeader]) -> Iterator[str]:
+    totals: collections.Counter[str] = collections.Counter()
+    for header in headers:
+        totals.update(header.counts)
+    if len(headers) < len(manifest.shards):
+        return
+    # Some are of the whole store alone, such as pictures without a file.
+    wrong = sorted(name for name in totals if totals[name] != manifest.counts.get(name, totals[name]))
+    if wrong:
+        yield f"{folder / MANIFEST}: counts of {', '.join(wrong)} are not those of its shards; {REMEDY}"
 
 
 def _index_faults(folder: Path, manifest: Manifest) -> Iterator[str]:
-    import pyarrow.parquet
-
     path = folder / manifest.index.file
     try:
-        with in_words(path):
-            if sha256_file(path) != manifest.index.sha256:
-                yield f"{path}: damaged or not this store's (checksum differs); {REMEDY}"
-                return
-        table = pyarrow.parquet.read_table(path)
+        table = read_index(folder, manifest)
     except StoreError as error:
         yield error.message
         return
-    except (pyarrow.ArrowException, OSError) as error:
-        yield f"{path}: not readable as Parquet ({str(error).splitlines()[0]}); {REMEDY}"
+    if fault := faults(table, manifest.rows, manifest.lengths):
+        yield f"{path}: {fault}; {REMEDY}"
         return
-    row = table["row"].to_numpy()
-    several = [name for name in ("rounds", "blocks") if name in table.column_names]
-    lengths = table[several[0]].to_numpy().astype(np.int64) if several else np.ones(len(row), np.int64)
-    if (row != np.cumsum(lengths) - lengths).any() or lengths.sum() != manifest.rows:
-        yield f"{path}: its rows are not 0 to {manifest.rows:,} in order; {REMEDY}"
-        return
+    if missing := _COLUMNS.get(manifest.kind, set()) - set(table.column_names):
+        lacks = f"the index has no {', '.join(sorted(missing))}"
+        yield f"{folder / MANIFEST}: says kind {manifest.kind}, but {lacks}; {REMEDY}"
     for shard in manifest.shards:
         texts = shard_texts(table, shard)
         if texts is not None:
@@ -83,11 +105,8 @@ def _index_faults(folder: Path, manifest: Manifest) -> Iterator[str]:
                 yield f"{path}: its texts are not those that {shard.file} was made from; {REMEDY}"
 
 
-def shard_texts(index: pyarrow.Table, shard: Shard) -> list[str] | None:
-    """The texts of a shard's rows by the index, one a row; None where the index has none (images)."""
-    row = index["row"].to_numpy()
-    start, stop = np.searchsorted(row, [shard.first_row, shard.first_row + shard.rows])
-    part = index.slice(start, stop - start)
-    if "texts" in index.column_names:
-        return list(itertools.chain.from_iterable(part["texts"].to_pylist()))
-    return part["text"].to_pylist() if "text" in index.column_names else None
+def _checksums_faults(folder: Path, manifest: Manifest) -> Iterator[str]:
+    try:
+        read_checksums(folder, manifest)
+    except StoreError as error:
+        yield error.message

@@ -1,11 +1,11 @@
 """Making a store: what is missing, shard by shard, and the manifest last."""
 
 import collections
+import hashlib
 import json
-import re
+import math
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -13,14 +13,15 @@ from typing import Any
 import numpy as np
 import pyarrow
 
+from store import index as indices
+from store.checksums import CHECKSUMS, block_rows
 from store.errors import StoreError
-from store.files import TEMPORARY, in_words, replacing, sha256_file
+from store.files import in_words, replacing, sha256_file
 from store.lock import FolderLock
-from store.manifest import INDEX, MANIFEST, Index, Manifest, Shard, shard_origin
+from store.manifest import INDEX, MANIFEST, Checksums, Index, Manifest, Shard, shard_origin
+from store.ours import our_files, refuse_foreign
 from store.shards import PATIENCE_SECONDS, ShardTask, difference, finished, read_header, shard_name
-
-# Only what a store itself writes is ever deleted: a wrong output folder must not cost anyone a file.
-_OURS = re.compile(rf"(\w+-\d{{5,}}\.h5|{re.escape(INDEX)}|{re.escape(MANIFEST)}|.*{re.escape(TEMPORARY)})")
+from store.threads import in_threads
 
 
 class StoreWriter:
@@ -37,7 +38,7 @@ class StoreWriter:
         made_from: what the manifest says of the origin; every entry but `corpus` is also kept in each shard.
 
     Raises:
-        StoreError: another run writes here; the disk is full or read-only.
+        StoreError: another run writes here; the disk is full or read-only; a file of another program is in the way.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class StoreWriter:
         self.path = Path(path).absolute()
         self.kind, self.split, self.dataset = kind, split, dataset
         self.shape, self.dtype = tuple(int(size) for size in shape), np.dtype(dtype).name
+        self._row_bytes = math.prod(self.shape) * np.dtype(dtype).itemsize
         self.made_from: dict[str, Any] = json.loads(json.dumps(made_from))
         self.tasks: list[ShardTask] = []
         self.kept: list[int] = []
@@ -77,6 +79,9 @@ class StoreWriter:
         Keeps the shards on disk whose key and checksum match, deletes every other one and whatever killed runs left,
         and returns the numbers of those still to write. `kept` lists the others; `reasons` counts why shards on
         disk could not be kept.
+
+        Raises:
+            StoreError: a file that this program did not write has the name of one that it is to write.
         """
         expected = 0
         for first_row, rows, _ in shards:
@@ -100,13 +105,15 @@ class StoreWriter:
             for number, (first_row, rows, key) in enumerate(shards)
         ]
         with in_words(self.path):
+            refuse_foreign(self.path, {INDEX, MANIFEST, CHECKSUMS, *(task.path.name for task in self.tasks)})
             self._checksums = self._known_checksums()
-            with ThreadPoolExecutor(4) as pool:  # hashing lets go of the GIL
-                self._shards = {n: shard for n, shard in enumerate(pool.map(self._kept, self.tasks)) if shard}
+            self._shards = {n: shard for n, shard in enumerate(in_threads(self._kept, self.tasks)) if shard}
             self.kept = sorted(self._shards)
             if len(self.kept) < len(self.tasks) or self._strays():
-                # The store stops existing before any of its files changes.
-                (self.path / MANIFEST).unlink(missing_ok=True)
+                # The store stops existing before any of its files changes. The shards go last: by them it is known
+                # whose the other files are, should this run be killed here.
+                for name in (MANIFEST, INDEX, CHECKSUMS):
+                    (self.path / name).unlink(missing_ok=True)
             for path in self._strays():
                 path.unlink(missing_ok=True)
         return self.missing()
@@ -154,12 +161,15 @@ class StoreWriter:
             totals.update(read_header(task.path, self.dataset).counts)
         return dict(sorted(totals.items()))
 
-    def commit(self, index: pyarrow.Table, counts: Mapping[str, int] | None = None) -> Manifest:
-        """Write the index and, last of all, the manifest.
+    def commit(
+        self, index: pyarrow.Table, counts: Mapping[str, int] | None = None, *, lengths: str | None = None
+    ) -> Manifest:
+        """Write the index, the blocks' checksums and, last of all, the manifest.
 
         Args:
-            index: column `row` (ascending) and whatever identifies the rows.
+            index: column `row` (ascending from 0) and whatever identifies the rows.
             counts: for the manifest; the sum of the shards' attributes where not given.
+            lengths: the index's column that says how many rows follow each other from `row` on; one where not given.
 
         Raises:
             StoreError: names the shards that are missing.
@@ -168,11 +178,14 @@ class StoreWriter:
             names = ", ".join(shard_name(self.dataset, number) for number in missing[:8])
             more = f" and {len(missing) - 8} more" if len(missing) > 8 else ""
             raise StoreError(f"{self.path}: {len(missing)} shards missing ({names}{more}); run the same command again")
+        rows = sum(task.rows for task in self.tasks)
+        if fault := indices.faults(index, rows, lengths):
+            raise ValueError(f"the index {fault} (lengths={lengths!r})")
         with in_words(self.path):
             manifest = Manifest(
                 kind=self.kind,
                 split=self.split,
-                rows=sum(task.rows for task in self.tasks),
+                rows=rows,
                 shape=self.shape,
                 dtype=self.dtype,
                 dataset=self.dataset,
@@ -180,6 +193,8 @@ class StoreWriter:
                 index=self._write_index(index),
                 made_from=self.made_from,
                 counts=dict(self.totals() if counts is None else counts),
+                lengths=lengths,
+                checksums=self._write_checksums(),
             )
             manifest.write(self.path)
         return manifest
@@ -190,10 +205,23 @@ class StoreWriter:
         path = self.path / INDEX
         with replacing(path) as temporary:
             pyarrow.parquet.write_table(index, temporary, compression="zstd")
-            checksum = sha256_file(temporary)
-            if not path.is_file() or sha256_file(path) != checksum:
-                (self.path / MANIFEST).unlink(missing_ok=True)
+            checksum = self._outdate(path, sha256_file(temporary))
         return Index(INDEX, index.num_rows, checksum)
+
+    def _write_checksums(self) -> Checksums:
+        blocks = b"".join(self._shards[task.number].blocks for task in self.tasks)
+        path, checksum = self.path / CHECKSUMS, hashlib.sha256(blocks).hexdigest()
+        if not path.is_file() or path.read_bytes() != blocks:
+            with replacing(path) as temporary:
+                temporary.write_bytes(blocks)
+                self._outdate(path, checksum)
+        return Checksums(CHECKSUMS, block_rows(self._row_bytes), checksum)
+
+    def _outdate(self, path: Path, checksum: str) -> str:
+        """The store stops existing before one of its files changes; `checksum` is the file's that is to come."""
+        if not path.is_file() or sha256_file(path) != checksum:
+            (self.path / MANIFEST).unlink(missing_ok=True)
+        return checksum
 
     def _kept(self, task: ShardTask) -> Shard | None:
         """The shard on disk where it is the one planned and whole; else None, with the reason noted."""
@@ -215,8 +243,8 @@ class StoreWriter:
             return {}
 
     def _strays(self) -> list[Path]:
-        current = {self.tasks[number].path.name for number in self._shards} | {INDEX, MANIFEST}
-        return [path for path in self.path.iterdir() if path.name not in current and _OURS.fullmatch(path.name)]
+        current = {self.tasks[number].path.name for number in self._shards} | {INDEX, MANIFEST, CHECKSUMS}
+        return [path for path in our_files(self.path) if path.name not in current]
 
 
 def remove_store(path: str | Path) -> None:
@@ -226,9 +254,8 @@ def remove_store(path: str | Path) -> None:
         return
     with in_words(folder):
         with FolderLock(folder):
-            (folder / MANIFEST).unlink(missing_ok=True)
-            for entry in folder.iterdir():
-                if _OURS.fullmatch(entry.name):
-                    entry.unlink()
+            # The manifest first: without it there is no store.
+            for path in sorted(our_files(folder), key=lambda path: path.name != MANIFEST):
+                path.unlink()
         if not any(folder.iterdir()):
             folder.rmdir()

@@ -81,7 +81,7 @@ class BlockWriter:
     def commit(self, image_ids: list[int], file_names: list[str], counts: dict[str, int]) -> None:
         rows, blocks = self.writer.runs()
         columns = {"row": rows, "image_id": image_ids, "blocks": blocks, "file_name": file_names}
-        self.writer.commit(pa.table(columns), counts)
+        self.writer.commit(pa.table(columns), counts, lengths="blocks")
 
 
 def _key(writer: StoreWriter, first_row: int, contents: list[str]) -> str:

@@ -251,7 +251,7 @@ def test_rows_follow_the_corpus_and_several_processes_change_nothing(split: Spli
     split.make(encoding=encoding, workers=2)
     assert split.bytes() == alone
     assert {p.name for p in split.out.rglob("*") if p.is_file()} == {
-        *(f"images-0000{n}.h5" for n in range(4)), "index.parquet", "manifest.json"
+        *(f"images-0000{n}.h5" for n in range(4)), "checksums.crc32", "index.parquet", "manifest.json"
     }  # fmt: skip
 
 

@@ -27,7 +27,9 @@ def test_the_example_reads_a_dialogue(tmp_path, make_store, monkeypatch, capsys)
 def test_files_are_as_specified(tmp_path, make_store, shape):
     rows = make_store(tmp_path, shape=shape, dtype="uint8" if len(shape) == 3 else "float16")
     manifest = json.loads((tmp_path / "manifest.json").read_text())
-    specified = "format version kind split rows shape dtype dataset shards index made_from counts"
+    specified = (
+        "format version kind split rows shape dtype dataset shards index made_from counts lengths checksums seal"
+    )
     assert list(manifest) == specified.split()
     assert (manifest["format"], manifest["version"], manifest["rows"]) == ("chatpainter-store", 1, 21)
     for shard in manifest["shards"]:

@@ -275,8 +275,8 @@ def test_a_flipped_bit_is_refused_when_asked(tmp_path, make_store):
     ("old", "new", "message"),
     [
         ('"version": 1', '"version": 2', "version 2, but this program reads chatpainter-store version 1"),
-        ('"chatpainter-store"', '"something"', "something version 1"),
-        ('"rows":', '"ros":', "not a whole manifest"),
+        ('"chatpainter-store"', '"something"', "'something' version 1"),
+        ('"rows":', '"ros":', "was edited after it was written"),
         ("{", "", "not a store's manifest"),
     ],
 )

@@ -8,10 +8,12 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
+from store import Store, StoreError
 from store.cli import main
 from store.files import sha256_file
 from store.shards import read_header
 from store.verify import verify_store
+from tests.support.stores import edit_manifest
 
 
 def test_a_whole_store_has_no_fault(tmp_path, make_store):
@@ -22,13 +24,13 @@ def test_a_whole_store_has_no_fault(tmp_path, make_store):
 def test_any_flipped_bit_of_any_file_is_found(tmp_path, make_store):
     make_store(tmp_path / "whole", [[3, 2], [2]], (4,))
     rng = np.random.default_rng(0)
-    for name in ("vectors-00000.h5", "vectors-00001.h5", "index.parquet"):
+    for name in ("vectors-00000.h5", "vectors-00001.h5", "index.parquet", "checksums.crc32"):
         whole = (tmp_path / "whole" / name).read_bytes()
         written = np.flatnonzero(np.frombuffer(whole, np.uint8))
         header = read_header(tmp_path / "whole" / name, "vectors") if name.endswith("h5") else None
         places = [
             0,
-            8,
+            min(8, len(whole) - 2),
             len(whole) - 1,
             *rng.choice(written, 12),
             *([header.offset, header.offset + 7] if header else []),
@@ -45,16 +47,11 @@ def test_any_flipped_bit_of_any_file_is_found(tmp_path, make_store):
     assert list(verify_store(tmp_path / "whole")) == []
 
 
-def rewrite_manifest(path, change):
-    values = json.loads((path / "manifest.json").read_text())
-    change(values)
-    (path / "manifest.json").write_text(json.dumps(values))
-
-
 def rewrite_index(path, change):
     table = change(pq.read_table(path / "index.parquet"))
     pq.write_table(table, path / "index.parquet")
-    rewrite_manifest(path, lambda values: values["index"].update(sha256=sha256_file(path / "index.parquet")))
+    stated = {"sha256": sha256_file(path / "index.parquet"), "rows": table.num_rows}
+    edit_manifest(path, lambda values: values["index"].update(stated))
 
 
 def swap_texts(table):
@@ -69,13 +66,67 @@ FAULTS = {
     "missing": (lambda p: (p / "vectors-00000.h5").unlink(), "vectors-00000.h5: missing"),
     "swapped": (lambda p: shutil.copy(p / "vectors-00000.h5", p / "vectors-00001.h5"), "vectors-00001.h5: damaged"),
     "stray": (lambda p: (p / "vectors-00002.h5").write_bytes(b""), "vectors-00002.h5: no part of the store"),
-    "index missing": (lambda p: (p / "index.parquet").unlink(), "index.parquet: no such file"),
+    "index missing": (lambda p: (p / "index.parquet").unlink(), "index.parquet: missing"),
     "index of texts": (lambda p: rewrite_index(p, swap_texts), "its texts are not those that vectors-00000.h5"),
     "index of rows": (lambda p: rewrite_index(p, lambda t: t.slice(1)), "index.parquet: its rows are not 0 to 21"),
-    "rows": (lambda p: rewrite_manifest(p, lambda v: v.update(rows=22)), "manifest.json: its shards do not follow"),
-    "made from": (lambda p: rewrite_manifest(p, lambda v: v["made_from"]["encoder"].update(name="x")),
+    "rows": (lambda p: edit_manifest(p, lambda v: v.update(rows=22)), "do not follow each other from row 0 to 22"),
+    "made from": (lambda p: edit_manifest(p, lambda v: v["made_from"]["encoder"].update(name="x")),
                   "vectors-00000.h5: not the shard that the manifest names"),
+    "checksums missing": (lambda p: (p / "checksums.crc32").unlink(), "checksums.crc32: missing"),
+    "checksums short": (lambda p: (p / "checksums.crc32").write_bytes(b""), "checksums.crc32: damaged"),
+    # Edits by somebody who sealed the manifest again: what can be compared with the files is compared.
+    "kind": (lambda p: edit_manifest(p, lambda v: v.update(kind="captions")), "says kind captions, but the index has"),
+    "counts": (lambda p: edit_manifest(p, lambda v: v["counts"].update(unknown=0)), "counts of unknown are not those"),
+    "index.rows": (lambda p: edit_manifest(p, lambda v: v["index"].update(rows=4)), "5 lines where the manifest"),
+    "lengths": (lambda p: edit_manifest(p, lambda v: v.update(lengths=None)), "its rows are not 0 to 21"),
+    "lengths of nothing": (lambda p: edit_manifest(p, lambda v: v.update(lengths="no")), "has no column no"),
+    "block": (lambda p: edit_manifest(p, lambda v: v["checksums"].update(rows=1)), "21 blocks need 4 each"),
 }  # fmt: skip
+
+EDITS = {
+    "kind": lambda v: v.update(kind="captions"),
+    "split": lambda v: v.update(split="val"),
+    "counts": lambda v: v["counts"].update(unknown=0),
+    "index.rows": lambda v: v["index"].update(rows=4),
+    "made_from.corpus": lambda v: v["made_from"].update(corpus="c1"),
+    "rows": lambda v: v.update(rows=22),
+    "lengths": lambda v: v.update(lengths=None),
+    "checksums": lambda v: v.update(checksums=None),
+    "seal": lambda v: v.pop("seal"),
+    "seal changed": lambda v: v.update(seal="0" * 64),
+    "something new": lambda v: v.update(extra=1),
+}
+
+
+@pytest.mark.parametrize("edit", EDITS)
+def test_an_edited_manifest_is_refused_by_verify_and_by_the_reader(tmp_path, make_store, edit):
+    make_store(tmp_path)
+    edit_manifest(tmp_path, EDITS[edit], sealed=False)
+    message = f"{tmp_path}/manifest.json: was edited after it was written (its seal differs); make the store again"
+    assert list(verify_store(tmp_path)) == [message]
+    with pytest.raises(StoreError) as error:
+        Store(tmp_path)
+    assert error.value.message == message
+
+
+def test_a_manifest_that_is_only_written_otherwise_is_the_same(tmp_path, make_store):
+    make_store(tmp_path)
+    values = json.loads((tmp_path / "manifest.json").read_text())
+    (tmp_path / "manifest.json").write_text(json.dumps(dict(reversed(values.items()))))
+    assert list(verify_store(tmp_path)) == []
+
+
+def test_one_faulty_store_does_not_hide_the_next(tmp_path, make_store):
+    for name in ("a", "b", "c"):
+        make_store(tmp_path / name)
+    edit_manifest(tmp_path / "a", EDITS["split"], sealed=False)
+    (tmp_path / "b" / "index.parquet").unlink()
+    result = CliRunner().invoke(main, ["verify", str(tmp_path)])
+    assert result.exit_code == 1
+    assert [line.split(":")[0] for line in result.stderr.splitlines()] == [
+        str(tmp_path / "a/manifest.json"), str(tmp_path / "b/index.parquet"), "Error",
+    ]  # fmt: skip
+    assert result.stdout.startswith(f"{tmp_path / 'c'}: whole")
 
 
 @pytest.mark.parametrize("fault", FAULTS)

@@ -3,6 +3,7 @@
 import errno
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -63,7 +64,8 @@ def test_the_same_inputs_give_the_same_bytes_in_any_order_and_process(tmp_path):
     script = f"import runpy; runpy.run_path({__file__!r})['write'](__import__('pathlib').Path({str(tmp_path / 'c')!r}))"
     subprocess.run([sys.executable, "-c", script], check=True)
     assert sorted(content(tmp_path / "a")) == [
-        "index.parquet", "manifest.json", "vectors-00000.h5", "vectors-00001.h5", "vectors-00002.h5"
+        "checksums.crc32", "index.parquet", "manifest.json",
+        "vectors-00000.h5", "vectors-00001.h5", "vectors-00002.h5",
     ]  # fmt: skip
     assert content(tmp_path / "a") == content(tmp_path / "b") == content(tmp_path / "c")
     assert Store(tmp_path / "a").manifest.counts == {"texts": 11}
@@ -129,7 +131,7 @@ def test_other_weights_make_every_shard_again_and_say_why(tmp_path):
         assert writer.plan(plan_for(other)) == [0, 1, 2]
         assert writer.reasons == {"made from another encoder.weights.a.npz": 3}
         # The store is gone before any of its shards changes, and no old shard can be mistaken for a new one.
-        assert list(content(tmp_path / "a")) == [".lock", "index.parquet"]
+        assert list(content(tmp_path / "a")) == [".lock"]
     write(tmp_path / "a", other)
     write(tmp_path / "fresh", other)
     assert content(tmp_path / "a") == content(tmp_path / "fresh")
@@ -138,16 +140,73 @@ def test_other_weights_make_every_shard_again_and_say_why(tmp_path):
 def test_strays_go_and_files_of_others_stay(tmp_path):
     write(tmp_path / "whole")
     write(tmp_path / "a")
-    strays = ["vectors-00003.h5", "vectors-00001.h5.0123456789ab.tmp", "images-00000.h5", "manifest.json.ff.tmp"]
-    for name in [*strays, "notes.txt", "my-vectors.h5"]:
-        (tmp_path / "a" / name).write_bytes(b"x")
+    shard = (tmp_path / "a" / "vectors-00001.h5").read_bytes()
+    strays = {
+        "vectors-00003.h5": shard, "vectors-00004.h5": shard[:-1000], "images-00000.h5": shard, "v-00000.h5": b"",
+        "v-00001.h5": bytes(5000), "vectors-00001.h5.0123456789ab.tmp": b"x", "manifest.json.0123456789ab.tmp": b"x",
+    }  # fmt: skip
+    others = dict.fromkeys(
+        [
+            "thesis.tmp", "vectors-99999.h5", "images-00007.h5", "manifest.json.ff.tmp", "thesis.0123456789ab.tmp",
+            "notes.txt", "my-vectors.h5", "index.parquet.bak",
+        ],
+        b"x",
+    )  # fmt: skip
+    for name, data in (strays | others).items():
+        (tmp_path / "a" / name).write_bytes(data)
+    (tmp_path / "a" / "vectors-00009.h5").mkdir()
+    (tmp_path / "a" / "vectors-00009.h5" / "x").write_bytes(b"x")
     assert write(tmp_path / "a") == []
-    others = {"notes.txt": b"x", "my-vectors.h5": b"x"}
+    assert (tmp_path / "a" / "vectors-00009.h5" / "x").read_bytes() == b"x"
+    shutil.rmtree(tmp_path / "a" / "vectors-00009.h5")
     assert content(tmp_path / "a") == {**content(tmp_path / "whole"), **others}
     remove_store(tmp_path / "a")
     assert content(tmp_path / "a") == others
     remove_store(tmp_path / "whole")
     assert not (tmp_path / "whole").exists()
+
+
+@pytest.mark.parametrize("name", ["vectors-00001.h5", "index.parquet", "manifest.json", "checksums.crc32"])
+@pytest.mark.parametrize("what", ["file", "link", "folder"])
+def test_a_file_of_another_program_is_never_replaced(tmp_path, name, what):
+    folder, path = tmp_path / "s", tmp_path / "s" / name
+    folder.mkdir()
+    if what == "folder":
+        path.mkdir()
+    elif what == "link":
+        (tmp_path / "elsewhere").write_bytes(b'{"name": "my extension"}')
+        path.symlink_to("../elsewhere")
+    else:
+        path.write_bytes(b'{"name": "my extension"}')
+    with pytest.raises(StoreError, match=rf"{name}: was not written by this program and would be replaced; move it"):
+        write(folder)
+    remove_store(folder)
+    assert [entry.name for entry in folder.iterdir()] == [name]
+    assert what == "folder" or path.read_bytes() == b'{"name": "my extension"}'
+
+
+def test_a_run_killed_at_any_moment_of_planning_can_be_run_again(tmp_path, monkeypatch):
+    """Whose the index is, is known by what lies beside it, so the order in which old files go matters."""
+    other = {**ORIGIN, "encoder": {"name": "e2"}}
+    write(tmp_path / "fresh", other)
+    real = Path.unlink
+    for kept in range(6):
+        write(tmp_path / "a")
+        calls = []
+
+        def unlink(path, missing_ok=False, calls=calls, kept=kept):
+            calls.append(path)
+            if len(calls) == kept + 1:
+                raise KeyboardInterrupt
+            real(path, missing_ok=missing_ok)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "unlink", unlink)
+            with pytest.raises(KeyboardInterrupt):
+                write(tmp_path / "a", other)
+        write(tmp_path / "a", other)
+        assert content(tmp_path / "a") == content(tmp_path / "fresh")
+        remove_store(tmp_path / "a")
 
 
 @pytest.mark.parametrize("damage", ["row", "short", "empty", "no hdf5"])

@@ -1,7 +1,8 @@
 """Small stores of known rows, made through the real writer."""
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from store import StoreWriter
-from store.manifest import content_key
+from store.manifest import content_key, seal
 
 MADE_FROM = {"corpus": "c0", "encoder": {"name": "test", "trained": False}, "text": {"turn": "question+answer"}}
 
@@ -55,7 +56,18 @@ def write_store(
         for number in writer.plan(plan):
             first, count, key = plan[number]
             writer.write_shard(number, rows[first : first + count], key, {"texts": count, "unknown": number})
-        writer.commit(pa.table({name: list(column) for name, column in index.items()}))
+        lengths = next((name for name in ("rounds", "blocks") if name in index), None)
+        writer.commit(pa.table({name: list(column) for name, column in index.items()}), lengths=lengths)
+
+
+def edit_manifest(path: Path, change: Callable[[dict[str, Any]], Any], *, sealed: bool = True) -> None:
+    """Change manifest.json of the store in `path`, as somebody who knows how it is sealed could; or who does not."""
+    values = json.loads((path / "manifest.json").read_text())
+    change(values)
+    if sealed:
+        values.pop("seal", None)
+        values["seal"] = seal(values)
+    (path / "manifest.json").write_text(json.dumps(values))
 
 
 def write_turns(

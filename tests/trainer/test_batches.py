@@ -195,7 +195,9 @@ class TestTrainingData:
                     Image.fromarray(picture).save(file, "JPEG", quality=100)
                 writer.append([file.getvalue() for file in files], key)
             rows, blocks = writer.runs()
-            writer.commit(pyarrow.table({"row": rows, "image_id": index["image_id"], "blocks": blocks}), {})
+            writer.commit(
+                pyarrow.table({"row": rows, "image_id": index["image_id"], "blocks": blocks}), {}, lengths="blocks"
+            )
         data = TrainingData(embeddings, tmp_path / "jpeg")
         assert data.image_size == 76
         shade = dict(zip(index["image_id"], range(24)))

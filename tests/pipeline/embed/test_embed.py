@@ -230,6 +230,8 @@ import sys
 class Without:
     def __init__(self, finder):
         self.finder = finder
+    def __getattr__(self, name):
+        return getattr(self.finder, name)
     def find_spec(self, name, *where):
         return None if name.split(".")[0] in ("dask", "distributed") else self.finder.find_spec(name, *where)
     def __getattr__(self, name):
