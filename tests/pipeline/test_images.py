@@ -210,7 +210,9 @@ class Split:
         rows = [corpus.Row(i, self.file(i).name, 200, 150, [(i, "c")], [("q", "a")], "v") for i in ids]
         corpus.write(rows, self.corpus)
 
-    def make(self, workers: int = 1, without_image: Literal["drop", "keep"] = "drop", **changes: Any) -> images.Prepared:
+    def make(
+        self, workers: int = 1, without_image: Literal["drop", "keep"] = "drop", **changes: Any
+    ) -> images.Prepared:
         settings = SmallShards(**{"sizes": SIZES, **changes})
         return images.prepare(
             self.corpus, self.raw, "val", self.out, settings, without_image=without_image, workers=workers
