@@ -1,6 +1,7 @@
 """A project folder of its own: the real dvc.yaml over a params.yaml small enough for a test."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -30,6 +31,11 @@ SMALL = {
     "stage1": {"images": 32, "batch": 8, "checkpoint_every": 16, "grid_every": 16, "log_every": 8},
     "stage2": {"images": 16, "batch": 4, "checkpoint_every": 8, "grid_every": 8, "log_every": 4},
 }
+
+
+def stages_run(output: str) -> set[str]:
+    """The stages that DVC says it ran."""
+    return set(re.findall(r"Running stage '([^']+)'", output))
 
 
 class Project:

@@ -1,19 +1,13 @@
 """`dvc repro` from nothing to painted pictures; and what a change re-runs."""
 
 import json
-import re
 
 import numpy as np
 import pytest
 import yaml
 from PIL import Image
 
-from .conftest import Project
-
-
-def ran(output: str) -> set[str]:
-    """The stages that DVC ran."""
-    return set(re.findall(r"Running stage '([^']+)'", output))
+from .conftest import Project, stages_run
 
 
 def test_the_road_ends_in_pictures_and_figures(road: Project) -> None:
@@ -39,12 +33,12 @@ def test_every_store_made_from_untrained_weights_says_so(road: Project) -> None:
 
 
 def test_a_second_repro_does_nothing(road: Project) -> None:
-    assert ran(road.run("dvc", "repro").stdout) == set()
+    assert stages_run(road.run("dvc", "repro").stdout) == set()
 
 
 def test_a_change_of_stage_2_reruns_stage_2_only(road: Project) -> None:
     road.params({"stage2": {"g_lr": 1e-5}})
-    assert ran(road.run("dvc", "repro").stdout) == {"stage2", "evaluate"}
+    assert stages_run(road.run("dvc", "repro").stdout) == {"stage2", "evaluate"}
 
 
 def test_vectors_travel_through_a_remote(road: Project, tmp_path) -> None:

@@ -294,7 +294,7 @@ def test_what_cannot_work_ends_in_one_line(place, monkeypatch, options, message)
 def test_not_a_corpus(place):
     (place.path / "data/corpus").mkdir(parents=True)
     (place.path / "data/corpus/t.parquet").write_bytes(b"PAR1 half a file")
-    with pytest.raises(ChatPainterError, match=r"t\.parquet: not a corpus .*make it again"):
+    with pytest.raises(ChatPainterError, match=r"t\.parquet: not a corpus.*make it again"):
         run(place)
 
 
