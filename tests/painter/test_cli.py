@@ -1,7 +1,6 @@
 """chatpainter-paint: files that open, messages that help, help that is quick."""
 
 import json
-import resource
 import shutil
 import subprocess
 import sys
@@ -37,23 +36,18 @@ def command(run: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.Monkey
     return call
 
 
-def test_help_is_quick_and_names_every_command() -> None:
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+def test_help_imports_little_and_names_every_command() -> None:
     shown = subprocess.run(
         [sys.executable, "-X", "importtime", "-c", "from painter.cli import main; main()", "--help"],
         capture_output=True,
         text=True,
     )
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    # Processor time: a loaded machine makes everything late.
-    seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
     assert shown.returncode == 0
     for word in ("serve", "export", "interpolate", "--ask", "--every-round", "--truncation"):
         assert word in shown.stdout
     loaded = {line.rsplit("|")[-1].strip() for line in shown.stderr.splitlines()}
-    assert not loaded & {"torch", "numpy", "pyarrow", "gradio", "PIL"}
-    assert seconds < 1
+    assert not loaded & {"torch", "numpy", "pyarrow", "gradio", "PIL", "dask", "pandas", "h5py"}
 
 
 def test_paints_a_caption_and_its_rounds(command: Any) -> None:

@@ -7,7 +7,6 @@ identity; HASH_POISON, a text that kills its process.
 import hashlib
 import json
 import os
-import resource
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -25,10 +24,9 @@ def vector(text: str, dim: int) -> np.ndarray:
 
 def log(what: str, count: int) -> None:
     if path := os.environ.get("HASH_LOG"):
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         threads, trim = os.environ.get("OMP_NUM_THREADS"), os.environ.get("MALLOC_TRIM_THRESHOLD_")
         with open(path, "a") as file:
-            about = {"peak_kib": peak, "threads": threads, "trim": trim}
+            about = {"threads": threads, "trim": trim}
             file.write(json.dumps({"what": what, "pid": os.getpid(), "count": count, **about}) + "\n")
 
 

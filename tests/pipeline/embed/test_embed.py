@@ -7,6 +7,7 @@ import struct
 import subprocess
 import sys
 import termios
+import weakref
 
 import numpy as np
 import pytest
@@ -202,6 +203,38 @@ class Loud:
         encoder = LoudEncoder("dialogues")
         encoder.identity, encoder.value = self.identity(kind, settings), self.value
         return encoder
+
+
+class Counting:
+    """A factory whose encoder counts, with each call, how many arrays of vectors that it gave are still held."""
+
+    def __init__(self):
+        self.given, self.held = [], []
+
+    def identity(self, kind, settings):
+        return {"name": "counting"}
+
+    def build(self, kind, settings):
+        factory = self
+
+        class Encoder(hash_encoder.HashEncoder):
+            def encode(self, texts):
+                factory.held.append(sum(array() is not None for array in factory.given))
+                encoded = super().encode(texts)
+                factory.given.append(weakref.ref(encoded.vectors))
+                return encoded
+
+        encoder = Encoder(kind)
+        encoder.identity = self.identity(kind, settings)
+        return encoder
+
+
+def test_one_shard_of_vectors_is_held_at_a_time(place):
+    place.corpus(corpus_rows(300, captions=1))
+    factory = Counting()
+    notes = run(place, factory=factory, kinds=["turns"])
+    assert len(notes.written["turns"]) == len(factory.held) > 10
+    assert max(factory.held) <= 1
 
 
 @pytest.mark.parametrize(("value", "remedy"), [(1e6, "embed.dtype: float32"), (float("nan"), "the encoder's weights")])

@@ -10,7 +10,6 @@ from pipeline.cluster import cores
 from pipeline.embed import EmbedSettings, Source, Work
 from store.manifest import content_key
 from store.shards import ShardTask
-from tests.support.corpora import corpus_rows
 from tests.support.folders import content
 from tests.support.processes import alive, wait_for
 
@@ -60,15 +59,6 @@ def test_the_command_is_killed_with_its_workers_at_work(place, rows, whole):
     assert done.exit_code == 0, done.output
     assert encoded(place.calls()) < SHARDS
     assert content(place.path / "out") == whole
-
-
-def test_memory_does_not_grow_with_the_number_of_shards(place):
-    place.corpus(corpus_rows(900, captions=1))
-    done = place.run("--scheduler", "sync", "--kind", "turns")
-    assert done.returncode == 0, done.stderr
-    peaks = [call["peak_kib"] for call in place.calls() if call["what"] == "dialogue"]
-    assert len(peaks) > 30  # MiB of vectors
-    assert peaks[-1] - peaks[4] < 4 * 1024
 
 
 def test_what_travels_is_no_larger_than_the_texts():
