@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pyarrow
@@ -64,7 +64,7 @@ class StoreWriter:
         self._checksums: dict[str, str] = {}
         self._lock = FolderLock(self.path)
 
-    def __enter__(self) -> "StoreWriter":
+    def __enter__(self) -> Self:
         self._lock.__enter__()
         return self
 

@@ -19,14 +19,15 @@ from pipeline.corpora.coco import Image
 from pipeline.corpora.join import CorpusSettings, join
 from pipeline.corpora.prepare import prepare
 from pipeline.corpora.visdial import Dialogue
+from pipeline.pictures.files import PictureFiles
 from pipeline.prepare_cli import main
 from store.errors import ChatPainterError
 
 KEEP = CorpusSettings("keep", "keep", "keep")
 
 
-class Folder:
-    """Stands for PictureFiles: has the files of these images."""
+class Folder(PictureFiles):
+    """Has the files of these images."""
 
     def __init__(self, there: set[int]) -> None:
         self.there = there

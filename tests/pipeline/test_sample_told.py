@@ -26,8 +26,7 @@ def read(question: str, answer: str) -> tuple[set[str], set[str]]:
     places = [place for place in PLACES if place in question]
     if words(question) & {"ground", "lying", "background"}:
         named = words(question + " " + answer) & set(GROUNDS)
-        told = bool(named) and not answer.startswith("no")
-        return ({"ground"} if told else set()), {"ground"}
+        return ({"ground"} if named and not answer.startswith("no") else set()), {"ground"}
     if not places:
         return set(), set(PLACES)
     (place,) = places

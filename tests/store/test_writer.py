@@ -192,7 +192,7 @@ def test_a_run_killed_at_any_moment_of_planning_can_be_run_again(tmp_path, monke
     real = Path.unlink
     for kept in range(6):
         write(tmp_path / "a")
-        calls = []
+        calls: list[Path] = []
 
         def unlink(path, missing_ok=False, calls=calls, kept=kept):
             calls.append(path)
