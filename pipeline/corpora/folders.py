@@ -31,11 +31,9 @@ def replacing_folder(folder: Path, ours: re.Pattern[str], marker: str, option: s
     place = _place(folder, option)
     _refuse_foreign(folder, ours, marker, option)
     work = place.with_name(f".{place.name}.tmp")
-    with in_words(folder), FolderLock(work):
+    with _removing(work), in_words(folder), FolderLock(work):
         try:
-            # Leftovers of a run that was killed; its lock died with it.
-            for leftover in (work / "new", work / "old"):
-                shutil.rmtree(leftover, ignore_errors=True)
+            _clear(work)  # of what a killed run left; its lock died with it
             (work / "new").mkdir()
             yield work / "new"
             _refuse_foreign(folder, ours, marker, option)
@@ -43,10 +41,21 @@ def replacing_folder(folder: Path, ours: re.Pattern[str], marker: str, option: s
                 os.replace(place, work / "old")
             os.replace(work / "new", place)
         finally:
-            for leftover in (work / "new", work / "old"):
-                shutil.rmtree(leftover, ignore_errors=True)
-    with contextlib.suppress(OSError):
-        work.rmdir()  # unless the next run is in it already
+            _clear(work)
+
+
+@contextlib.contextmanager
+def _removing(work: Path) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            work.rmdir()  # unless another run is in it
+
+
+def _clear(work: Path) -> None:
+    for name in ("new", "old"):
+        shutil.rmtree(work / name, ignore_errors=True)
 
 
 def _place(folder: Path, option: str) -> Path:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pipeline.corpora.visdial import VisDial
 from pipeline.pictures import files
-from store.errors import ChatPainterError
+from store.errors import ChatPainterError, short
 
 # COCO 2017 drew its splits anew from the pictures of 2014, which v1.0 calls train.
 _COVERS = {
@@ -76,8 +76,8 @@ def check(release: Release, found: VisDial, split: str) -> str | None:
     """
     if found.version is not None and found.version != release.version:
         raise ChatPainterError(
-            f"{release.path}: says that its version is {found.version!r}, its name says {release.version!r}; rename "
-            "it, or write the right version into it"
+            f"{release.path}: says that its version is {short(found.version)}, its name says {release.version!r}; "
+            "rename it, or write the right version into it"
         )
     said = found.split
     if said in (None, split):
@@ -89,10 +89,10 @@ def check(release: Release, found: VisDial, split: str) -> str | None:
     if split in _PUBLISHED and not (split in ("train2017", "val2017") and release.version == "0.9"):
         of = " or ".join(covered)
         raise ChatPainterError(
-            f"{release.path}: says that its split is {said!r}{f' ({of})' if of else ''}, but was found for split "
+            f"{release.path}: says that its split is {short(said)}{f' ({of})' if of else ''}, but was found for split "
             f"{split!r}: other pictures; take the file of that split, or, if it is, write the split into it"
         )
-    return f"{release.path} says of itself that its split is {said!r}"
+    return f"{release.path} says of itself that its split is {short(said)}"
 
 
 def prefixes(release: Release, found: VisDial) -> tuple[str, ...]:

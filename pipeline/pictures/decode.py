@@ -57,8 +57,8 @@ def decode(path: Path, sizes: tuple[int, ...]) -> list[np.ndarray]:
             if (turn := _turn(image)) is not None:
                 picture = picture.transpose(turn)
             return [np.asarray(picture.resize((size, size), RESAMPLING)) for size in sizes]
-    except UnidentifiedImageError as error:
-        raise Unreadable(_recognised(path) or one_line(error)) from None
+    except UnidentifiedImageError:
+        raise Unreadable(_recognised(path) or "of no kind of picture that is known") from None
     # Pillow's decoders raise nearly anything over bytes they did not expect.
     except Exception as error:
         raise Unreadable(one_line(error) or type(error).__name__) from None
