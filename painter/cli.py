@@ -1,7 +1,5 @@
 """chatpainter-paint: pictures from words. Options and messages only."""
 
-import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from painter.dialogue import Dialogue, ask_and_answer, check, read
+from painter.options import Size, dialogue_options, generator_options, noise_options, out_option
 from store.errors import ChatPainterError
+from store.options import CONTEXT, version_option
 
 if TYPE_CHECKING:
     from painter.painter import Painter
@@ -19,7 +19,7 @@ class PaintByDefault(click.Group):
     """A group whose first word, if it names no command, begins the arguments of `paint`."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        if args and args[0] not in self.commands and args[0] not in ("--help", "-h"):
+        if args and args[0] not in self.commands and args[0] not in ("--help", "-h", "--version"):
             args = ["paint", *args]
         return super().parse_args(ctx, args)
 
@@ -31,7 +31,8 @@ class PaintByDefault(click.Group):
         self.format_commands(ctx, formatter)
 
 
-@click.group(cls=PaintByDefault, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=PaintByDefault, context_settings=CONTEXT)
+@version_option
 def main() -> None:
     """Paint pictures from a caption and the talk about it.
 
@@ -43,90 +44,9 @@ def main() -> None:
     """
 
 
-def _shared(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Options of every command that loads a generator."""
-    for option in reversed(
-        (
-            click.option(
-                "--run",
-                type=click.Path(path_type=Path),
-                help="Folder of a run or an exported model, or a generator file. [default: runs/stage2 or runs/stage1]",
-            ),
-            click.option(
-                "--weights",
-                type=click.Path(exists=True, file_okay=False),
-                help="Folder with the encoders' weights. [default: as exported with the model, or as params.yaml says]",
-            ),
-            click.option(
-                "--device",
-                default="auto",
-                show_default=True,
-                type=click.Choice(["auto", "cpu", "cuda"]),
-                help="Paint there.",
-            ),
-        )
-    ):
-        function = option(function)
-    return function
-
-
-def _talk(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Options that say one dialogue."""
-    function = click.option("--answer", multiple=True, metavar="TEXT", help="Its answer.")(function)
-    return click.option("--ask", multiple=True, metavar="TEXT", help="A question about the picture; once a round.")(
-        function
-    )
-
-
-class Finite(click.FloatRange):
-    """A range of numbers; `nan` lies in none, although click lets it pass."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        number = super().convert(value, param, ctx)
-        if not math.isfinite(number):
-            self.fail(f"{value} is no number", param, ctx)
-        return number
-
-
-class Size(click.ParamType):
-    """A width in pixels as a whole number, or `all`."""
-
-    name = "size"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if value == "all" or isinstance(value, int):
-            return value
-        if not str(value).isascii() or not str(value).isdigit() or len(str(value)) > 6:
-            self.fail(f"{str(value)[:60]!r} is neither a width in pixels nor `all`", param, ctx)
-        return int(value)
-
-
-def _noise(function: Callable[..., Any]) -> Callable[..., Any]:
-    function = click.option(
-        "--truncation",
-        default=1.0,
-        show_default=True,
-        type=Finite(0, 3),
-        help="Multiplies the noise: 1 as in training, 0 none.",
-    )(function)
-    return click.option(
-        "--seed", default=0, show_default=True, type=click.IntRange(0, 2**32 - 1), help="Of the noise."
-    )(function)
-
-
-_OUT = click.option(
-    "-o",
-    "--out",
-    default="painting.png",
-    show_default=True,
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Where the pictures go: .png, or .gif for a film.",
-)
-
-
 @main.command()
 @click.argument("caption", required=False)
-@_talk
+@dialogue_options
 @click.option("--from", "source", type=click.Path(path_type=Path), metavar="FILE",
               help="Paint every dialogue of a file: VisDial's JSON, our JSON, or a caption a line.")  # fmt: skip
 @click.option("--split", help="With --image-id: words and real picture of this split, from the stores in data/.")
@@ -136,12 +56,12 @@ _OUT = click.option(
 @click.option(
     "-n", "count", default=1, show_default=True, type=click.IntRange(1, 64), help="Pictures of each dialogue."
 )
-@_noise
+@noise_options
 @click.option("--every-round", is_flag=True, help="From the caption alone to all rounds; -o film.gif makes it move.")
 @click.option("--size", type=Size(), metavar="PIXELS|all", help="Pictures of this size. [default: the largest]")
 @click.option("--plain", is_flag=True, help="The picture alone, without the words beneath; needs one picture.")
-@_OUT
-@_shared
+@out_option
+@generator_options
 def paint(**options: Any) -> None:
     """Paint a caption, a file of dialogues, or images of a split (the command when none is named)."""
     _paint(Paint(**options))
@@ -218,14 +138,14 @@ def _paint(asked: Paint) -> None:
 @main.command()
 @click.argument("first")
 @click.argument("last", required=False)
-@_talk
+@dialogue_options
 @click.option(
     "--steps", default=8, show_default=True, type=click.IntRange(2, 120), help="Pictures, both ends included."
 )
-@_noise
+@noise_options
 @click.option("--to-seed", type=click.IntRange(0, 2**32 - 1), help="The noise of the last picture. [default: --seed]")
-@_OUT
-@_shared
+@out_option
+@generator_options
 def interpolate(
     first: str,
     last: str | None,
@@ -269,13 +189,16 @@ def interpolate(
 @main.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="0.0.0.0 lets other machines in.")
 @click.option("--port", default=7860, show_default=True, type=click.IntRange(0, 65535), help="0: any free one.")
+@click.option("--name", "names", multiple=True, metavar="NAME",
+              help="A name, besides the machine's own, by which people reach the page, as behind a proxy.")  # fmt: skip
 @click.option("--open", "show", is_flag=True, help="Open the page in a browser.")
 @click.option("--corpus", type=click.Path(path_type=Path, dir_okay=False),
               help="Corpus the interviewer learns from. [default: data/corpus/train.parquet]")  # fmt: skip
-@_shared
+@generator_options
 def serve(
     host: str,
     port: int,
+    names: tuple[str, ...],
     show: bool,
     corpus: Path | None,
     run: Path | None,
@@ -285,17 +208,18 @@ def serve(
     """Open the chat page: a caption, then questions and answers, and the picture repainted after each."""
     painter = _painter(run, weights, device)
     from painter import interviewer, page
+    from painter.gate import is_loopback
 
     found = interviewer.find(_run(run), corpus)
     if found is None:
         click.echo(
             "no interviewer: neither interviewer.json beside the generator nor data/corpus/train.parquet", err=True
         )
-    public = not page.is_loopback(host)
+    public = not is_loopback(host)
     if public:
         click.echo(f"served on {host}: everybody who can reach this machine can paint; there is no password", err=True)
     app = page.build(painter, found, public)
-    address, _ = page.launch(app, host, port, wait=False)
+    address, _ = page.launch(app, host, port, names=names, wait=False)
     click.echo(f"ChatPainter is at {address}   (Ctrl-C ends it)")
     if show:
         click.launch(address)
@@ -312,7 +236,7 @@ def serve(
 @click.option("--corpus", type=click.Path(path_type=Path, dir_okay=False),
               help="Corpus the interviewer learns from. [default: data/corpus/train.parquet]")  # fmt: skip
 @click.option("--onnx/--no-onnx", default=True, show_default=True, help="Write ONNX files too, and check them.")
-@_shared
+@generator_options
 def export(
     folder: Path,
     with_weights: bool,

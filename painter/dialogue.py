@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.corpora import json_files
+from pipeline.corpora import json_files, visdial
 from store.errors import ChatPainterError
 
 Round = tuple[str, str]
@@ -68,16 +68,19 @@ def _folded(text: Any, what: str) -> str:
     return json_files.fold(text)
 
 
+def is_blank(text: str) -> bool:
+    """Whether a text shows nothing: it is empty, or all white space and control characters."""
+    return not any(letter.isprintable() and not letter.isspace() for letter in text)
+
+
 def check(dialogue: Dialogue, where: str = "") -> Dialogue:
     """The dialogue itself, if it can be painted.
 
     Raises:
-        DialogueError: its caption is empty, a text is not Unicode, the image id is none, or there is more of it than an
-            encoder should read.
+        ChatPainterError: its caption is empty, a text holds half a character, the image id is none, or there is more
+            of it than an encoder should read.
     """
     start = f"{where}: " if where else ""
-    if not dialogue.caption:
-        raise DialogueError(f"{start}the caption is empty; say in a sentence what is in the picture")
     if dialogue.image_id is not None and not 0 <= dialogue.image_id < IMAGE_IDS:
         raise DialogueError(f"{start}image id {_shown(dialogue.image_id)} should lie between 0 and 2^63 - 1")
     if len(dialogue.rounds) > ROUNDS:
@@ -88,12 +91,9 @@ def check(dialogue: Dialogue, where: str = "") -> Dialogue:
     for name, text in texts.items():
         if len(text) > TEXT_LETTERS:
             raise DialogueError(f"{start}{name} has {len(text):,} characters; at most {TEXT_LETTERS:,} are read")
-        try:
-            text.encode("utf-8")
-        except UnicodeEncodeError as error:
-            raise DialogueError(
-                f"{start}{name} is not Unicode text (character {error.start}: {text[error.start]!a}); type it again"
-            ) from None
+        json_files.check_text(text, f"{start}{name}")
+    if is_blank(dialogue.caption):
+        raise DialogueError(f"{start}the caption is empty; say in a sentence what is in the picture")
     if (letters := sum(map(len, texts.values()))) > ALL_LETTERS:
         raise DialogueError(f"{start}{letters:,} characters in all; at most {ALL_LETTERS:,} are read")
     return dialogue
@@ -202,8 +202,6 @@ def _shown(value: Any) -> str:
 
 
 def _from_visdial(path: Path) -> list[Dialogue]:
-    from pipeline.corpora import visdial
-
     return [
         check(Dialogue(found.caption, tuple(found.rounds), found.image_id), f"{path}, image {found.image_id}")
         for found in visdial.read(path).dialogues.values()
@@ -211,29 +209,16 @@ def _from_visdial(path: Path) -> list[Dialogue]:
 
 
 def to_visdial(dialogues: Iterable[Dialogue]) -> dict[str, Any]:
-    """The dialogues in the layout of VisDial 1.0: pooled questions and answers, rounds as indices into them.
+    """The dialogues in the layout of VisDial 1.0; those without an image get their number for one.
 
     >>> to_visdial([Dialogue("a dog", (("is it black", "yes"),), 7)])["data"]["dialogs"]
     [{'image_id': 7, 'caption': 'a dog', 'dialog': [{'question': 0, 'answer': 0}]}]
     """
-    questions: dict[str, int] = {}
-    answers: dict[str, int] = {}
-    dialogs = [
-        {
-            "image_id": number if dialogue.image_id is None else dialogue.image_id,
-            "caption": dialogue.caption,
-            "dialog": [
-                {"question": questions.setdefault(q, len(questions)), "answer": answers.setdefault(a, len(answers))}
-                for q, a in dialogue.rounds
-            ],
-        }
-        for number, dialogue in enumerate(dialogues)
+    said = [
+        visdial.Dialogue(number if each.image_id is None else each.image_id, each.caption, list(each.rounds))
+        for number, each in enumerate(dialogues)
     ]
-    return {
-        "version": "1.0",
-        "split": "chatpainter",
-        "data": {"dialogs": dialogs, "questions": list(questions), "answers": list(answers)},
-    }
+    return visdial.layout("1.0", "chatpainter", said)
 
 
 def ask_and_answer(questions: Sequence[str], answers: Sequence[str]) -> tuple[Round, ...]:

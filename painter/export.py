@@ -15,10 +15,12 @@ from painter import card, interviewer
 from painter.painter import Painter, generator_file
 from store.errors import ChatPainterError
 from store.files import replacing
+from store.lock import LOCK, FolderLock
 
 if TYPE_CHECKING:
     import torch
 
+GENERATOR, SETTINGS, CARD, ENCODERS = "generator.safetensors", "settings.json", "README.md", "encoders"
 SMALL = 100 * 1024**2
 """Weight files that together are smaller are copied without being asked for."""
 TOLERANCE = 1e-3
@@ -38,35 +40,56 @@ def export(
     """Write the folder; yields one line about each thing written.
 
     Raises:
-        ChatPainterError: the folder holds something else, cannot be written, or ONNX Runtime paints something else.
+        ChatPainterError: the folder holds something else, cannot be written, another export writes there, or ONNX
+            Runtime paints something else.
     """
     source = generator_file(run)
-    generator = folder / "generator.safetensors"
-    if folder.is_dir() and any(folder.iterdir()) and not generator.is_file():
+    found = interviewer.find(run, corpus)
+    with FolderLock(folder):
+        _refuse_other(folder, source)
+        yield from _write_all(painter, source, folder, run, found, with_weights, metrics, onnx)
+    yield f'{folder}: complete; paint with  chatpainter-paint --run {folder} "…"'
+
+
+def _refuse_other(folder: Path, source: Path) -> None:
+    """Only an export, whole or broken off, is written again."""
+    generator, there = folder / GENERATOR, {path.name for path in folder.iterdir()} - {LOCK}
+    # A run's folder holds a generator too, and is not to be written over.
+    if there and SETTINGS not in there:
         raise ChatPainterError(f"{folder}: holds other things; name a new folder, or one exported before")
     if generator.is_file() and generator.samefile(source):
         raise ChatPainterError(f"{folder}: is what was to be exported; name another folder")
-    found = interviewer.find(run, corpus)
+
+
+def _write_all(
+    painter: Painter,
+    source: Path,
+    folder: Path,
+    run: Path,
+    found: interviewer.Interviewer | None,
+    with_weights: bool,
+    metrics: Path | None,
+    onnx: bool,
+) -> Iterator[str]:
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        weights = _weights(painter, folder / "encoders", with_weights)
+        # First: it marks the folder as an export, should this one be broken off.
+        _write(folder / SETTINGS, json.dumps(painter.generator.settings, indent=1, sort_keys=True))
+        weights = _weights(painter, folder / ENCODERS, with_weights)
         yield weights
         if found is not None:
             _write(folder / interviewer.BANK, json.dumps(found.to_json(), ensure_ascii=False))
             yield f"{folder / interviewer.BANK}: {len(found.questions)} questions"
-        _write(folder / "settings.json", json.dumps(painter.generator.settings, indent=1, sort_keys=True))
         checked = {}
         if onnx:
             for name, difference in write_onnx(painter, folder):
                 checked[name] = difference
                 yield f"{folder / name}: differs from torch by at most {difference:.1e}"
-        _write(folder / "README.md", card.write(painter, run, metrics, found, checked))
+        _write(folder / CARD, card.write(painter, run, metrics, found, checked))
         # Last: without it the folder is no model.
-        with replacing(generator) as temporary:
+        with replacing(folder / GENERATOR) as temporary:
             shutil.copyfile(source, temporary)
     except OSError as error:
         raise ChatPainterError(f"{folder}: cannot be written ({error.strerror or error}); choose another") from None
-    yield f'{folder}: complete; paint with  chatpainter-paint --run {folder} "…"'
 
 
 def _weights(painter: Painter, folder: Path, with_weights: bool) -> str:

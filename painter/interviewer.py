@@ -236,7 +236,7 @@ def from_corpus(path: Path, most: int = 20_000) -> Interviewer:
     from painter.splits import dialogue_of
     from pipeline.corpora import corpus
 
-    return learn(map(dialogue_of, corpus.read(path).slice(0, most).to_pylist()))
+    return learn(map(dialogue_of, corpus.rows(corpus.read(path).slice(0, most))))
 
 
 def find(run: Path, corpus: Path | None = None) -> Interviewer | None:

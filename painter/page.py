@@ -4,23 +4,67 @@ Everything the browser needs comes from this process: no fonts, scripts or stati
 """
 
 import os
+import socket
+from collections.abc import Collection
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from painter import fragments
+from painter import html
+from painter.gate import Gate
 from painter.interviewer import Interviewer
 from painter.painter import Painter
-from painter.visit import SEEDS, WAITING, Visit
+from painter.session import SEEDS, WAITING, OneAtATime
 from store.errors import ChatPainterError
 
 if TYPE_CHECKING:
     import gradio
 
+    from painter.handlers import Handlers
+
+# gradio reads these when it is imported. The page needs no network, so that a proxy would only stand between it and
+# itself; and without the second line the library reports every start to its makers.
+os.environ["no_proxy"] = os.environ["NO_PROXY"] = "*"
+os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
 IDLE_SECONDS = 3600
 VISITORS = 500
 _HERE = Path(__file__).parent
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+_FOCUS_ANSWER = (
+    "() => setTimeout(() => document.querySelector('#cp-answer textarea, #cp-caption textarea')?.focus(), 60)"
+)
+_FOCUS_CHOICE = "() => setTimeout(() => document.querySelector('#cp-view [aria-checked=true]')?.focus(), 60)"
+# The last input of every event: what this tab remembers, in case that the server does not.
+_RECALL = "(...given) => [...given.slice(0, -1), sessionStorage.getItem('chatpainter') ?? '']"
+
+
+@dataclass(frozen=True)
+class Widgets:
+    """The parts of the page that change."""
+
+    session: Any
+    remembered: Any
+    canvas: Any
+    chat: Any
+    notice: Any
+    begin: Any
+    caption: Any
+    paint: Any
+    examples: Any
+    go_on: Any
+    question: Any
+    answer: Any
+    suggestions: Any
+    repaint: Any
+    another: Any
+    undo: Any
+    restart: Any
+    seed: Any
+    truncation: Any
+    dice: Any
 
 
 def build(painter: Painter, interviewer: Interviewer | None, public: bool = False) -> "gradio.Blocks":
@@ -29,190 +73,160 @@ def build(painter: Painter, interviewer: Interviewer | None, public: bool = Fals
     Args:
         public: served to other machines, so that the page must not promise that words stay on this one.
     """
-    # Read when gradio is imported; without it the library reports every start to its makers.
-    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")
     import gradio as gr
 
-    # The library's own rules for HTML are meant for articles.
-    raw = partial(gr.HTML, apply_default_css=False)
+    from painter.handlers import Handlers
+
     with gr.Blocks(title="ChatPainter", analytics_enabled=False, fill_width=True) as page:
-        visit = gr.State(None, time_to_live=IDLE_SECONDS)
-        raw(fragments.header(painter), js_on_load=None, elem_id="cp-header")
-        with gr.Row(elem_id="cp-desk"):
-            with gr.Column(scale=11, min_width=300, elem_id="cp-left"):
-                easel = raw(fragments.easel(Visit()), js_on_load=_script("easel.js"), elem_id="cp-easel")
-            with gr.Column(scale=9, min_width=300, elem_id="cp-right"):
-                talk = raw("", js_on_load=_script("talk.js"), elem_id="cp-talk")
-                notice = raw("", js_on_load="element.setAttribute('aria-live', 'polite');", elem_id="cp-notice")
-                with gr.Column(elem_id="cp-begin") as begin:
-                    caption = gr.Textbox(
-                        label="What should I paint?",
-                        placeholder="One sentence about the picture",
-                        lines=1,
-                        max_lines=5,
-                        autofocus=True,
-                        elem_id="cp-caption",
-                    )
-                    paint = gr.Button("Paint", variant="primary", elem_id="cp-paint")
-                    examples = raw(
-                        fragments.examples(interviewer.examples if interviewer else []),
-                        js_on_load=_script("offers.js"),
-                        elem_id="cp-examples",
-                    )
-                with gr.Column(visible=False, elem_id="cp-go-on") as go_on:
-                    question = gr.Textbox(
-                        label="Question, from the interviewer or your own" if interviewer else "Question",
-                        placeholder="The interviewer knows enough: ask something yourself" if interviewer else None,
-                        lines=1,
-                        max_lines=3,
-                        elem_id="cp-question",
-                    )
-                    answer = gr.Textbox(label="Your answer", lines=1, max_lines=3, elem_id="cp-answer")
-                    offers = raw("", js_on_load=_script("offers.js"), elem_id="cp-offers")
-                    repaint = gr.Button("Repaint", variant="primary", elem_id="cp-repaint")
-                    with gr.Row(elem_id="cp-acts"):
-                        another = gr.Button("Another question", elem_id="cp-another", visible=interviewer is not None)
-                        undo = gr.Button("Undo", elem_id="cp-undo")
-                        restart = gr.Button("New picture", elem_id="cp-restart")
-                with gr.Accordion("Noise", open=False, elem_id="cp-noise"):
-                    with gr.Row():
-                        seed = gr.Number(0, label="Seed", precision=0, minimum=0, maximum=SEEDS - 1, elem_id="cp-seed")
-                        truncation = gr.Slider(
-                            0, 2, 1, step=0.1, label="Amount of noise (1 as in training)", elem_id="cp-truncation"
-                        )
-                    dice = gr.Button("Other variations", elem_id="cp-dice")
-        raw(fragments.footer(public), js_on_load=None, elem_id="cp-footer")
-
-        seen = [visit, easel, talk, notice, begin, go_on, caption, question, answer, offers]
-
-        def shown(now: Visit, problem: str = "", ask: bool = True, skip: str = "") -> list[Any]:
-            # `ask` False keeps what stands in the fields: nothing was said, so nothing new is to be asked.
-            asked = now.next_question(interviewer, skip) if ask else None
-            suggestions = interviewer.suggestions(asked.text) if interviewer and asked else []
-            fields = (
-                [(asked.text + "?") if asked else "", "", fragments.offers(suggestions)]
-                if ask
-                else [gr.skip(), gr.skip(), gr.skip()]
-            )
-            begun = now.dialogue is not None
-            return [
-                now,
-                fragments.easel(now),
-                fragments.talk(now),
-                fragments.notice(now, problem),
-                gr.update(visible=not begun),
-                gr.update(visible=begun),
-                gr.skip(),
-                *fields,
-            ]
-
-        def on_paint(now: Visit | None, words: str) -> list[Any]:
-            now = now or Visit()
-            try:
-                now.begin(painter, words)
-            except ChatPainterError as error:
-                return shown(now, error.message, ask=False)
-            return shown(now)
-
-        def on_example(now: Visit | None, event: gr.EventData) -> list[Any]:
-            now = now or Visit()
-            words = str(event._data.get("text", ""))
-            result = on_paint(now, words)
-            result[6] = words
-            return result
-
-        def on_answer(now: Visit | None, asked: str, said: str) -> list[Any]:
-            now = now or Visit()
-            try:
-                now.answer(painter, asked, said)
-            except ChatPainterError as error:
-                return shown(now, error.message, ask=False)
-            return shown(now)
-
-        def on_offer(now: Visit | None, asked: str, event: gr.EventData) -> list[Any]:
-            now = now or Visit()
-            return on_answer(now, asked, str(event._data.get("text", "")))
-
-        def on_undo(now: Visit | None) -> list[Any]:
-            now = now or Visit()
-            words = now.dialogue.caption if now.dialogue else ""
-            try:
-                now.undo(painter)
-            except ChatPainterError as error:
-                return shown(now, error.message, ask=False)
-            result = shown(now)
-            result[6] = words
-            return result
-
-        def on_restart(now: Visit | None) -> list[Any]:
-            now = now or Visit()
-            result = shown(Visit(seed=now.seed, truncation=now.truncation))
-            result[6] = ""
-            return result
-
-        def on_noise(now: Visit | None, number: float | None, amount: float) -> list[Any]:
-            now = now or Visit()
-            now.noises(painter, int(number or 0), amount)
-            return shown(now, ask=False)
-
-        def on_choose(now: Visit | None, event: gr.EventData) -> list[Any]:
-            now = now or Visit()
-            number = event._data.get("number")
-            now.choose(number if isinstance(number, int) else -1)
-            return shown(now, ask=False)
-
-        def on_another(now: Visit | None, asked: str) -> list[Any]:
-            return shown(now or Visit(), skip=asked)
-
-        # One painting at a time: two would only slow each other down on the same cores.
-        turn: dict[str, Any] = {"concurrency_id": "painting", "concurrency_limit": 1, "api_visibility": "private"}
-        light: dict[str, Any] = {"concurrency_limit": 4, "api_visibility": "private", "show_progress": "hidden"}
-        wait: dict[str, Any] = {"show_progress": "minimal", "show_progress_on": [easel]}
-
-        to_answer = (
-            "() => setTimeout(() => document.querySelector('#cp-answer textarea, #cp-caption textarea')?.focus(), 60)"
-        )
-        to_choice = "() => setTimeout(() => document.querySelector('#cp-easel [aria-checked=true]')?.focus(), 60)"
-        for event, handler, takes in (
-            (paint.click, on_paint, [visit, caption]),
-            (caption.submit, on_paint, [visit, caption]),
-            (examples.offer, on_example, [visit]),
-            (repaint.click, on_answer, [visit, question, answer]),
-            (answer.submit, on_answer, [visit, question, answer]),
-            (offers.offer, on_offer, [visit, question]),
-            (undo.click, on_undo, [visit]),
-        ):
-            event(handler, takes, seen, **turn, **wait).then(None, None, None, js=to_answer)
-        for event in (seed.submit, truncation.release):
-            event(on_noise, [visit, seed, truncation], seen, **turn, **wait)
-        dice.click(lambda number: (int(number or 0) + 1) % SEEDS, [seed], [seed], **light).then(
-            on_noise, [visit, seed, truncation], seen, **turn, **wait
-        )
-        restart.click(on_restart, [visit], seen, **light).then(None, None, None, js=to_answer)
-        easel.choose(on_choose, [visit], seen, **light).then(None, None, None, js=to_choice)
-        another.click(on_another, [visit, question], seen, **light).then(None, None, None, js=to_answer)
-        question.submit(None, None, None, js=to_answer)
-
+        widgets = _lay_out(painter, interviewer, public)
+        _connect(widgets, Handlers(OneAtATime(painter), interviewer, widgets))
     page.queue(max_size=WAITING, default_concurrency_limit=1)
     return page
 
 
+def _lay_out(painter: Painter, interviewer: Interviewer | None, public: bool) -> Widgets:
+    import gradio as gr
+
+    # The library's own rules for HTML are meant for articles.
+    raw = partial(gr.HTML, apply_default_css=False)
+    parts: dict[str, Any] = {
+        "session": gr.State(None, time_to_live=IDLE_SECONDS),
+        "remembered": gr.Textbox(visible=False),
+    }
+    raw(html.header(painter), js_on_load=None, elem_id="cp-header")
+    with gr.Row(elem_id="cp-desk"):
+        with gr.Column(scale=11, min_width=300, elem_id="cp-left"):
+            parts["canvas"] = raw(html.canvas_view(None), js_on_load=_script("canvas.js"), elem_id="cp-view")
+        with gr.Column(scale=9, min_width=300, elem_id="cp-right"):
+            parts["chat"] = raw("", js_on_load=_script("chat.js"), elem_id="cp-chat")
+            polite = "element.setAttribute('aria-live', 'polite');"
+            parts["notice"] = raw("", js_on_load=polite, elem_id="cp-notice")
+            with gr.Column(elem_id="cp-begin") as parts["begin"]:
+                parts |= _caption_fields(raw, interviewer)
+            with gr.Column(visible=False, elem_id="cp-go-on") as parts["go_on"]:
+                parts |= _answer_fields(raw, interviewer)
+            with gr.Accordion("Noise", open=False, elem_id="cp-noise"):
+                parts |= _noise_fields()
+    raw(html.footer(public), js_on_load=None, elem_id="cp-footer")
+    return Widgets(**parts)
+
+
+def _caption_fields(raw: Any, interviewer: Interviewer | None) -> dict[str, Any]:
+    import gradio as gr
+
+    return {
+        "caption": gr.Textbox(
+            label="What should I paint?",
+            placeholder="One sentence about the picture",
+            lines=1,
+            max_lines=5,
+            autofocus=True,
+            elem_id="cp-caption",
+        ),
+        "paint": gr.Button("Paint", variant="primary", elem_id="cp-paint"),
+        "examples": raw(
+            html.examples(interviewer.examples if interviewer else []),
+            js_on_load=_script("suggestions.js"),
+            elem_id="cp-examples",
+        ),
+    }
+
+
+def _answer_fields(raw: Any, interviewer: Interviewer | None) -> dict[str, Any]:
+    import gradio as gr
+
+    fields = {
+        "question": gr.Textbox(
+            label="Question, from the interviewer or your own" if interviewer else "Question",
+            placeholder="The interviewer knows enough: ask something yourself" if interviewer else None,
+            lines=1,
+            max_lines=3,
+            elem_id="cp-question",
+        ),
+        "answer": gr.Textbox(label="Your answer", lines=1, max_lines=3, elem_id="cp-answer"),
+        "suggestions": raw("", js_on_load=_script("suggestions.js"), elem_id="cp-suggestions"),
+        "repaint": gr.Button("Repaint", variant="primary", elem_id="cp-repaint"),
+    }
+    with gr.Row(elem_id="cp-acts"):
+        fields["another"] = gr.Button("Another question", elem_id="cp-another", visible=interviewer is not None)
+        fields["undo"] = gr.Button("Undo", elem_id="cp-undo")
+        fields["restart"] = gr.Button("New picture", elem_id="cp-restart")
+    return fields
+
+
+def _noise_fields() -> dict[str, Any]:
+    import gradio as gr
+
+    with gr.Row():
+        seed = gr.Number(0, label="Seed", precision=0, minimum=0, maximum=SEEDS - 1, elem_id="cp-seed")
+        amount = "Amount of noise (1 as in training)"
+        truncation = gr.Slider(0, 2, 1, step=0.1, label=amount, elem_id="cp-truncation")
+    return {"seed": seed, "truncation": truncation, "dice": gr.Button("Other variations", elem_id="cp-dice")}
+
+
+def _connect(page: Widgets, on: "Handlers") -> None:
+    """Which event calls what, with which fields; every handler gives the values of the widgets that change."""
+    session, remembered, question, noise = page.session, page.remembered, page.question, [page.seed, page.truncation]
+    changed = [session, page.canvas, page.chat, page.notice, page.begin, page.go_on, page.caption, question,
+               page.answer, page.suggestions, *noise]  # fmt: skip
+    # A second limit beside that of OneAtATime: who waits here is told so.
+    painting: dict[str, Any] = {
+        "concurrency_id": "painting", "concurrency_limit": 1, "api_visibility": "private", "js": _RECALL,
+        "show_progress": "minimal", "show_progress_on": [page.canvas],
+    }  # fmt: skip
+    light: dict[str, Any] = {
+        "concurrency_limit": 4, "api_visibility": "private", "js": _RECALL, "show_progress": "hidden"
+    }  # fmt: skip
+
+    def focus(event: Any, script: str) -> None:
+        event.then(None, None, None, js=script)
+
+    for event, handler, fields in (
+        (page.paint.click, on.paint, [page.caption]),
+        (page.caption.submit, on.paint, [page.caption]),
+        (page.examples.pick, on.pick_example, []),
+        (page.repaint.click, on.answer, [question, page.answer]),
+        (page.answer.submit, on.answer, [question, page.answer]),
+        (page.suggestions.pick, on.pick_answer, [question]),
+        (page.undo.click, on.undo, []),
+    ):
+        focus(event(handler, [session, *fields, remembered], changed, **painting), _FOCUS_ANSWER)
+    for event in (page.seed.submit, page.truncation.release):
+        event(on.change_noise, [session, *noise, remembered], changed, **painting)
+    page.dice.click(on.next_noise, [session, *noise, remembered], changed, **painting)
+    page.canvas.restore(on.restore, [session, remembered], changed, **painting)
+    focus(page.restart.click(on.restart, [session, remembered], changed, **light), _FOCUS_ANSWER)
+    focus(page.canvas.choose(on.choose, [session, remembered], changed, **light), _FOCUS_CHOICE)
+    focus(page.another.click(on.another, [session, question, remembered], changed, **light), _FOCUS_ANSWER)
+    question.submit(None, None, None, js=_FOCUS_ANSWER)
+
+
 def launch(
-    page: "gradio.Blocks", host: str = "127.0.0.1", port: int | None = None, *, wait: bool = True
+    page: "gradio.Blocks",
+    host: str = "127.0.0.1",
+    port: int = 0,
+    *,
+    names: Collection[str] = (),
+    wait: bool = True,
 ) -> tuple[str, Any]:
     """Serve the page; returns its address and the server when `wait` is False.
+
+    Args:
+        port: 0 for any free one.
+        names: names besides the machine's own by which people reach the page, as behind a proxy.
 
     Raises:
         ChatPainterError: the port is taken.
     """
     import gradio as gr
+    import httpx
+    from starlette.middleware import Middleware
 
     theme = gr.themes.Base(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
     try:
         _, address, _ = page.launch(
             server_name=host,
-            server_port=port,
+            server_port=port or _free_port(host),
             share=False,
             theme=theme,
             css_paths=[_HERE / "page.css"],
@@ -226,19 +240,18 @@ def launch(
             pwa=False,
             run_history=False,
             enable_monitoring=False,
-            # The page takes no files; the library's upload address would take any.
-            max_file_size=1,
             state_session_capacity=VISITORS,
             prevent_thread_lock=not wait,
+            app_kwargs={"middleware": [Middleware(Gate, host=host, names=tuple(names))]},
         )
-    except OSError as error:
+    except (OSError, ValueError, httpx.HTTPError) as error:
         raise ChatPainterError(f"port {port} on {host} cannot be used ({error}); choose another with --port") from None
     return address, page
 
 
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can open a page served at `host`."""
-    return host in _LOOPBACK
+def _free_port(host: str) -> int:
+    with socket.create_server((host, 0), family=socket.AF_INET6 if ":" in host else socket.AF_INET) as free:
+        return free.getsockname()[1]
 
 
 def _script(name: str) -> str:

@@ -45,7 +45,7 @@ class Painter:
         """The painter of a run's folder, of an exported model's folder, or of a generator file.
 
         Args:
-            device: "cpu", "cuda", or "auto" for a GPU where there is one.
+            device: "cpu", "cuda", "cuda:1", or "auto" for a GPU where there is one.
             weights: folder with the encoders' weight files; by default `encoders/` of an exported model, else what
                 params.yaml says.
 
@@ -53,11 +53,10 @@ class Painter:
             ChatPainterError: there is no generator, or the weight files are missing or are not those of its training.
         """
         from painter.encoding import TextEncoders, places
-        from pipeline.encoders.devices import device as torch_device
         from trainer.generator import Generator
 
         file = generator_file(path)
-        where = torch_device(device)
+        where = _torch_device(device)
         generator = Generator.load(file, where)
         found = replace(places(file.parent, weights), device=cast(Any, where.type))
         text = TextEncoders(generator.settings.get("stores"), found, file)
@@ -241,6 +240,19 @@ def generator_file(path: str | Path) -> Path:
             f"{file}: no such generator; train one (`make repro`), or name a run's folder with --run"
         )
     return file
+
+
+def _torch_device(name: str) -> "torch.device":
+    import torch
+
+    from pipeline.encoders.devices import device
+
+    try:
+        found = device(name)
+        torch.empty(0, device=found)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ChatPainterError(f"--device {name[:60]!r}: {str(error).splitlines()[0]}; say auto or cpu") from None
+    return found
 
 
 def _along_sphere(first: "torch.Tensor", last: "torch.Tensor", shares: "torch.Tensor") -> "torch.Tensor":

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -11,11 +10,9 @@ from pipeline.corpora import corpus
 from store.errors import ChatPainterError
 
 
-def dialogue_of(row: dict[str, Any]) -> Dialogue:
-    """A row of a corpus as what was said about its image; of several captions the first."""
-    caption = row["captions"][0]["text"] if row["captions"] else row["visdial_caption"]
-    rounds = tuple((turn["question"], turn["answer"] or "") for turn in row["rounds"] or [])
-    return Dialogue(caption or "", rounds, row["image_id"])
+def dialogue_of(row: corpus.Row) -> Dialogue:
+    """A row of a corpus as what was said about its image."""
+    return Dialogue(row.caption, tuple(row.rounds), row.image_id)
 
 
 def dialogues(data: Path, split: str, image_ids: Sequence[int]) -> list[Dialogue]:
@@ -30,10 +27,11 @@ def dialogues(data: Path, split: str, image_ids: Sequence[int]) -> list[Dialogue
     except ChatPainterError as error:
         there = ", ".join(sorted(file.stem for file in path.parent.glob("*.parquet"))) or "none"
         raise ChatPainterError(f"{error.message} (splits that are there: {there})") from None
-    place = {image_id: row for row, image_id in enumerate(table["image_id"].to_pylist())}
-    if missing := [image_id for image_id in image_ids if image_id not in place]:
+    known = set(table["image_id"].to_pylist())
+    if missing := [image_id for image_id in image_ids if image_id not in known]:
         raise ChatPainterError(f"{path}: no image {missing[0]} in split {split!r}; its column image_id lists them")
-    return [dialogue_of(row) for row in table.take([place[image_id] for image_id in image_ids]).to_pylist()]
+    found = {row.image_id: dialogue_of(row) for row in corpus.rows(corpus.of_images(table, image_ids))}
+    return [found[image_id] for image_id in image_ids]
 
 
 def pictures(data: Path, split: str, image_ids: Sequence[int]) -> np.ndarray | None:

@@ -95,13 +95,41 @@ def test_other_folders_are_left_alone(painter: Painter, run: Path, tmp_path: Pat
     (tmp_path / "mine.txt").write_text("mine")
     with pytest.raises(ChatPainterError, match="holds other things"):
         exported(painter, run, tmp_path)
+    other_run = tmp_path / "runs" / "stage1"
+    other_run.mkdir(parents=True)
+    (other_run / "generator.safetensors").write_text("another")
+    with pytest.raises(ChatPainterError, match="holds other things"):
+        exported(painter, run, other_run)
+    assert (other_run / "generator.safetensors").read_text() == "another"
     exported(painter, run, tmp_path / "model")
     again = Painter.from_run(tmp_path / "model")
     with pytest.raises(ChatPainterError, match="is what was to be exported"):
         exported(again, tmp_path / "model", tmp_path / "model")
     (tmp_path / "file").write_text("")
-    with pytest.raises(ChatPainterError, match="cannot be written"):
+    with pytest.raises(ChatPainterError, match="file/model: "):
         exported(painter, run, tmp_path / "file" / "model")
+
+
+def test_an_export_that_was_broken_off_is_made_again(painter: Painter, run: Path, tmp_path: Path) -> None:
+    broken_off: Any = module.export(painter, run, tmp_path / "model", onnx=False)
+    next(broken_off)
+    broken_off.close()
+    assert not (tmp_path / "model" / "generator.safetensors").exists()
+
+    assert "complete" in exported(painter, run, tmp_path / "model")
+
+
+def test_two_exports_into_one_folder(painter: Painter, run: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    first = module.export(painter, run, folder, onnx=False)
+    next(first)
+
+    with pytest.raises(ChatPainterError, match="another run is writing here"):
+        exported(painter, run, folder)
+
+    assert "complete" in "\n".join(first)
+    assert not (folder / ".lock").exists()
+    assert "complete" in exported(painter, run, folder)
 
 
 def onnx_equals(ready: Painter, folder: Path) -> dict[str, float]:

@@ -125,7 +125,7 @@ def test_round_trip_and_where_it_is_found(corpus: Path, tmp_path: Path, monkeypa
         with pytest.raises(ChatPainterError, match="export the model again"):
             interviewer.find(tmp_path)
     (tmp_path / "broken.parquet").write_text("no")
-    with pytest.raises(ChatPainterError, match="cannot be read"):
+    with pytest.raises(ChatPainterError, match="not a corpus"):
         interviewer.find(tmp_path, tmp_path / "broken.parquet")
     with pytest.raises(ChatPainterError, match="no such corpus"):
         interviewer.find(tmp_path, tmp_path / "nowhere.parquet")

@@ -33,7 +33,7 @@ def test_docstring_examples(run: Path, weights: Path, monkeypatch: pytest.Monkey
     result = doctest.testmod(module, extraglobs={"run": run, "painter": ready, "Painter": Painter})
     assert result.attempted > 8
     assert result.failed == 0
-    for name in ("dialogue", "interviewer", "fragments"):
+    for name in ("dialogue", "interviewer", "html"):
         found = doctest.testmod(__import__(f"painter.{name}", fromlist=[name]))
         assert found.attempted
         assert found.failed == 0

@@ -1,5 +1,5 @@
-// A click on an offered text says it.
+// A click on an suggestion says it.
 element.addEventListener("click", (event) => {
   const button = event.target.closest("[data-text]");
-  if (button) trigger("offer", { text: button.dataset.text });
+  if (button) trigger("pick", { text: button.dataset.text });
 });

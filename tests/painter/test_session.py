@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from painter import Painter, fragments, interviewer
-from painter.visit import CAPTION_LETTERS, FRAMES, NOISES, ROUNDS, TEXT_LETTERS, Refused, Visit
+from painter import Painter, html, interviewer
+from painter.session import CAPTION_LETTERS, FRAMES, NOISES, ROUNDS, TEXT_LETTERS, Refused, Session
 from store.errors import ChatPainterError
 
 
@@ -22,57 +22,57 @@ def pixels(png: bytes) -> np.ndarray:
 
 
 def test_shows_what_the_painter_paints(painter: Painter) -> None:
-    visit = Visit(seed=3)
-    visit.begin(painter, "  a red circle\nat the top left ")
-    visit.answer(painter, "what is the ground like", "sand")
+    session = Session(seed=3)
+    session.begin(painter, "  a red circle\nat the top left ")
+    session.answer(painter, "what is the ground like", "sand")
 
     expected = painter.paint("a red circle at the top left", [("what is the ground like", "sand")], NOISES, 3)
 
-    assert (np.stack([pixels(png) for png in visit.pictures]) == expected).all()
-    assert [frame.rounds for frame in visit.frames] == [0, 1]
+    assert (np.stack([pixels(png) for png in session.pictures]) == expected).all()
+    assert [frame.rounds for frame in session.frames] == [0, 1]
 
 
 def test_undo_leads_back_round_by_round_to_the_caption(painter: Painter) -> None:
-    visit = Visit()
-    visit.begin(painter, "a red circle")
-    first = visit.pictures
-    visit.answer(painter, "what is the ground like", "sand")
-    second = visit.pictures
-    visit.answer(painter, "is there a large shape", "no")
-    visit.undo(painter)
-    assert visit.pictures == second
-    visit.undo(painter)
-    assert visit.pictures == first != second
-    assert [frame.rounds for frame in visit.frames] == [0]
-    visit.undo(painter)
-    assert visit.dialogue is None
-    assert visit.pictures == []
+    session = Session()
+    session.begin(painter, "a red circle")
+    first = session.pictures
+    session.answer(painter, "what is the ground like", "sand")
+    second = session.pictures
+    session.answer(painter, "is there a large shape", "no")
+    session.undo(painter)
+    assert session.pictures == second
+    session.undo(painter)
+    assert session.pictures == first != second
+    assert [frame.rounds for frame in session.frames] == [0]
+    session.undo(painter)
+    assert session.dialogue is None
+    assert session.pictures == []
     with pytest.raises(Refused, match="nothing to take back"):
-        visit.undo(painter)
+        session.undo(painter)
 
 
 @pytest.mark.parametrize("words", ["", "   ", "\n\t", "\x00\x01", "x" * (CAPTION_LETTERS + 1)])
 def test_captions_that_are_refused_change_nothing(painter: Painter, words: str) -> None:
-    visit = Visit()
+    session = Session()
     with pytest.raises(Refused):
-        visit.begin(painter, words)
-    assert visit == Visit()
-    visit.begin(painter, "a red circle")
-    before = visit.pictures
+        session.begin(painter, words)
+    assert session == Session()
+    session.begin(painter, "a red circle")
+    before = session.pictures
     for question, answer in ((words, "yes"), ("is it large", words), ("q" * (TEXT_LETTERS + 1), "yes")):
         with pytest.raises(Refused):
-            visit.answer(painter, question, answer)
-    assert visit.pictures == before
-    assert visit.rounds == ()
+            session.answer(painter, question, answer)
+    assert session.pictures == before
+    assert session.rounds == ()
 
 
 def test_longest_texts_are_taken_and_said_to_be_cut(painter: Painter) -> None:
-    visit = Visit()
-    visit.begin(painter, "x" * CAPTION_LETTERS)
-    visit.answer(painter, "q" * TEXT_LETTERS, "ü" * TEXT_LETTERS)
+    session = Session()
+    session.begin(painter, "x" * CAPTION_LETTERS)
+    session.answer(painter, "q" * TEXT_LETTERS, "ü" * TEXT_LETTERS)
 
-    assert visit.truncated
-    assert "Only the beginning" in fragments.notice(visit)
+    assert session.truncated
+    assert "Only the beginning" in html.notice(session)
 
 
 class Counting:
@@ -93,22 +93,22 @@ class Counting:
 
 def test_five_hundred_rounds_and_not_one_more() -> None:
     painter: Any = Counting()
-    visit = Visit()
-    visit.begin(painter, "a red circle")
+    session = Session()
+    session.begin(painter, "a red circle")
     for number in range(ROUNDS):
-        visit.answer(painter, f"question {number}", "yes")
+        session.answer(painter, f"question {number}", "yes")
 
     with pytest.raises(Refused, match=f"{ROUNDS} rounds are the most"):
-        visit.answer(painter, "one more", "yes")
+        session.answer(painter, "one more", "yes")
 
-    assert len(visit.frames) == FRAMES
-    assert fragments.easel(visit).count("data-show") == FRAMES
-    assert f"and {ROUNDS - FRAMES + 1} earlier" in fragments.easel(visit)
-    assert fragments.talk(visit).count("<li") == 1 + 2 * ROUNDS
+    assert len(session.frames) == FRAMES
+    assert html.canvas_view(session).count("data-show") == FRAMES
+    assert f"and {ROUNDS - FRAMES + 1} earlier" in html.canvas_view(session)
+    assert html.chat_view(session).count("<li") == 1 + 2 * ROUNDS
     for _ in range(FRAMES + 3):
-        visit.undo(painter)
-    assert len(visit.rounds) == ROUNDS - FRAMES - 3
-    assert visit.frames[-1].rounds == len(visit.rounds)
+        session.undo(painter)
+    assert len(session.rounds) == ROUNDS - FRAMES - 3
+    assert session.frames[-1].rounds == len(session.rounds)
 
 
 def test_the_real_painter_hears_five_hundred_rounds(painter: Painter) -> None:
@@ -118,52 +118,56 @@ def test_the_real_painter_hears_five_hundred_rounds(painter: Painter) -> None:
 
 
 def test_a_painter_that_fails_leaves_the_visit_as_it_was(painter: Painter, monkeypatch: pytest.MonkeyPatch) -> None:
-    visit = Visit()
-    visit.begin(painter, "a red circle")
-    before = visit.pictures, visit.dialogue, list(visit.frames)
+    session = Session()
+    session.begin(painter, "a red circle")
+    before = session.pictures, session.dialogue, list(session.frames)
 
     def fail(*_: Any) -> None:
         raise ChatPainterError("out of memory")
 
     monkeypatch.setattr(painter, "paint", fail)
-    for act in (lambda: visit.answer(painter, "is it large", "yes"), lambda: visit.noises(painter, 3, 1.0)):
+    for act in (lambda: session.answer(painter, "is it large", "yes"), lambda: session.change_noise(painter, 3, 1.0)):
         with pytest.raises(ChatPainterError):
             act()
-        assert (visit.pictures, visit.dialogue, visit.frames) == before
+        assert (session.pictures, session.dialogue, session.frames) == before
 
 
 def test_noises_choice_and_truncation(painter: Painter) -> None:
-    visit = Visit()
-    visit.noises(painter, 5, 1.0)
-    assert visit.pictures == []
-    visit.begin(painter, "a red circle")
-    visit.choose(2)
-    assert visit.choice == 2
+    session = Session()
+    session.change_noise(painter, 5, 1.0)
+    assert session.pictures == []
+    session.begin(painter, "a red circle")
+    session.choose(2)
+    assert session.choice == 2
     for wrong in (-1, NOISES, 10**9):
-        visit.choose(wrong)
-        assert visit.choice == 2
-    before = visit.pictures
-    visit.noises(painter, 6, 1.0)
-    assert visit.pictures != before
-    visit.noises(painter, 2**40 + 5, 1.0)
-    assert visit.pictures == before, "seeds wrap around"
-    visit.noises(painter, 5, -4.0)
-    assert len(set(visit.pictures)) == 1
+        session.choose(wrong)
+        assert session.choice == 2
+    before = session.pictures
+    session.change_noise(painter, 6, 1.0)
+    assert session.pictures != before
+    session.change_noise(painter, 2**40 + 5, 1.0)
+    assert session.pictures == before, "seeds wrap around"
+    for amount in (-4.0, 3.1, float("nan"), float("inf")):
+        with pytest.raises(Refused, match="between 0 and 3"):
+            session.change_noise(painter, 5, amount)
+    assert session.pictures == before
+    session.change_noise(painter, 5, 0.0)
+    assert len(set(session.pictures)) == 1
 
 
 def test_interviewer_forgets_what_was_waved_aside_with_a_new_caption(painter: Painter, corpus: Path) -> None:
     bank = interviewer.from_corpus(corpus)
-    visit = Visit()
-    assert visit.next_question(bank) is None
-    visit.begin(painter, "two shapes")
-    first = visit.next_question(bank)
+    session = Session()
+    assert session.next_question(bank) is None
+    session.begin(painter, "two shapes")
+    first = session.next_question(bank)
     assert first is not None
-    second = visit.next_question(bank, skip=first.text + "?")
+    second = session.next_question(bank, skip=first.text + "?")
     assert second is not None
     assert second != first
-    visit.begin(painter, "two shapes")
-    assert visit.next_question(bank) == first
-    assert visit.next_question(None) is None
+    session.begin(painter, "two shapes")
+    assert session.next_question(bank) == first
+    assert session.next_question(None) is None
 
 
 NASTY = "<img src=x onerror=hack()> \" ' ${1+1} {{value}} `x` \\ </li></script> &amp; <b>b</b>"
@@ -190,16 +194,16 @@ class Texts(HTMLParser):
 
 
 def test_markup_stays_words(painter: Painter) -> None:
-    visit = Visit()
-    visit.begin(painter, NASTY)
-    visit.answer(painter, NASTY, NASTY)
+    session = Session()
+    session.begin(painter, NASTY)
+    session.answer(painter, NASTY, NASTY)
     pieces = [
-        fragments.easel(visit),
-        fragments.talk(visit),
-        fragments.notice(visit),
-        fragments.notice(visit, NASTY),
-        fragments.offers([NASTY]),
-        fragments.examples([NASTY]),
+        html.canvas_view(session),
+        html.chat_view(session),
+        html.notice(session),
+        html.notice(session, NASTY),
+        html.suggestions([NASTY]),
+        html.examples([NASTY]),
     ]
 
     for piece in pieces:
@@ -216,12 +220,14 @@ def test_markup_stays_words(painter: Painter) -> None:
 def test_downloads_hold_what_is_shown(painter: Painter, tmp_path: Path) -> None:
     from pipeline.corpora import visdial
 
-    visit = Visit(choice=1)
-    visit.begin(painter, "a red circle")
-    visit.answer(painter, "what is the ground like", "sand")
-    links = dict(re.findall(r'<a id="(cp-save-\w+)" [^>]*href="data:[\w/]+;base64,([\w+/=]+)"', fragments.easel(visit)))
+    session = Session(choice=1)
+    session.begin(painter, "a red circle")
+    session.answer(painter, "what is the ground like", "sand")
+    links = dict(
+        re.findall(r'<a id="(cp-save-\w+)" [^>]*href="data:[\w/]+;base64,([\w+/=]+)"', html.canvas_view(session))
+    )
 
-    assert base64.b64decode(links["cp-save-picture"]) == visit.pictures[1]
+    assert base64.b64decode(links["cp-save-picture"]) == session.pictures[1]
     path = tmp_path / "dialogue.json"
     path.write_bytes(base64.b64decode(links["cp-save-dialogue"]))
     (said,) = visdial.read(path).dialogues.values()

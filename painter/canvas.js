@@ -1,4 +1,4 @@
-// Clicks and arrow keys on the easel: choose a variation (asks the server), look at an earlier picture (does not).
+// Clicks and arrow keys on the canvas: choose a variation (asks the server), look at an earlier picture (does not).
 element.addEventListener("click", (event) => {
   const noise = event.target.closest("[data-noise]");
   if (noise) { trigger("choose", { number: Number(noise.dataset.noise) }); return; }
@@ -23,3 +23,11 @@ watch("value", () => {
   const strip = element.querySelector(".cp-strip");
   if (strip) strip.scrollLeft = strip.scrollWidth;
 });
+// What the session is painted again from, should this tab be reloaded or the server have forgotten it. The page as it
+// comes from the server knows nothing yet and says so by carrying no such attribute.
+watch("value", () => {
+  const remembered = element.querySelector("[data-remembered]")?.dataset.remembered;
+  if (remembered) sessionStorage.setItem("chatpainter", remembered);
+  else if (remembered === "") sessionStorage.removeItem("chatpainter");
+});
+if (sessionStorage.getItem("chatpainter")) trigger("restore");
