@@ -15,12 +15,15 @@ import tempfile
 import time
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import numpy as np
 
 from store import machine
+
+if TYPE_CHECKING:
+    from trainer.feed.data import TrainingData
 
 IMAGES, CAPTIONS, ROUNDS = 4096, 5, 10
 CAPTION_DIM, TURN_DIM, SIDE = 1024, 4800, 76
@@ -93,14 +96,18 @@ class H5Samples:
         )
 
 
+def training_data(folder: Path) -> "TrainingData":
+    from trainer.feed.data import TrainingData
+    from trainer.feed.inputs import CAPTIONS, TURNS, pictures
+
+    return TrainingData((CAPTIONS, pictures(64), TURNS), folder, folder)
+
+
 def sequential(folder: Path, batch: int) -> Generator[int, None, None]:
     """The floor: neighbouring rows copied from the same maps into one preallocated batch."""
-    from trainer.batches import TrainingData
-
-    data = TrainingData(folder, folder / str(SIDE))
+    data = training_data(folder)
     out = data.new_batch(batch)
-    assert out.dialogues is not None
-    images, captions, turns = out.images.numpy(), out.captions.numpy(), out.dialogues.numpy()
+    images, captions, turns = (out[name].numpy() for name in ("images", "captions", "turns"))
     stores: dict[str, Any] = data.stores
     while True:
         for first in range(0, len(data) - batch + 1, batch):
@@ -114,14 +121,14 @@ def sequential(folder: Path, batch: int) -> Generator[int, None, None]:
 def ring(folder: Path, batch: int, device: str, threads: int) -> Generator[int, None, None]:
     import torch
 
-    from trainer.batches import BatchRing, TrainingData
+    from trainer.feed.ring import BatchRing
 
-    data = TrainingData(folder, folder / str(SIDE))
+    data = training_data(folder)
     with BatchRing(data, batch, seed=0, device=device, threads=threads) as batches:
         for one in batches:
             if device != "cpu":
                 torch.cuda.synchronize()
-            yield len(one)
+            yield one.size
 
 
 def loader(folder: Path, batch: int, device: str, workers: int) -> Generator[int, None, None]:
@@ -150,7 +157,8 @@ def loader(folder: Path, batch: int, device: str, workers: int) -> Generator[int
 def augmented(batch: int, device: str) -> Generator[int, None, None]:
     import torch
 
-    from trainer.batches import augment, random_stream
+    from trainer.feed.augment import augment
+    from trainer.feed.sampler import random_stream
 
     images = torch.randint(0, 256, (batch, SIDE, SIDE, 3), dtype=torch.uint8, device=device)
     for step in range(1 << 60):
@@ -164,9 +172,9 @@ def waiting(folder: Path, batch: int, device: str, threads: int, step_ms: float,
     """Share of the time spent waiting for data by a loop whose own work takes `step_ms` of a busy Python thread."""
     import torch
 
-    from trainer.batches import BatchRing, TrainingData
+    from trainer.feed.ring import BatchRing
 
-    data = TrainingData(folder, folder / str(SIDE))
+    data = training_data(folder)
     small = torch.ones(64, 64, device=device)
     with BatchRing(data, batch, seed=0, device=device, threads=threads) as batches:
         next(batches)

@@ -24,13 +24,18 @@ import torch
 
 from store import machine
 from tests.support import plain_stackgan as plain
-from trainer.batches import Batch, BatchRing, TrainingData
-from trainer.config import ModelConfig, StageConfig, section, stored_size
-from trainer.generator import Generator, settings
-from trainer.loop import build_discriminator, precision
+from trainer.config import section
+from trainer.distributed import Ranks
+from trainer.feed.data import TrainingData
+from trainer.feed.inputs import CAPTIONS, LENGTH, TURNS, Batch, pictures, stored_side
+from trainer.feed.ring import BatchRing
+from trainer.logs.statistics import Statistics
+from trainer.loop import set_precision
 from trainer.networks.blocks import initialise
-from trainer.progress import Statistics
-from trainer.step import Players, Step
+from trainer.systems.chatpainter.config import PRESETS, ModelConfig, Stage, Stage1Config, Stage2Config, StageSettings
+from trainer.systems.chatpainter.networks import Generator, settings, text_inputs
+from trainer.systems.chatpainter.step import Gan
+from trainer.systems.chatpainter.system import discriminator
 
 CAPTION_DIM, TURN_DIM, ROUNDS = 1024, 4800, 10
 TRAIN_IMAGES, EPOCHS = 82_783, 800  # COCO 2014 train, the paper's duration
@@ -41,26 +46,28 @@ class Case:
 
     def __init__(self, text: str, device: torch.device, dialogue: str):
         preset, stage, batch = text.split(":")
-        self.name, self.stage, self.batch, self.device = text, int(stage), int(batch), device
+        self.name, self.batch, self.device = text, int(batch), device
+        self.stage: Stage = 2 if int(stage) == 2 else 1
         values = {"model": {"preset": preset, "dialogue": dialogue}, f"stage{stage}": {"preset": preset}}
-        model = section(values, "model", ModelConfig)
+        model = section(values, "model", ModelConfig, PRESETS)
         # The plain step knows only StackGAN's objective, so ours is held to it too.
         self.model = replace(model, condition_activation="relu", standardise=False)
-        self.training = StageConfig(batch=self.batch)
+        self.training = (Stage1Config if self.stage == 1 else Stage2Config)(batch=self.batch)
         small = preset == "tiny"
         self.caption_dim, self.turn_dim = (256, 256) if small else (CAPTION_DIM, TURN_DIM)
         random = torch.Generator().manual_seed(0)
-        side = stored_size(self.model.side(self.stage))
+        self.side = self.model.sides[self.stage - 1]
+        side = stored_side(self.side)
         recurrent = dialogue == "recurrent"
-        self.inputs = Batch(
-            images=torch.randint(0, 256, (self.batch, side, side, 3), dtype=torch.uint8, generator=random).to(device),
-            captions=torch.randn(self.batch, self.caption_dim, generator=random).half().to(device),
-            dialogues=torch.randn(self.batch, ROUNDS, self.turn_dim, generator=random).half().to(device)
-            if recurrent
-            else None,
-            rounds=torch.full((self.batch,), ROUNDS) if recurrent else None,
-            image_ids=torch.arange(self.batch, device=device),
-        )
+        inputs = {
+            "images": torch.randint(0, 256, (self.batch, side, side, 3), dtype=torch.uint8, generator=random),
+            CAPTIONS.name: torch.randn(self.batch, self.caption_dim, generator=random).half(),
+            "image_id": torch.arange(self.batch),
+        }
+        if recurrent:
+            inputs[TURNS.name] = torch.randn(self.batch, ROUNDS, self.turn_dim, generator=random).half()
+            inputs[TURNS.name + LENGTH] = torch.full((self.batch,), ROUNDS)
+        self.inputs = Batch(inputs).to(device)
 
     @property
     def text_dim(self) -> int:
@@ -78,9 +85,7 @@ def plain_step(case: Case) -> Callable[[], None]:
         netd = plain.PlainStage2D(model.df, model.condition_dim)
     netg.apply(initialise).to(device)
     netd.apply(initialise).to(device)
-    dialogue = (
-        plain.PlainDialogue(case.turn_dim, model.lstm_hidden).to(device) if case.inputs.rounds is not None else None
-    )
+    dialogue = plain.PlainDialogue(case.turn_dim, model.lstm_hidden).to(device) if TURNS.name in case.inputs else None
     trained = [p for p in netg.parameters() if p.requires_grad]
     if dialogue is not None:
         # Stage 2 keeps the RNN of stage 1 fixed.
@@ -89,9 +94,9 @@ def plain_step(case: Case) -> Callable[[], None]:
     g_optimizer = torch.optim.Adam(trained, lr=2e-4, betas=(0.5, 0.999))
     d_optimizer = torch.optim.Adam(netd.parameters(), lr=2e-4, betas=(0.5, 0.999))
     size = 64 if case.stage == 1 else 256
-    real = case.inputs.images[:, :size, :size].permute(0, 3, 1, 2).float().div(127.5).sub(1).contiguous()
-    captions = case.inputs.captions.float()
-    turns = None if case.inputs.dialogues is None else case.inputs.dialogues.float()
+    real = case.inputs["images"][:, :size, :size].permute(0, 3, 1, 2).float().div(127.5).sub(1).contiguous()
+    captions = case.inputs[CAPTIONS.name].float()
+    turns = case.inputs[TURNS.name].float() if TURNS.name in case.inputs else None
 
     def once() -> None:
         plain.step(
@@ -103,7 +108,7 @@ def plain_step(case: Case) -> Callable[[], None]:
             real,
             captions,
             turns,
-            case.inputs.rounds,
+            case.inputs.get(TURNS.name + LENGTH),
             model.noise_dim,
             model.condition_dim,
         )
@@ -111,22 +116,23 @@ def plain_step(case: Case) -> Callable[[], None]:
     return once
 
 
-def our_players(case: Case, training: StageConfig) -> Players:
-    precision(training)
+def ours(case: Case, training: Stage1Config) -> Gan:
+    set_precision(training)
     torch.manual_seed(0)
-    recurrent = case.inputs.dialogues is not None
-    generator = Generator(settings(case.stage, case.model, case.caption_dim, case.turn_dim if recurrent else None))
-    return Players(generator, build_discriminator(generator, training), training, case.device)
+    turn_dim = case.turn_dim if TURNS.name in case.inputs else None
+    generator = Generator(settings(case.stage, case.model, case.caption_dim, turn_dim))
+    opponent = discriminator(generator, StageSettings(case.stage, case.model, training))
+    return Gan(generator, opponent, training, Ranks(0, 1, case.device))
 
 
 def our_step(case: Case, **switches: Any) -> Callable[[], None]:
     training = replace(case.training, **switches)
-    step = Step(our_players(case, training), Statistics(case.device).report)
+    gan, report = ours(case, training), Statistics(case.device).report
     count = 0
 
     def once() -> None:
         nonlocal count
-        step(case.inputs, count * case.batch, 0)
+        gan.step(case.inputs, count * case.batch, 0, report)
         count += 1
 
     return once
@@ -177,7 +183,7 @@ def measure(case: Case, names: list[str], rounds: int, seconds: float) -> dict[s
         "ours, bfloat16": lambda: our_step(case, precision="bfloat16"),
         "ours, bfloat16, compiled": lambda: our_step(case, precision="bfloat16", compile=True),
     }
-    precision(case.training)
+    set_precision(case.training)
     work = flops(plain_step(case))
     steps: dict[str, Callable[[], None]] = {}
     memory: dict[str, float] = {}
@@ -188,7 +194,7 @@ def measure(case: Case, names: list[str], rounds: int, seconds: float) -> dict[s
             torch.cuda.reset_peak_memory_stats()
             before = torch.cuda.memory_allocated()
         steps[name] = makers[name]()
-        precision(replace(case.training, precision=_precision(name)))
+        set_precision(replace(case.training, precision=_precision(name)))
         for _ in range(3):
             steps[name]()
         wait(device)
@@ -196,11 +202,11 @@ def measure(case: Case, names: list[str], rounds: int, seconds: float) -> dict[s
             memory[name] = (torch.cuda.max_memory_allocated() - before) / 2**30
     for _ in range(rounds):
         for name in names:
-            precision(replace(case.training, precision=_precision(name)))
+            set_precision(replace(case.training, precision=_precision(name)))
             times[name].append(timed(steps[name], device, seconds / rounds / len(names)))
     rates = {}
     for kind in {_precision(name) for name in names}:
-        precision(replace(case.training, precision=kind))
+        set_precision(replace(case.training, precision=kind))
         rates[kind] = matmul_rate(device, torch.bfloat16 if kind == "bfloat16" else torch.float32)
     result: dict[str, Any] = {"case": case.name, "gflop_per_image": work / case.batch / 1e9, "contestants": {}}
     base = statistics.median(times["plain"]) if "plain" in times else None
@@ -227,16 +233,17 @@ def fed(case: Case, seconds: float, switches: dict[str, Any], threads: int) -> d
     with tempfile.TemporaryDirectory(prefix="chatpainter-step-") as name:
         folder = Path(name)
         images = max(2 * case.batch, 2048 if case.stage == 1 else 512)
-        _make_stores(folder, images, stored_size(case.model.side(case.stage)), case)
-        data = TrainingData(folder, folder / "images", case.model.dialogue)
+        _make_stores(folder, images, case)
+        caption, *said = text_inputs(case.model.dialogue)
+        data = TrainingData((caption, pictures(case.side), *said), folder, folder)
         training = replace(case.training, **switches)
-        step = Step(our_players(case, training), Statistics(case.device).report)
+        gan, report = ours(case, training), Statistics(case.device).report
         seen = 0
         with BatchRing(data, case.batch, seed=0, device=case.device, threads=threads) as ring:
 
             def once() -> None:
                 nonlocal seen
-                step(next(ring), seen, 0)
+                gan.step(next(ring), seen, 0, report)
                 seen += case.batch
 
             for _ in range(5):
@@ -249,14 +256,14 @@ def fed(case: Case, seconds: float, switches: dict[str, Any], threads: int) -> d
             return {"img_per_s": (seen - first) / lasted, "share_waiting": ring.take_wait() / lasted}
 
 
-def _make_stores(folder: Path, images: int, side: int, case: Case) -> None:
+def _make_stores(folder: Path, images: int, case: Case) -> None:
     import numpy as np
     import pyarrow
 
     from store import StoreWriter
 
     random = np.random.default_rng(0)
-    ids = np.arange(images)
+    ids, side = np.arange(images), stored_side(case.side)
 
     def write(name: str, array: Any, index: dict[str, Any]) -> None:
         kind, dataset = (name, "vectors") if array.dtype == np.float16 else ("images", "images")
@@ -276,7 +283,7 @@ def _make_stores(folder: Path, images: int, side: int, case: Case) -> None:
         rounds = np.full(images, ROUNDS)
         index = {"row": ids * ROUNDS, "image_id": ids, "rounds": rounds}
         write("turns", vectors(images * ROUNDS, case.turn_dim), index)
-    write("images", random.integers(0, 256, (images, side, side, 3), dtype=np.uint8), {"row": ids, "image_id": ids})
+    write(str(side), random.integers(0, 256, (images, side, side, 3), dtype=np.uint8), {"row": ids, "image_id": ids})
 
 
 @click.command()

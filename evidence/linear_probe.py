@@ -104,13 +104,13 @@ def vectors(
     found = []
     with torch.inference_mode():
         for images in np.array_split(np.arange(len(data)), max(1, len(data) // 250)):
-            told = captions, dialogues, rounds = trained.texts(data, images)
+            told = trained.texts(data, images)
             if network:
                 values = trained.condition(network, told)
-            elif dialogues is None:
-                values = captions.float()
+            elif "turns" in told:
+                values = told["turns"].float().sum(1) / told["turns.length"][:, None]
             else:
-                values = dialogues.float() if rounds is None else dialogues.float().sum(1) / rounds[:, None]
+                values = told["dialogues" if "dialogues" in told else "captions"].float()
             found.append(values.numpy())
     return data.image_ids, np.concatenate(found)
 

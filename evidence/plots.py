@@ -59,7 +59,7 @@ def pictures(path: Path, results: Results) -> Path | None:
         if not rows:
             rows.append(held_out.real(images, one.side))
         rows.append(one.paint(held_out, images))
-        captions, rounds = held_out.all_words(images)
+        captions, rounds = zip(*held_out.words(images))
         if any(rounds) or not words:
             words = [[caption, *said] for caption, said in zip(captions, rounds)]
     trained.write_grid(rows, path, below=words, left=["real", *results.arms])

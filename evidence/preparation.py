@@ -60,7 +60,7 @@ def parsed(line: str, title: str) -> tuple[click.Command, list[str]]:
 
 def make_classifier(work: Path, device: str) -> None:
     """Train the world's classifier before the jobs, which all judge by it."""
-    from trainer import evaluate
+    from trainer.evaluation import evaluate
 
     with contextlib.chdir(work):
         evaluate.make_classifier("params.yaml", device)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from evidence.profile import Job, Profile
 from evidence.worker import DONE
-from trainer.progress import read_log
+from trainer.logs.log import read_log
 
 Points = dict[int, dict[str, float]]  # pictures seen -> figure -> value
 

@@ -11,15 +11,15 @@ import torch
 
 from evidence.profile import Job
 from store import params
-from trainer.evaluate import EvaluateSettings
-from trainer.generator import Generator
-from trainer.grids import write_grid
-from trainer.metrics.held_out import Condition, HeldOut, paint
-from trainer.metrics.truth import Truth
+from trainer import generator_file
+from trainer.evaluation.settings import EvaluateSettings
+from trainer.evaluation.split import Condition, HeldOutSplit, paint
+from trainer.evaluation.truth import Truth
+from trainer.feed.inputs import Batch
+from trainer.logs.grid import write_grid
+from trainer.systems.chatpainter.networks import Generator, text_inputs
 
-__all__ = ["Generator", "HeldOut", "Trained", "Truth", "condition", "texts", "until_condition", "write_grid"]
-
-Texts = tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]  # captions, dialogues, rounds
+__all__ = ["Generator", "HeldOutSplit", "Trained", "Truth", "condition", "texts", "until_condition", "write_grid"]
 
 
 class Trained:
@@ -32,40 +32,42 @@ class Trained:
 
     @cached_property
     def network(self) -> Generator:
-        return Generator.load(self.file)
+        network = generator_file.load(self.file)
+        assert isinstance(network, Generator)
+        return network
 
     @property
     def dialogue(self) -> str:
         """How it reads dialogues."""
-        return str(self.network.dialogue)
+        return self.network.model.dialogue
 
     @property
     def side(self) -> int:
-        """Of stage 1's pictures."""
-        return int(self.network.model.size)
+        """Of the smallest pictures that it paints."""
+        return min(self.network.names)
 
-    def texts(self, split: str) -> HeldOut:
+    def texts(self, split: str) -> HeldOutSplit:
         """A split as this generator is told it."""
-        return HeldOut(*_stores(self.work, split), self.dialogue, (self.side,), self.settings.seed)
+        return HeldOutSplit(*_stores(self.work, split), self.network.inputs, (self.side,), self.settings.seed)
 
-    def paint(self, held_out: HeldOut, images: np.ndarray) -> np.ndarray:
+    def paint(self, held_out: HeldOutSplit, images: np.ndarray) -> np.ndarray:
         """(B, side, side, 3) uint8 of the texts of these images."""
         return paint(self.network, held_out, images, Condition(), self.settings.condition == "sample")[self.side]
 
 
-def vectors(work: Path, split: str, dialogue: str, side: int) -> HeldOut:
+def vectors(work: Path, split: str, dialogue: str, side: int) -> HeldOutSplit:
     """A split as generators are told it that use the dialogue so."""
-    return HeldOut(*_stores(work, split), dialogue, (side,), seed=0)
+    return HeldOutSplit(*_stores(work, split), text_inputs(dialogue), (side,), seed=0)  # type: ignore[arg-type]
 
 
-def texts(data: HeldOut, images: np.ndarray) -> Texts:
+def texts(data: HeldOutSplit, images: np.ndarray) -> Batch:
     """The vectors of these images' own texts."""
     return data.texts(images, Condition())
 
 
-def condition(network: Generator, told: Texts) -> torch.Tensor:
+def condition(network: Generator, told: Batch) -> torch.Tensor:
     """(B, c) the mean condition μ that a generator makes of texts."""
-    mu: torch.Tensor = network.stage1.ca_net(network.encode_text(*told))[0]
+    mu: torch.Tensor = network.first.ca_net(network.encode(told)["text"])[0]
     return mu
 
 
@@ -73,7 +75,7 @@ def until_condition(network: Generator) -> list[torch.nn.Module]:
     """The layers with weights between a recurrent generator's texts and its condition; each has reset_parameters."""
     encoder = network.dialogue_encoder
     assert encoder is not None
-    return [encoder.ahead, encoder.back, network.stage1.ca_net.fc]
+    return [encoder.ahead, encoder.back, network.first.ca_net.fc]
 
 
 def _stores(work: Path, split: str) -> tuple[Path, Path]:

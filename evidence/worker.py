@@ -13,7 +13,7 @@ from store import params
 from store.files import replacing
 
 if TYPE_CHECKING:
-    from trainer.evaluate import EvaluateSettings
+    from trainer.evaluation.settings import EvaluateSettings
 
 DONE = "result.json"
 CLASSIFIER = Path("classifier.safetensors")
@@ -24,12 +24,14 @@ def run(folder: Path, device: str) -> None:
 
     Writes `folder`/{point}/metrics.json for every point and `folder`/result.json last.
     """
-    from trainer import config, loop
-    from trainer.evaluate import EvaluateSettings
+    from trainer import loop, systems
+    from trainer.evaluation.settings import EvaluateSettings
+    from trainer.run import Run
 
     values = params.load(folder / "params.yaml")
     about = json.loads((folder / "job.json").read_text(encoding="utf-8"))
-    model, training = config.load(folder / "params.yaml", 1)
+    system = systems.find(systems.lineage(systems.LAST)[0])
+    config = system.configure(values, str(folder / "params.yaml"))
     final = settings(folder)
     between = replace(final, gallery=0, probes=(), rounds_curve=())
     between = params.build(EvaluateSettings, asdict(between) | about["evaluate_between"], "evaluate_between")
@@ -38,10 +40,9 @@ def run(folder: Path, device: str) -> None:
         out = folder / f"{point:09d}"
         if (out / "metrics.json").exists():
             continue
-        going = loop.Run(
-            stage=1,
-            model=model,
-            training=training,
+        going = Run(
+            system=system,
+            config=config,
             folder=folder / "run",
             embeddings=Path("data/embeddings"),
             images=Path("data/images"),
@@ -60,7 +61,7 @@ def run(folder: Path, device: str) -> None:
 
 def settings(folder: Path) -> "EvaluateSettings":
     """How a training's last point is evaluated."""
-    from trainer.evaluate import EvaluateSettings
+    from trainer.evaluation.settings import EvaluateSettings
 
     where = folder / "params.yaml"
     return params.section(params.load(where), "evaluate", EvaluateSettings, str(where))
@@ -69,7 +70,7 @@ def settings(folder: Path) -> "EvaluateSettings":
 def evaluate(folder: Path, out: Path, settings: "EvaluateSettings", device: str, classifier: Path = CLASSIFIER) -> None:
     """Evaluate the generator of a training as it is, into `out`; all paths are the work folder's."""
     from trainer import distributed
-    from trainer import evaluate as evaluation
+    from trainer.evaluation import evaluate as evaluation
 
     paths = evaluation.Paths(
         generator=folder / "run" / "generator.safetensors",

@@ -33,14 +33,14 @@ def write(painter: Painter, run: Path, metrics: Path | None, found: Interviewer 
         ChatPainterError: `metrics` was named but cannot be read.
     """
     settings = painter.generator.settings
-    stage, model = painter.generator.stage, settings["model"]
+    model = settings["model"]
     count = sum(parameter.numel() for parameter in painter.generator.parameters())
     seen = settings.get("images_seen")
     data, licence = _data(settings, run)
     lines = [
         "# A ChatPainter model",
         "",
-        f"Paints {painter.size} × {painter.size} pictures; hears {_HEARS[painter.generator.dialogue]}. "
+        f"Paints {painter.size} × {painter.size} pictures; hears {_HEARS[model['dialogue']]}. "
         "[ChatPainter](https://arxiv.org/abs/1802.08216) (Sharma et al., 2018).",
         "",
         "```",
@@ -56,9 +56,9 @@ def write(painter: Painter, run: Path, metrics: Path | None, found: Interviewer 
         "",
         "| | |",
         "|---|---|",
-        f"| stages | {'1 and 2' if stage == 2 else '1'} |",
+        f"| paints | {', '.join(f'{name} {side} × {side}' for side, name in painter.generator.names.items())} |",
         f"| parameters | {count:,} |",
-        f"| pictures seen in training (stage {stage}) | {f'{seen:,}' if seen else 'not recorded'} |",
+        f"| pictures seen in its last training | {f'{seen:,}' if seen else 'not recorded'} |",
         *(f"| {name} | {value} |" for name, value in sorted(model.items())),
         "",
         "Weights are the exponential moving average of training. settings.json holds all that built it.",

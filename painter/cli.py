@@ -10,6 +10,7 @@ from painter.dialogue import Dialogue, ask_and_answer, check, read
 from painter.options import Size, dialogue_options, generator_options, noise_options, out_option
 from store.errors import ChatPainterError
 from store.options import CONTEXT, version_option
+from trainer import systems
 
 if TYPE_CHECKING:
     from painter.painter import Painter
@@ -260,7 +261,7 @@ def export(
 def _run(run: Path | None) -> Path:
     if run is not None:
         return run
-    for folder in (Path("runs/stage2"), Path("runs/stage1")):
+    for folder in (Path("runs") / name for name in reversed(systems.lineage(systems.LAST))):
         if (folder / "generator.safetensors").is_file():
             return folder
     raise ChatPainterError(

@@ -124,8 +124,9 @@ def write_onnx(painter: Painter, folder: Path) -> Iterator[tuple[str, float]]:
     Raises:
         ChatPainterError: ONNX Runtime does not paint what torch paints.
     """
-    every = painter.generator.sizes
-    for name, sizes in zip(("stage1.onnx", "generator.onnx"), [every[: stage + 1] for stage in range(len(every))]):
+    every = tuple(painter.generator.names)
+    names = [f"{name}.onnx" for name in painter.generator.names.values()]
+    for name, sizes in zip([names[0], "generator.onnx"], [every[:1], every][: len(every)]):
         path = folder / name
         with replacing(path) as temporary:
             _export_onnx(painter, temporary, sizes)
@@ -182,12 +183,10 @@ def _network(painter: Painter, sizes: tuple[int, ...]) -> "torch.nn.Module":
             rounds: torch.Tensor | None = None,
             dialogues: torch.Tensor | None = None,
         ) -> tuple[torch.Tensor, ...]:
-            text = self.generator.encode_text(captions, dialogues if turns is None else turns, rounds)
-            network = self.generator.painter
-            if len(sizes) < len(self.generator.sizes):
-                network = self.generator.stage2.STAGE1_G
-            painted = network(text, noise)
-            return (painted.picture,) if len(sizes) == 1 else (painted.stage1, painted.picture)
+            given = {"captions": captions, "turns": turns, "turns.length": rounds, "dialogues": dialogues}
+            texts = {name: tensor for name, tensor in given.items() if tensor is not None}
+            painted = self.generator.paint(texts, noise, sides=sizes)
+            return tuple(painted[size] for size in sizes)
 
     return Network().eval()
 
@@ -197,16 +196,16 @@ def _example(painter: Painter, batch: int, turns: int) -> dict[str, "torch.Tenso
     import torch
 
     stream = torch.Generator().manual_seed(batch * 100 + turns)
-    settings = painter.generator.settings
+    dims = painter.generator.dims
 
     def normal(*shape: int) -> torch.Tensor:
         return torch.randn(*shape, generator=stream)
 
-    inputs = {"captions": normal(batch, settings["caption_dim"]), "noise": normal(batch, painter.generator.noise_dim)}
-    if painter.generator.dialogue == "collapsed":
-        inputs["dialogues"] = normal(batch, settings["dialogue_dim"])
-    elif painter.generator.dialogue == "recurrent":
-        inputs["turns"] = normal(batch, turns, settings["dialogue_dim"])
+    inputs = {"captions": normal(batch, dims["captions"]), "noise": normal(batch, painter.generator.noise_dim)}
+    if "dialogues" in dims:
+        inputs["dialogues"] = normal(batch, dims["dialogues"])
+    elif "turns" in dims:
+        inputs["turns"] = normal(batch, turns, dims["turns"])
         inputs["rounds"] = torch.arange(batch) % (turns + 1)
     return inputs
 

@@ -40,7 +40,7 @@ def grid(
     Raises:
         ChatPainterError: the generator paints no such size, or there is more to show than one figure holds.
     """
-    from trainer.grids import write_grid
+    from trainer.logs.grid import write_grid
 
     sides = _sides(painter, side, every_side)
     _refuse_more(len(dialogues), count * len(sides))
@@ -96,7 +96,7 @@ def filmstrip(
     Raises:
         ChatPainterError: there are several dialogues, or more rounds than one figure holds.
     """
-    from trainer.grids import write_grid
+    from trainer.logs.grid import write_grid
 
     if len(dialogues) > 1:
         raise ChatPainterError(f"--every-round shows one dialogue, {len(dialogues)} were given; name one")
@@ -125,7 +125,7 @@ def interpolation(
     truncation: float = 1.0,
 ) -> None:
     """From one text (or noise) to another: a row of a PNG, or moments of a GIF that goes there and back."""
-    from trainer.grids import write_grid
+    from trainer.logs.grid import write_grid
 
     pictures = painter.interpolate(first, last, steps, seeds, truncation)
     if out.suffix.lower() == ".gif":
@@ -152,7 +152,7 @@ def changes(painter: Painter, dialogue: Dialogue, n: int = 8, seed: int = 0) -> 
 
 
 def _sides(painter: Painter, side: int | None, every_side: bool) -> list[int]:
-    there = sorted(painter.generator.sizes)
+    there = sorted(painter.generator.names)
     if side is not None and side not in there:
         shown = " and ".join(f"{each} × {each}" for each in there)
         raise ChatPainterError(f"this generator paints {shown}, not {side} × {side}; choose one of these for --size")
@@ -212,7 +212,7 @@ def _save_gif(frames: Sequence[np.ndarray], captions: Sequence[str], out: Path, 
     """An endless GIF; each frame has its words on a band below, as high as the longest of them needs."""
     from PIL import Image, ImageDraw, ImageFont
 
-    from trainer.grids import FONT, wrap
+    from trainer.logs.grid import FONT, wrap
 
     font = ImageFont.load_default(FONT)
     width, margin, leading = frames[0].shape[1], 8, FONT + 4

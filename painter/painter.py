@@ -8,7 +8,7 @@
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import torch
 
     from painter.encoding import Notes, TextEncoders
-    from trainer.generator import Generator
+    from trainer.systems import Generator
 
 AT_ONCE = 16
 """Pictures that pass the generator together: a large one needs about 100 MB each."""
@@ -32,7 +32,7 @@ class Painter:
     """A generator and the text encoders it was trained with. Safe to share among threads.
 
     Attributes:
-        generator: `trainer.generator.Generator`, in eval mode; its pictures are those of averaged weights.
+        generator: `trainer.systems.Generator`, in eval mode; its pictures are those of averaged weights.
         text: the encoders, checked to be those of the training.
     """
 
@@ -53,11 +53,11 @@ class Painter:
             ChatPainterError: there is no generator, or the weight files are missing or are not those of its training.
         """
         from painter.encoding import TextEncoders, places
-        from trainer.generator import Generator
+        from trainer import generator_file as files
 
         file = generator_file(path)
         where = _torch_device(device)
-        generator = Generator.load(file, where)
+        generator = files.load(file, where)
         found = replace(places(file.parent, weights), device=cast(Any, where.type))
         text = TextEncoders(generator.settings.get("stores"), found, file)
         _refuse_misfit(generator, text, file)
@@ -97,7 +97,9 @@ class Painter:
         {64: (1, 64, 64, 3), 256: (1, 256, 256, 3)}
         """
         texts = self.encode([Dialogue(caption, tuple(rounds))])
-        return self._generate(texts.expand(n, -1), self.noise(n, seed, truncation))
+        return self._generate(
+            _rows(texts, lambda rows: rows.expand(n, *rows.shape[1:])), self.noise(n, seed, truncation)
+        )
 
     def paint_batch(
         self, dialogues: Sequence[Dialogue], n: int = 1, seed: int = 0, truncation: float = 1.0
@@ -111,7 +113,8 @@ class Painter:
         """
         texts = self.encode(dialogues)
         noise = self.noise(n, seed, truncation)
-        pictures = self._generate(texts.repeat_interleave(n, 0), noise.repeat(len(dialogues), 1))[self.size]
+        each = _rows(texts, lambda rows: rows.repeat_interleave(n, 0))
+        pictures = self._generate(each, noise.repeat(len(dialogues), 1))[self.size]
         return pictures.reshape(len(dialogues), n, *pictures.shape[1:])
 
     def interpolate(
@@ -131,7 +134,7 @@ class Painter:
         texts = self.encode([first, last])
         ends = torch.cat([self.noise(1, seed, truncation) for seed in seeds])
         shares = torch.linspace(0, 1, steps, device=ends.device)[:, None]
-        mixed = texts[0] + shares * (texts[1] - texts[0])
+        mixed = _rows(texts, lambda rows: rows[0] + shares * (rows[1] - rows[0]))
         return self._generate(mixed, _along_sphere(ends[0], ends[1], shares))[self.size]
 
     def read(self, dialogue: Dialogue) -> "Notes":
@@ -146,12 +149,12 @@ class Painter:
     @property
     def size(self) -> int:
         """Width and height of a picture."""
-        return max(self.generator.sizes)
+        return max(self.generator.names)
 
     @property
     def hears_dialogue(self) -> bool:
         """False for a generator that was trained on captions alone."""
-        return self.generator.dialogue != "none"
+        return len(self.generator.inputs) > 1
 
     @property
     def text_trained(self) -> bool:
@@ -161,8 +164,7 @@ class Painter:
     @property
     def about(self) -> str:
         """The generator in a few words."""
-        heard = {"none": "caption only", "collapsed": "collapsed dialogue", "recurrent": "recurrent dialogue"}
-        return f"{self.size} × {self.size} · {heard[self.generator.dialogue]}"
+        return f"{self.size} × {self.size} · {' and '.join(one.name for one in self.generator.inputs)}"
 
     def noise(self, n: int, seed: int = 0, truncation: float = 1.0) -> "torch.Tensor":
         """(n, noise_dim) float32, normal; row i depends on the seed and i alone, on every device alike.
@@ -180,8 +182,8 @@ class Painter:
         rows = [np.random.default_rng([seed, i]).standard_normal(self.generator.noise_dim) for i in range(n)]
         return torch.from_numpy(np.float32(truncation) * np.stack(rows).astype(np.float32)).to(self._device)
 
-    def encode(self, dialogues: Sequence[Dialogue]) -> "torch.Tensor":
-        """(d, text) float32: what the generator makes of the words, caption and dialogue vectors joined.
+    def encode(self, dialogues: Sequence[Dialogue]) -> "dict[str, torch.Tensor]":
+        """What the generator makes of the words: named tensors with a row a dialogue.
 
         A dialogue without rounds adds zeros after the recurrent encoder. A collapsed one adds the average dialogue of
         the training where the generator knows it (`standardise`), zeros otherwise.
@@ -190,41 +192,52 @@ class Painter:
 
         # Padded to the longest of its own piece: prefixes of a long dialogue would otherwise fill the memory.
         pieces = [dialogues[start : start + AT_ONCE] for start in range(0, len(dialogues), AT_ONCE)]
-        return torch.cat([self._encode(piece) for piece in pieces])
+        found = [self._encode(piece) for piece in pieces]
+        return {name: torch.cat([one[name] for one in found]) for name in found[0]}
 
-    def _encode(self, dialogues: Sequence[Dialogue]) -> "torch.Tensor":
+    def _encode(self, dialogues: Sequence[Dialogue]) -> "dict[str, torch.Tensor]":
         import torch
+
+        from trainer.feed.inputs import LENGTH, TURNS
 
         vectors = self.text.encode(dialogues)
 
-        def tensor(array: np.ndarray | None) -> torch.Tensor | None:
-            return None if array is None else torch.from_numpy(array).to(self._device)
-
-        captions, heard = cast(torch.Tensor, tensor(vectors.captions)), tensor(vectors.dialogues)
-        if heard is not None and vectors.rounds is None and self.generator.model.standardise:
-            silent = ~heard.any(1, keepdim=True)
-            heard = torch.where(silent, cast(Any, self.generator.standardise["dialogues"]).mean, heard)
+        texts = {"captions": torch.from_numpy(vectors.captions)}
+        if vectors.dialogues is not None:
+            heard = torch.from_numpy(vectors.dialogues)
+            if vectors.rounds is None:
+                name = self.generator.inputs[1].name
+                silent = ~heard.any(1, keepdim=True)
+                texts[name] = torch.where(silent, self.generator.silence[name].cpu(), heard)
+            else:
+                texts |= {TURNS.name: heard, TURNS.name + LENGTH: torch.from_numpy(vectors.rounds)}
         with torch.inference_mode():
-            return self.generator.encode_text(captions, heard, tensor(vectors.rounds))
+            return self.generator.encode({name: tensor.to(self._device) for name, tensor in texts.items()})
 
-    def _generate(self, texts: "torch.Tensor", noise: "torch.Tensor") -> dict[int, np.ndarray]:
-        """texts (B, text), noise (B, z) → pictures (B, s, s, 3) uint8 by size."""
+    def _generate(self, texts: "dict[str, torch.Tensor]", noise: "torch.Tensor") -> dict[int, np.ndarray]:
+        """What `encode` gave for B texts, noise (B, z) → pictures (B, s, s, 3) uint8 by size."""
         import torch
 
-        from trainer.generator import to_uint8
+        from trainer.feed.augment import to_uint8
 
-        parts: dict[int, list[np.ndarray]] = {size: [] for size in self.generator.sizes}
+        parts: dict[int, list[np.ndarray]] = {size: [] for size in self.generator.names}
         with torch.inference_mode():
-            for start in range(0, len(texts), AT_ONCE):
-                painted = self.generator.painter(texts[start : start + AT_ONCE], noise[start : start + AT_ONCE])
-                for size in parts:
-                    pictures = painted.picture if size == self.size else painted.stage1
+            for start in range(0, len(noise), AT_ONCE):
+                some = slice(start, start + AT_ONCE)
+                painted = self.generator.draw({name: rows[some] for name, rows in texts.items()}, noise[some])
+                for size, pictures in painted.items():
                     parts[size].append(to_uint8(pictures).cpu().numpy())
         return {size: np.concatenate(found) for size, found in parts.items()}
 
     @property
     def _device(self) -> "torch.device":
         return next(self.generator.parameters()).device
+
+
+def _rows(
+    texts: "dict[str, torch.Tensor]", change: "Callable[[torch.Tensor], torch.Tensor]"
+) -> "dict[str, torch.Tensor]":
+    return {name: change(rows) for name, rows in texts.items()}
 
 
 def generator_file(path: str | Path) -> Path:
@@ -268,11 +281,8 @@ def _along_sphere(first: "torch.Tensor", last: "torch.Tensor", shares: "torch.Te
 
 def _refuse_misfit(generator: "Generator", text: "TextEncoders", file: Path) -> None:
     """A file may name encoders whose vectors its own network cannot take."""
-    stores = {"none": None, "collapsed": "dialogues", "recurrent": "turns"}
-    wanted = {"captions": generator.settings["caption_dim"]}
+    wanted = dict(generator.dims)
     found = {"captions": text.captions.dim}
-    if (store := stores[generator.dialogue]) is not None:
-        wanted[store] = generator.settings["dialogue_dim"]
     if text.heard is not None:
         found[text.heard] = text.dialogue.dim
     if wanted != found:

@@ -1,234 +1,160 @@
-"""What a training run depends on: sections `model`, `stage1` and `stage2` of params.yaml, as frozen dataclasses.
+"""What every training depends on, whichever system it trains: one dataclass a concern.
 
-The defaults are the paper's. A section may name a `preset` whose values its own keys then override.
+A system's section of params.yaml is a dataclass that inherits the concerns which it reads. So its keys stand side by
+side in the file, a function says in its signature which concern it depends on, and a key that a system does not
+read is refused.
 """
 
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Literal, TypeVar
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, TypeVar
 
 from store import params
 from store.errors import ParamsError
 
 T = TypeVar("T")
-Dialogue = Literal["none", "collapsed", "recurrent"]
+Presets = Mapping[str, Mapping[str, Mapping[str, Any]]]
+"""Preset → section → values that the section's own keys override."""
 
 
 @dataclass(frozen=True)
-class ModelConfig:
-    """Shapes and switches of the networks, shared by both stages (paper section 4; `docs/training.md`)."""
-
-    dialogue: Dialogue = "recurrent"
-    size: int = 64  # side of stage 1's pictures; stage 2's are four times as large
-    gf: int = 128  # N_gi = 4 gf
-    df: int = 64  # N_di = 8 df
-    residual_blocks: int = 4
-    condition_dim: int = 128  # N_g = N_d
-    noise_dim: int = 100  # N_z
-    lstm_hidden: int = 1024  # each way
-    condition_activation: Literal["relu", "leaky_relu", "none"] = "relu"
-    standardise: bool = False
-    refine: bool = False  # stage 2 adds to stage 1's enlarged picture, where StackGAN paints anew
+class Concern:
+    """Lets `__post_init__` of every concern that a section inherits run."""
 
     def __post_init__(self) -> None:
-        for name in ("gf", "df", "residual_blocks", "condition_dim", "noise_dim", "lstm_hidden"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1")
-        if self.size not in (32, 64, 128):
-            raise ValueError("size must be 32, 64 or 128, the side of stage 1's pictures")
-        if self.gf % 4:
-            raise ValueError("gf must be a multiple of 4, since stage 2 ends with gf / 4 channels")
-
-    def side(self, stage: int) -> int:
-        """Of the pictures that a stage paints."""
-        return self.size if stage == 1 else 4 * self.size
-
-    @property
-    def doublings(self) -> int:
-        """How often 4 x 4 is doubled to stage 1's side: 4 for 64 x 64."""
-        return self.size.bit_length() - 3
-
-
-def stored_size(size: int) -> int:
-    """Side of the stored pictures that `size` is cropped from: StackGAN's 76 for 64 and 304 for 256."""
-    return size * 76 // 64
+        """Nothing to check here."""
 
 
 @dataclass(frozen=True)
-class Penalties:
-    """Gradient penalties on the discriminator; a weight of 0 leaves one out."""
+class Duration(Concern):
+    """How long, in pictures seen, so that it means the same for every batch size."""
 
-    r1: float = 0.0  # gamma / 2 E |grad_x D|^2 (Mescheder et al., 2018)
-    gradient_penalty: float = 0.0  # lambda E (|grad D| - 1)^2 between real and fake (Gulrajani et al., 2017)
-    matching_aware: float = 0.0  # k E (|grad_x D| + |grad_e D|)^6 on real matched pairs (Tao et al., 2022)
-    every: int = 1  # iterations between penalties; the weight is multiplied by it
-
-    def __post_init__(self) -> None:
-        if min(self.r1, self.gradient_penalty, self.matching_aware) < 0:
-            raise ValueError("a penalty's weight cannot be negative")
-        if self.every < 1:
-            raise ValueError("every must be at least 1")
-
-    def __bool__(self) -> bool:
-        return any((self.r1, self.gradient_penalty, self.matching_aware))
-
-
-@dataclass(frozen=True)
-class Auxiliary:
-    """Object recognition by the discriminator (paper section 6): which COCO categories the picture shows."""
-
-    weight: float = 0.0
-    instances: str | None = None  # instances_{split}.json of the training split
-
-
-@dataclass(frozen=True)
-class StageConfig:
-    """How one stage is trained. Durations are in pictures seen, so that they mean the same for every batch size."""
-
-    # How long
     epochs: int | None = 800
     images: int | None = None  # pictures seen; instead of epochs
     batch: int = 384  # pictures of one iteration, over all processes and accumulation steps
     accumulate: int = 1
     seed: int = 0
-    # Objective
-    loss: Literal["bce", "hinge", "wgan"] = "bce"
-    generator_loss: Literal["non-saturating", "saturating"] = "non-saturating"
-    kl_weight: float = 2.0
-    d_condition: Literal["mu", "sample", "learned"] = "mu"
-    wrong_candidates: int = 1  # other texts of the batch; the wrong pair is the one that D likes best
-    d_norm: Literal["batch", "spectral", "none"] = "batch"
-    penalties: Penalties = field(default_factory=Penalties)
-    auxiliary: Auxiliary = field(default_factory=Auxiliary)
-    # Optimisers
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if (self.epochs is None) == (self.images is None):
+            raise ValueError("give either epochs or images (the other one null): how long to train")
+        at_least_one(self, "epochs", "images", "batch", "accumulate")
+        if self.batch < 2 * self.accumulate:
+            raise ValueError(f"batch {self.batch} in {self.accumulate} parts leaves no second image for wrong pairs")
+        if self.batch % self.accumulate:
+            raise ValueError(f"batch {self.batch} cannot be split into {self.accumulate} equal parts (accumulate)")
+
+    def end(self, epoch_images: int) -> int:
+        """Pictures seen at the configured end, a whole number of batches."""
+        if self.images is not None:
+            return self.whole(self.images)
+        assert self.epochs is not None
+        return self.epochs * epoch_images
+
+    def whole(self, images: int) -> int:
+        """The whole number of batches nearest to `images` pictures, in pictures; at least one batch."""
+        return max(1, round(images / self.batch)) * self.batch
+
+
+@dataclass(frozen=True)
+class Optimisers(Concern):
+    """Adam for generator and discriminator, and the generator's average."""
+
     g_lr: float = 2e-4
     d_lr: float = 2e-4
     betas: tuple[float, float] = (0.5, 0.999)
     halve_every_epochs: int | None = 50
     ema_half_life: int = 10_000  # pictures seen; 0 = no average
-    # Pictures
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        at_least_one(self, "halve_every_epochs")
+
+    def rate(self, epoch: int) -> float:
+        """What learning rates are multiplied by in `epoch` (paper 4.3)."""
+        return 0.5 ** (epoch // self.halve_every_epochs) if self.halve_every_epochs else 1.0
+
+
+@dataclass(frozen=True)
+class Pictures(Concern):
+    """What happens to real pictures before the discriminator sees them."""
+
     crop: Literal["random", "centre"] = "random"
     flip: bool = True
     diffaugment: bool = False  # translation and cutout
-    # Machine
+
+
+@dataclass(frozen=True)
+class Machine(Concern):
+    """What the run asks of the machine; only `precision` changes what is computed."""
+
     precision: Literal["float32", "tf32", "bfloat16"] = "float32"
     channels_last: bool = True
     compile: bool = False
     sync_batchnorm: bool = False
     threads: int = 1  # that gather batches
-    # Records, in pictures seen
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        at_least_one(self, "threads")
+
+
+@dataclass(frozen=True)
+class Records(Concern):
+    """What is written on the way; intervals in pictures seen."""
+
     log_every: int = 20_000
     grid_every: int = 400_000
     checkpoint_every: int = 400_000
     keep: int = 3
-    # Stage 2 only
-    stage1_batchnorm: Literal["frozen", "moving"] = "frozen"
-    finetune_stage1: float = 0.0  # learning rate of stage 1's generator inside stage 2; 0 = frozen
 
     def __post_init__(self) -> None:
-        if (self.epochs is None) == (self.images is None):
-            raise ValueError("give either epochs or images (the other one null): how long to train")
-        counts = ("batch", "accumulate", "wrong_candidates", "threads", "log_every", "grid_every", "checkpoint_every")
-        for name in (*counts, "keep"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1")
-        if self.batch < 2 * self.accumulate:
-            raise ValueError(f"batch {self.batch} in {self.accumulate} parts leaves no second image for wrong pairs")
-        if self.batch % self.accumulate:
-            raise ValueError(f"batch {self.batch} cannot be split into {self.accumulate} equal parts (accumulate)")
-        if self.loss == "wgan" and self.d_norm == "batch":
-            raise ValueError(
-                "loss wgan asks for a penalty on each picture, which BatchNorm mixes: d_norm must be none or spectral"
-            )
-        if self.penalties.gradient_penalty and self.d_norm == "batch":
-            raise ValueError(
-                "penalties.gradient_penalty is per picture, which BatchNorm mixes: d_norm must not be batch"
-            )
-        if self.generator_loss == "saturating" and self.loss != "bce":
-            raise ValueError(f"generator_loss saturating is a form of loss bce; loss {self.loss} has one form only")
-        if self.auxiliary.weight and not self.auxiliary.instances:
-            raise ValueError(
-                "auxiliary.weight needs auxiliary.instances, the COCO instances JSON of the training split"
-            )
+        super().__post_init__()
+        at_least_one(self, "log_every", "grid_every", "checkpoint_every", "keep")
 
 
-_STACKGAN_STAGE = {
-    "epochs": 120,
-    "batch": 128,
-    "halve_every_epochs": 20,
-}
-
-_STABLE_MODEL = {"condition_activation": "none", "standardise": True}
-_STABLE_STAGE = {
-    "loss": "hinge",
-    "d_norm": "spectral",
-    "d_condition": "learned",
-    "wrong_candidates": 4,
-    "kl_weight": 0.02,
-    "g_lr": 2e-4,
-    "d_lr": 4e-4,
-    "betas": [0.0, 0.9],
-    "halve_every_epochs": None,
-}
-
-PRESETS: dict[str, dict[str, dict[str, Any]]] = {
-    # The paper's numbers (section 4) are the defaults above; stage 2 differs in its batch.
-    "paper": {"model": {}, "stage1": {}, "stage2": {"batch": 64}},
-    # hanzhanggit/StackGAN-Pytorch, code/cfg/coco_s1.yml and coco_s2.yml
-    "stackgan-coco": {
-        "model": {"dialogue": "none", "gf": 192, "df": 96, "residual_blocks": 2},
-        "stage1": _STACKGAN_STAGE,
-        "stage2": {**_STACKGAN_STAGE, "epochs": 100, "batch": 40, "stage1_batchnorm": "moving"},
-    },
-    # What learns on little data, found on the sample world (docs/training.md): the paper's sizes, another objective.
-    "stable": {"model": _STABLE_MODEL, "stage1": _STABLE_STAGE, "stage2": {**_STABLE_STAGE, "batch": 64}},
-    # The same for a laptop: minutes on two cores.
-    "tiny": {
-        "model": {
-            **_STABLE_MODEL,
-            "gf": 16,
-            "df": 16,
-            "residual_blocks": 1,
-            "condition_dim": 64,
-            "noise_dim": 16,
-            "lstm_hidden": 64,
-            "refine": True,
-        },
-        "stage1": {
-            **_STABLE_STAGE,
-            # One rate for both: with so few pictures it decides (docs/evidence.md).
-            **{"epochs": None, "images": 64_000, "batch": 32, "g_lr": 1e-3, "d_lr": 1e-3},
-            **{"flip": False, "ema_half_life": 2_000},
-            **{"log_every": 3_200, "grid_every": 16_000, "checkpoint_every": 16_000},
-        },
-        "stage2": {
-            **_STABLE_STAGE,
-            **{"epochs": None, "images": 3_200, "batch": 8, "flip": False, "ema_half_life": 500},
-            **{"log_every": 320, "grid_every": 1_600, "checkpoint_every": 1_600},
-        },
-    },
-}
+@dataclass(frozen=True)
+class Training(Duration, Machine, Records):
+    """What the loop asks of every system's section."""
 
 
-def load(path: str | Path, stage: Literal[1, 2]) -> tuple[ModelConfig, StageConfig]:
-    """Sections `model` and `stage{stage}` of the params file at `path`.
+MAY_CHANGE = ("epochs", "images", "threads", "log_every", "grid_every", "checkpoint_every", "keep")
+"""Keys of `Training` that say how long and what is recorded, not what is trained: a run goes on under other ones."""
+
+
+class Config(Protocol):
+    """The resolved sections of one training."""
+
+    @property
+    def training(self) -> Training:
+        """The system's own section."""
+        ...
+
+    def plain(self) -> dict[str, Any]:
+        """Sections by name, as plain values: what config.json and the generator's file hold."""
+        ...
+
+
+def at_least_one(values: Any, *names: str) -> None:
+    """Raise ValueError for the first of these fields that is given and below 1."""
+    for name in names:
+        value = getattr(values, name)
+        if value is not None and value < 1:
+            raise ValueError(f"{name} must be at least 1")
+
+
+def section(values: Mapping[str, Any], name: str, kind: type[T], presets: Presets, where: str = "params.yaml") -> T:
+    """Section `name` as `kind`, with its preset, if it names one, beneath its own keys.
 
     Raises:
-        ParamsError: an unknown key, a wrong type, or a combination that cannot work; says which.
+        ParamsError: an unknown key or preset, a wrong type, or a combination that cannot work; says which.
     """
-    values = params.load(path)
-    model = section(values, "model", ModelConfig, str(path))
-    training = section(values, f"stage{stage}", StageConfig, str(path))
-    return model, training
-
-
-def section(values: dict[str, Any], name: str, kind: type[T], where: str = "params.yaml") -> T:
-    """Section `name` with its preset, if it names one, beneath its own keys."""
     given = values.get(name) or {}
     if not isinstance(given, dict):
         raise ParamsError(f"{where}: {name}: expected a mapping, found {given!r}")
     given = dict(given)
-    base = preset(given.pop("preset", "paper"), name, f"{where}: {name}")
+    base = preset(given.pop("preset", next(iter(presets))), name, presets, f"{where}: {name}")
     # A preset's duration gives way to the section's own.
     if "images" in given and "epochs" not in given:
         base = {**base, "epochs": None}
@@ -237,8 +163,8 @@ def section(values: dict[str, Any], name: str, kind: type[T], where: str = "para
     return params.build(kind, {**base, **given}, f"{where}: {name}")
 
 
-def preset(name: str, part: str, where: str = "preset") -> dict[str, Any]:
-    """Values of preset `name` for section `part` (`model`, `stage1` or `stage2`)."""
-    if name not in PRESETS:
-        raise ParamsError(f"{where}: unknown preset {name!r}; known: {', '.join(PRESETS)}")
-    return dict(PRESETS[name][part])
+def preset(name: str, part: str, presets: Presets, where: str = "preset") -> dict[str, Any]:
+    """Values of preset `name` for section `part`."""
+    if name not in presets:
+        raise ParamsError(f"{where}: unknown preset {name!r}; known: {', '.join(presets)}")
+    return dict(presets[name][part])

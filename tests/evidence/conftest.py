@@ -11,7 +11,7 @@ import yaml
 from evidence import profile as profiles
 from tests.support.models import small_model
 from tests.support.worlds import small_world
-from trainer.generator import Generator, settings
+from trainer.systems.chatpainter.networks import Generator, settings
 
 PROFILE = {
     "title": "A trial",

@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from evidence import linear_probe
+from evidence import linear_probe, trained
 from store.errors import ChatPainterError
 from store.reader import Store
-from trainer.metrics.held_out import Condition, HeldOut
 
 
 def test_what_is_linear_in_the_vectors_is_read_and_noise_is_not():
@@ -45,8 +44,8 @@ def test_the_vectors_are_those_of_the_stores(world):
 def test_the_condition_is_the_mean_one(world, network):
     _, mu = linear_probe.vectors(world, "val", "recurrent", 64, network)
     with torch.inference_mode():
-        held_out = HeldOut(world / "data/embeddings/val", world / "data/images/val", "recurrent", (64,), 0)
-        text = network.encode_text(*held_out.texts(np.arange(24), Condition()))
+        held_out = trained.vectors(world, "val", "recurrent", 64)
+        text = network.encode(trained.texts(held_out, np.arange(24)))["text"]
         expected = network.stage1.ca_net.fc(text).chunk(2, 1)[0].relu()
     np.testing.assert_allclose(mu, expected.numpy(), atol=1e-5)
 

@@ -8,8 +8,8 @@ import yaml
 from evidence import profile as profiles
 from store import params
 from store.errors import ParamsError
-from trainer import config
-from trainer.evaluate import EvaluateSettings
+from trainer.evaluation.settings import EvaluateSettings
+from trainer.systems.chatpainter.config import StageSettings
 
 ROOT = Path(__file__).parents[2]
 
@@ -20,7 +20,8 @@ def test_every_training_of_our_profiles_can_be_built(path, tmp_path):
     jobs = profiles.jobs(plan, values)
     for job in jobs:
         (tmp_path / "params.yaml").write_text(yaml.safe_dump(job.params))
-        model, training = config.load(tmp_path / "params.yaml", 1)
+        config = StageSettings.of(params.load(tmp_path / "params.yaml"), 1)
+        model, training = config.model, config.training
         params.section(job.params, "evaluate", EvaluateSettings)
         assert training.images == job.points[-1]
         assert training.seed == job.seed

@@ -71,7 +71,9 @@ def make_run(tmp_path_factory: pytest.TempPathFactory, weights: Path) -> Callabl
     def make(dialogue: str = "recurrent", stage: int = 2) -> Path:
         if (dialogue, stage) not in made:
             folder = tmp_path_factory.mktemp(f"{dialogue}-{stage}")
-            _generator(dialogue, stage, weights).save(folder / "generator.safetensors")
+            from trainer import generator_file
+
+            generator_file.save(_generator(dialogue, stage, weights), folder / "generator.safetensors")
             made[dialogue, stage] = folder
         return made[dialogue, stage]
 
@@ -86,8 +88,8 @@ def _generator(dialogue: str, stage: int, weights: Path) -> Any:
     from pipeline import encoders
     from pipeline.encoders import EncoderSettings
     from pipeline.texts import TextSettings
-    from trainer.config import ModelConfig
-    from trainer.generator import Generator, settings
+    from trainer.systems.chatpainter.config import ModelConfig
+    from trainer.systems.chatpainter.networks import Generator, settings
 
     where = EncoderSettings(weights=str(weights), untrained=None, converted=str(weights / "converted"))
     caption_dim = encoders.build("captions", where).dim
@@ -124,11 +126,12 @@ def _generator(dialogue: str, stage: int, weights: Path) -> Any:
         generator.train()
         for _ in range(2):
             captions = torch.randn(12, caption_dim) / caption_dim**0.5
-            heard = None
+            texts = {"captions": captions}
             if dialogue_dim:
                 shape = (12, 3, dialogue_dim) if dialogue == "recurrent" else (12, dialogue_dim)
                 heard = torch.randn(shape) / dialogue_dim**0.5
-            generator(captions, heard, noise=torch.randn(12, model.noise_dim))
+                texts |= {"turns": heard, "dialogues": heard, "turns.length": torch.full((12,), 3)}
+            generator.paint(texts, torch.randn(12, model.noise_dim))
     return generator.eval()
 
 

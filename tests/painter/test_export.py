@@ -137,7 +137,7 @@ def onnx_equals(ready: Painter, folder: Path) -> dict[str, float]:
     import onnxruntime
 
     found = dict(module.write_onnx(ready, folder))
-    name = "generator.onnx" if ready.generator.stage == 2 else "stage1.onnx"
+    name = "generator.onnx" if len(ready.generator.names) == 2 else "stage1.onnx"
     session = onnxruntime.InferenceSession(folder / name, providers=["CPUExecutionProvider"])
     from painter import Dialogue
 

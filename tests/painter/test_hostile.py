@@ -23,7 +23,7 @@ from painter.encoding import TextEncoders
 from pipeline.corpora import json_files
 from pipeline.encoders import EncoderSettings
 from store.errors import ChatPainterError
-from trainer.generator import Generator
+from trainer import generator_file
 
 SPACES = "a  red\tcircle\n at\u00a0the\u2028top\u0085left "
 FOLDED = "a red circle at the top left"
@@ -303,7 +303,7 @@ PLACES = [[], ["captions"], ["turns"]] + [
 
 @pytest.mark.parametrize("place", PLACES, ids=".".join)
 def test_stores_of_any_shape_are_refused_in_one_line(run: Path, weights: Path, place: list[str]) -> None:
-    right = Generator.load(run / "generator.safetensors").settings["stores"]
+    right = generator_file.load(run / "generator.safetensors").settings["stores"]
     where = EncoderSettings(weights=str(weights), untrained=None, converted=str(weights / "converted"))
     assert TextEncoders(right, where).heard == "turns"
 
@@ -324,9 +324,9 @@ def test_stores_of_any_shape_are_refused_in_one_line(run: Path, weights: Path, p
 
 
 def test_a_generator_whose_encoders_do_not_fit_is_refused(run: Path, weights: Path, tmp_path: Path) -> None:
-    generator = Generator.load(run / "generator.safetensors")
+    generator = generator_file.load(run / "generator.safetensors")
     del generator.settings["stores"]["turns"]
-    generator.save(tmp_path / "generator.safetensors")
+    generator_file.save(generator, tmp_path / "generator.safetensors")
 
     with pytest.raises(ChatPainterError, match="but the encoders that it names make"):
         Painter.from_run(tmp_path, weights=str(weights))
@@ -335,7 +335,7 @@ def test_a_generator_whose_encoders_do_not_fit_is_refused(run: Path, weights: Pa
 
 
 def test_names_of_weight_files_stay_in_their_folder(run: Path, weights: Path) -> None:
-    stores = Generator.load(run / "generator.safetensors").settings["stores"]
+    stores = generator_file.load(run / "generator.safetensors").settings["stores"]
     ((name, digest),) = stores["captions"]["encoder"]["weights"].items()
     where = EncoderSettings(weights=str(weights), untrained=None)
     for outside in (f"../{weights.name}/{name}", str(weights / name), f"x/../{name}", ""):

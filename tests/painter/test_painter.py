@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +18,8 @@ from pipeline.encoders import EncoderSettings
 from pipeline.encoders import build as build_encoder
 from pipeline.texts import TextSettings, collapse, turn
 from store.errors import ChatPainterError
-from trainer.generator import Generator, to_uint8
+from trainer import generator_file
+from trainer.feed.augment import to_uint8
 
 ROUNDS = [("what is the ground like", "sand"), ("what is at the top left", "a red circle")]
 CAPTION = "a blue square at the top right and one other shape"
@@ -44,20 +46,20 @@ def test_equals_the_generator_on_vectors_encoded_by_hand(
     dialogue: str, make_run: Callable[..., Path], weights: Path
 ) -> None:
     folder = make_run(dialogue)
-    generator = Generator.load(folder / "generator.safetensors")
+    generator = generator_file.load(folder / "generator.safetensors")
     where = EncoderSettings(weights=str(weights), untrained=None, converted=str(weights / "converted"))
     captions = torch.from_numpy(build_encoder("captions", where).encode([CAPTION]).vectors)
-    heard = None
+    texts = {"captions": captions}
     if dialogue != "none":
         encoder = build_encoder("dialogues", where)
         strings = [turn(q, a, TextSettings()) for q, a in ROUNDS]
         if dialogue == "collapsed":
             strings = [collapse(ROUNDS, CAPTION, TextSettings())]
         heard = torch.from_numpy(encoder.encode(strings).vectors)
-        heard = heard[None] if dialogue == "recurrent" else heard
+        texts |= {"dialogues": heard, "turns": heard[None], "turns.length": torch.tensor([len(heard)])}
     noise = torch.from_numpy(np.random.default_rng([5, 0]).standard_normal((1, 8)).astype(np.float32))
     with torch.no_grad():
-        expected = {size: to_uint8(p).numpy() for size, p in generator(captions, heard, noise=noise).items()}
+        expected = {size: to_uint8(p).numpy() for size, p in generator.paint(texts, noise).items()}
 
     ready = Painter.from_run(folder, weights=str(weights))
     painted = ready.sides(CAPTION, ROUNDS, seed=5)
@@ -91,11 +93,11 @@ def test_no_round_is_zeros_to_the_recurrent_encoder_and_the_average_to_the_colla
     make_run: Callable[..., Path], weights: Path
 ) -> None:
     recurrent = Painter.from_run(make_run("recurrent"), weights=str(weights))
-    assert not recurrent.encode([Dialogue(CAPTION)])[0, -32:].any()
-    assert recurrent.encode([Dialogue(CAPTION, (("", "yes"),))])[0, -32:].any()
+    assert not recurrent.encode([Dialogue(CAPTION)])["text"][0, -32:].any()
+    assert recurrent.encode([Dialogue(CAPTION, (("", "yes"),))])["text"][0, -32:].any()
 
     collapsed = Painter.from_run(make_run("collapsed"), weights=str(weights))
-    assert not collapsed.encode([Dialogue(CAPTION)])[0, 256:].any()
+    assert not collapsed.encode([Dialogue(CAPTION)])["text"][0, 256:].any()
     model = torch.nn.ModuleDict()
     from dataclasses import replace
 
@@ -104,10 +106,11 @@ def test_no_round_is_zeros_to_the_recurrent_encoder_and_the_average_to_the_colla
     for name, dim in (("captions", 256), ("dialogues", 512)):
         model[name] = layer = Standardise(dim)
         layer.fit(torch.randn(50, dim) + 3)
-    collapsed.generator.standardise = model
-    collapsed.generator.model = replace(collapsed.generator.model, standardise=True)
-    assert not collapsed.encode([Dialogue(CAPTION)])[0, 256:].any(), "the average, standardised, is zero"
-    assert collapsed.encode([Dialogue(CAPTION, tuple(ROUNDS))])[0, 256:].any()
+    generator: Any = collapsed.generator
+    generator.standardise = model
+    generator.model = replace(generator.model, standardise=True)
+    assert not collapsed.encode([Dialogue(CAPTION)])["text"][0, 256:].any(), "the average, standardised, is zero"
+    assert collapsed.encode([Dialogue(CAPTION, tuple(ROUNDS))])["text"][0, 256:].any()
 
 
 def test_a_picture_depends_on_words_and_seed_alone(painter: Painter) -> None:
@@ -181,9 +184,9 @@ def test_other_weights_are_refused_in_one_line(run: Path, weights: Path, tmp_pat
 def test_generators_that_cannot_be_used(run: Path, weights: Path, tmp_path: Path) -> None:
     with pytest.raises(ChatPainterError, match="no such generator"):
         Painter.from_run(tmp_path)
-    generator = Generator.load(run / "generator.safetensors")
+    generator = generator_file.load(run / "generator.safetensors")
     del generator.settings["stores"]
-    generator.save(tmp_path / "generator.safetensors")
+    generator_file.save(generator, tmp_path / "generator.safetensors")
     with pytest.raises(ChatPainterError, match="which encoders it was trained with"):
         Painter.from_run(tmp_path, weights=str(weights))
     (tmp_path / "generator.safetensors").write_bytes((run / "generator.safetensors").read_bytes()[:5000])

@@ -316,7 +316,7 @@ def test_readers_given_nothing_of_theirs(tmp_path: Path) -> None:
     for name, data in files.items():
         (tmp_path / "file").write_bytes(data)
         for reader, read in readers.items():
-            found, said = right_or_refused(lambda read=read: read(tmp_path / "file"))  # type: ignore[misc]
+            found, said = right_or_refused(lambda read=read: read(tmp_path / "file"))
             assert (found is None) == (name != reader), (name, reader, said)
 
 

@@ -15,6 +15,6 @@ SMALL: dict[str, Any] = {
 
 def small_model(**changes: Any) -> Any:
     """A `ModelConfig` of these sizes, with changes."""
-    from trainer.config import ModelConfig
+    from trainer.systems.chatpainter.config import ModelConfig
 
     return ModelConfig(**(SMALL | changes))

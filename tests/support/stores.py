@@ -124,7 +124,7 @@ def write_training_stores(
 ) -> tuple[Path, Path]:
     """Captions, turns, dialogues and images of a small made-up split, in the folders that a run expects.
 
-    Returns (folder/embeddings/SPLIT, folder/images/SPLIT/SIZE of the first size).
+    Returns (folder/embeddings/SPLIT, folder/images/SPLIT).
     Every vector holds its own row number in element 0, its image in element 1; every picture is full of noise but
     for pixel (0, 0), which holds its image's position.
     """
@@ -177,7 +177,7 @@ def write_training_stores(
             pictures_of / str(size), pictures[order], index, kind="images", split=split, shards=shards,
             made_from=resampled,
         )  # fmt: skip
-    return embeddings, pictures_of / str(sizes[0])
+    return embeddings, pictures_of
 
 
 def write_corpus_vectors(folder: Path, corpus: Path, encoder: str = "made up") -> None:

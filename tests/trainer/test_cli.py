@@ -63,7 +63,7 @@ def test_dry_run_prints_everything_and_leaves_nothing(project: Path) -> None:
     assert "generator with stage 1:" in result.output
     assert "dialogue encoder:" in result.output
     assert "discriminator:" in result.output
-    assert "captions of 12 dimensions, recurrent dialogues of 10" in result.output
+    assert "reads: captions (12), images (304 x 304 x 3), turns (up to 10 x 10)" in result.output
     assert "10 images" in result.output
     assert "duration: 4 pictures" in result.output
 

@@ -1,6 +1,7 @@
 """Several processes on CPUs: they agree, they average, and together they take the step that one would take."""
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,13 +11,15 @@ from torch import nn
 
 from store.errors import ChatPainterError
 from trainer import distributed
-from trainer.batches import BatchRing, TrainingData
-from trainer.config import ModelConfig, StageConfig
-from trainer.generator import Generator, settings
-from trainer.networks.blocks import initialise
-from trainer.networks.stage1 import Stage1Discriminator
-from trainer.progress import Statistics
-from trainer.step import Players, Step
+from trainer.feed.data import TrainingData
+from trainer.feed.inputs import CAPTIONS, TURNS, pictures
+from trainer.feed.ring import BatchRing
+from trainer.logs.statistics import Statistics
+from trainer.optimising import Updates
+from trainer.systems.chatpainter.config import ModelConfig, Stage1Config, StageSettings
+from trainer.systems.chatpainter.networks import Generator, settings
+from trainer.systems.chatpainter.step import Gan
+from trainer.systems.chatpainter.system import discriminator
 
 
 def primitives(out: Path) -> None:
@@ -100,42 +103,44 @@ def test_one_run_after_another_meets_again(tmp_path, launch):
     assert [found["votes"] for found in results(tmp_path, 2)] == [[True, True, False, False]] * 2
 
 
-class Watched(Step):
+class Watched(Gan):
     """Keeps the gradients that each update sees, and draws for part r what process r draws."""
+
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        self.gradients = []
+        self.updates = self.keeping
 
     def draw(self, part, images_seen, number):
         if not dist.is_initialized():
-            self.rank = number
+            self.ranks = replace(self.ranks, rank=number)
         return super().draw(part, images_seen, 0)
 
-    def update(self, optimizer, parameters, who):
+    def keeping(self, optimizer, parameters):
         distributed.average_gradients(parameters)
         self.gradients.append([p.grad.clone() for p in parameters if p.grad is not None])
-        super().update(optimizer, parameters, who)  # averaging equal gradients once more changes nothing
+        return Updates(self.device)(optimizer, parameters)  # averaging equal gradients once more changes nothing
 
 
 def steps_of_stage1(embeddings: Path, images: Path, out: Path, d_norm: str, d_lr: float, steps: int) -> None:
     ranks = distributed.start("cpu")
     alone = ranks.world == 1
     model = ModelConfig(gf=8, df=4, residual_blocks=1, condition_dim=8, noise_dim=6, lstm_hidden=8)
-    training = StageConfig(
+    training = Stage1Config(
         batch=12, accumulate=2 if alone else 1, d_norm=d_norm, d_lr=d_lr, precision="float32", diffaugment=True
     )
-    data = TrainingData(embeddings, images)
+    data = TrainingData((CAPTIONS, pictures(64), TURNS), embeddings, images)
     torch.manual_seed(0)
-    generator = Generator(settings(1, model, data.caption_dim, data.dialogue_dim, stores={}))
-    discriminator = Stage1Discriminator(model, d_norm, 0)
-    discriminator.apply(initialise)
-    players = Players(generator, discriminator, training, ranks.device)
-    step = Watched(players, lambda values: None, ranks.rank)
-    step.gradients = []
+    generator = Generator(settings(1, model, data.dim("captions"), data.dim("turns"), stores={}))
+    opponent = discriminator(generator, StageSettings(1, model, training))
+    gan = Watched(generator, opponent, training, ranks)
     with BatchRing(data, 12, seed=0, rank=ranks.rank, world=ranks.world) as ring:
         for number in range(steps):
-            step(next(ring), 12 * number, 0)
+            gan.step(next(ring), 12 * number, 0, lambda values: None)
     distributed.stop()
-    state = {"generator": players.generator.state_dict(), "discriminator": players.discriminator.state_dict()}
+    state = {"generator": gan.generator.state_dict(), "discriminator": gan.discriminator.state_dict()}
     learned = {who: {k: v for k, v in each.items() if "running" not in k} for who, each in state.items()}
-    torch.save({"gradients": step.gradients, "learned": learned}, out / f"{ranks.rank}.pt")
+    torch.save({"gradients": gan.gradients, "learned": learned}, out / f"{ranks.rank}.pt")
 
 
 @pytest.mark.parametrize("d_norm", ["batch", "none"])

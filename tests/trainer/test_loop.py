@@ -10,18 +10,23 @@ import pytest
 import torch
 
 from store.errors import ChatPainterError, StoreError
+from store.lock import FolderLock
+from tests.support.runs import figures
+from tests.support.runs import run_of as any_run
 from tests.support.same import assert_same
-from trainer import loop
-from trainer.config import Auxiliary, ModelConfig, StageConfig
-from trainer.generator import Generator
-from trainer.loop import Run, train
-from trainer.step import Step
+from trainer import generator_file, loop
+from trainer.feed.labels import read_labels
+from trainer.loop import train
+from trainer.run import Run
+from trainer.systems.chatpainter.config import Auxiliary, ModelConfig, Stage1Config, Stage2Config
+from trainer.systems.chatpainter.step import Gan
 
 MODEL = ModelConfig(gf=4, df=2, residual_blocks=1, condition_dim=4, noise_dim=3, lstm_hidden=3, standardise=True)
-TRAINING = StageConfig(
-    batch=4, epochs=None, images=32, halve_every_epochs=1, ema_half_life=8, log_every=8, grid_every=16,
-    checkpoint_every=16, keep=2,
-)  # fmt: skip
+SHORT: dict[str, Any] = {
+    "batch": 4, "epochs": None, "images": 32, "halve_every_epochs": 1, "ema_half_life": 8, "keep": 2,
+    "log_every": 8, "grid_every": 16, "checkpoint_every": 16,
+}  # fmt: skip
+TRAINING = {1: Stage1Config(**SHORT), 2: Stage2Config(**SHORT)}
 
 
 @pytest.fixture(scope="module")
@@ -32,21 +37,9 @@ def stores(tmp_path_factory: pytest.TempPathFactory, make_stores: Any) -> Path:
     return folder
 
 
-def run_of(stores: Path, folder: Path, stage: int = 1, **switches: Any) -> Run:
-    about = {
-        name: switches.pop(name) for name in ("stop_at", "fork", "stage1", "held_out", "model") if name in switches
-    }
-    defaults: dict[str, Any] = {"model": MODEL, "held_out": None}
-    return Run(
-        stage=stage,
-        training=replace(TRAINING, **switches),
-        folder=folder,
-        embeddings=stores / "embeddings",
-        images=stores / "images",
-        split="train",
-        device="cpu",
-        **(defaults | about),
-    )
+def run_of(stores: Path, folder: Path, stage: int = 1, model: ModelConfig = MODEL, **about: Any) -> Run:
+    run: Run = any_run(stores, folder, model, TRAINING[stage], **about)
+    return run
 
 
 @pytest.fixture(scope="module")
@@ -59,12 +52,6 @@ def stage1(stores: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def last_state(folder: Path) -> dict[str, Any]:
     path = max((folder / "checkpoints").glob("*.pt"))
     return torch.load(path, weights_only=True)
-
-
-def figures(folder: Path) -> list[dict[str, float]]:
-    timed = ("seconds", "sec_per_kimg", "img_per_s", "data_wait", "cpu_gib")
-    lines = (folder / "log.jsonl").read_text().splitlines()
-    return [{k: v for k, v in json.loads(line).items() if k not in timed} for line in lines]
 
 
 def test_what_a_run_leaves(stage1: Path) -> None:
@@ -82,25 +69,25 @@ def test_what_a_run_leaves(stage1: Path) -> None:
     assert health | {"d_grad_norm", "g_grad_norm", "lr_g", "lr_d", "nonfinite", "epoch"} <= set(log[0])
     # 18 images make epochs of 16; the rate halves with each.
     assert [record["lr_g"] for record in log] == [2e-4, 2e-4, 1e-4, 1e-4]
-    generator = Generator.load(stage1 / "generator.safetensors")
+    generator = generator_file.load(stage1 / "generator.safetensors")
     assert generator.settings["images_seen"] == 32
     assert generator.settings["training"]["batch"] == 4
     assert set(generator.settings["stores"]) == {"captions", "turns"}
-    best = Generator.load(stage1 / "generator-best.safetensors").settings
+    best = generator_file.load(stage1 / "generator-best.safetensors").settings
     assert best["held_out_distance"] <= generator.settings["held_out_distance"]
     chosen = json.loads((stage1 / "checkpoints" / "best.json").read_text())
     assert chosen == {"file": f"images-{best['images_seen']:012d}.pt", "score": best["held_out_distance"]}
     state = last_state(stage1)
     assert_same(
         {k: v for k, v in generator.state_dict().items() if "num_batches" not in k},
-        {k: v for k, v in state["players"]["average"].items() if "num_batches" not in k},
+        {k: v for k, v in state["trainable"]["average"].items() if "num_batches" not in k},
     )
 
 
 def test_statistics_for_standardising_are_the_stores(stage1: Path, stores: Path) -> None:
     from store import Store
 
-    generator = Generator.load(stage1 / "generator.safetensors")
+    generator = generator_file.load(stage1 / "generator.safetensors")
     turns = Store(stores / "embeddings" / "train" / "turns")
     rows = turns.slice(0, len(turns)).astype(np.float64)
     got: Any = generator.standardise["dialogues"]
@@ -130,8 +117,8 @@ def test_gradients_that_stay_infinite_stop_the_run(
     folder = tmp_path / "run"
     train(run_of(stores, folder, stop_at=16))
     kept = {p.name for p in (folder / "checkpoints").iterdir()}
-    draw = Step.draw
-    monkeypatch.setattr(Step, "draw", lambda *a: draw(*a)._replace(noise=torch.full((4, 3), torch.nan)))
+    draw = Gan.draw
+    monkeypatch.setattr(Gan, "draw", lambda *a: draw(*a)._replace(noise=torch.full((4, 3), torch.nan)))
     with pytest.raises(ChatPainterError, match=r"gradients were not finite; the last good.*images-000000000016\.pt"):
         train(run_of(stores, folder, images=400))
     assert {p.name for p in (folder / "checkpoints").iterdir()} == kept
@@ -141,7 +128,7 @@ def test_out_of_memory_names_the_settings(tmp_path: Path, stores: Path, monkeypa
     def fail(*_: Any) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(Step, "__call__", fail)
+    monkeypatch.setattr(Gan, "step", fail)
     with pytest.raises(ChatPainterError, match=r"raise stage1\.accumulate.*lower stage1\.batch"):
         train(run_of(stores, tmp_path / "run"))
 
@@ -152,23 +139,23 @@ def test_inputs_that_do_not_fit(tmp_path: Path, stores: Path, stage1: Path, make
     with pytest.raises(StoreError, match="nowhere"):
         train(replace(run_of(stores, tmp_path / "a"), split="nowhere"))
     with pytest.raises(ChatPainterError, match="no such generator"):
-        train(run_of(stores, tmp_path / "a", 2, stage1=tmp_path / "none"))
+        train(run_of(stores, tmp_path / "a", 2, start=tmp_path / "none"))
     with pytest.raises(ChatPainterError, match=r"another model \(gf: 4 → 8\)"):
-        train(run_of(stores, tmp_path / "a", 2, stage1=stage1, model=replace(MODEL, gf=8)))
+        train(run_of(stores, tmp_path / "a", 2, start=stage1, model=replace(MODEL, gf=8)))
     other = tmp_path / "other"
     make_stores(other, images=6, sizes=(304,), identity="two")
     with pytest.raises(StoreError, match=r"other encoders.*generator\.safetensors"):
-        train(run_of(other, tmp_path / "a", 2, stage1=stage1))
-    train(run_of(stores, tmp_path / "two", 2, stage1=stage1, batch=2, stop_at=2))
+        train(run_of(other, tmp_path / "a", 2, start=stage1))
+    train(run_of(stores, tmp_path / "two", 2, start=stage1, batch=2, stop_at=2))
     with pytest.raises(ChatPainterError, match="holds stage 2"):
-        train(run_of(stores, tmp_path / "a", 2, stage1=tmp_path / "two"))
+        train(run_of(stores, tmp_path / "a", 2, start=tmp_path / "two"))
     assert not (tmp_path / "a" / "checkpoints").exists()
 
 
 def test_stage2_takes_stage1_with_its_dialogue_encoder(tmp_path: Path, stores: Path, stage1: Path) -> None:
-    first = Generator.load(stage1 / "generator.safetensors").state_dict()
-    train(run_of(stores, tmp_path / "run", 2, stage1=stage1, batch=2, images=4, held_out="val"))
-    second = Generator.load(tmp_path / "run" / "generator.safetensors")
+    first = generator_file.load(stage1 / "generator.safetensors").state_dict()
+    train(run_of(stores, tmp_path / "run", 2, start=stage1, batch=2, images=4, held_out="val"))
+    second = generator_file.load(tmp_path / "run" / "generator.safetensors")
     state = second.state_dict()
     for name, value in first.items():
         if "num_batches" not in name:
@@ -190,7 +177,7 @@ def test_recognition_reads_coco_instances(tmp_path: Path, stores: Path) -> None:
         ],
     }
     path.write_text(json.dumps(content))
-    labels = loop.read_labels(path, data.image_ids, torch.device("cpu"))
+    labels = read_labels(path, data.image_ids, torch.device("cpu"))
     assert labels(torch.tensor([second, first, int(data.image_ids[2])])).tolist() == [[1, 0], [0, 1], [0, 0]]
     assert train(run_of(stores, tmp_path / "run", images=8, auxiliary=Auxiliary(1.0, str(path)), d_norm="spectral"))
     path.write_text(json.dumps({"annotations": []}))
@@ -200,13 +187,45 @@ def test_recognition_reads_coco_instances(tmp_path: Path, stores: Path) -> None:
 
 def test_settings_that_depend_on_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     for kind, allowed in (("float32", False), ("tf32", True), ("bfloat16", True)):
-        loop.precision(replace(TRAINING, precision=kind))
+        loop.set_precision(replace(TRAINING[1], precision=kind))
         assert torch.backends.cuda.matmul.allow_tf32 is allowed
         assert torch.backends.cudnn.allow_tf32 is allowed
 
 
-def test_differences_name_every_leaf() -> None:
-    before = {"a": 1, "b": {"c": [1, 2], "d": 3}, "e": 1}
-    after = {"a": 1, "b": {"c": (1, 2), "d": 4}, "f": 2}
-    assert loop.differences(before, after) == ["b.d: 3 → 4", "e: 1 → None", "f: None → 2"]
-    assert loop.differences(before, after, ignore=("b.d", "e", "f")) == []
+def test_instances_of_another_split_are_refused(tmp_path: Path, stores: Path) -> None:
+    path = tmp_path / "instances_val.json"
+    for image_id, says in (
+        (1, "none of its 1 annotations is of an image of the training split"),
+        ("1000", "'1000' is not"),
+    ):
+        note = {"image_id": image_id, "category_id": 1}
+        path.write_text(json.dumps({"categories": [{"id": 1}], "annotations": [note]}))
+        with pytest.raises(ChatPainterError, match=says):
+            train(run_of(stores, tmp_path / "run", auxiliary=Auxiliary(1.0, str(path))))
+
+
+def test_two_trainings_in_one_folder_are_refused(tmp_path: Path, stores: Path) -> None:
+    folder = tmp_path / "run"
+    train(run_of(stores, folder, stop_at=8))
+    with FolderLock(folder):
+        for switches in ({}, {"restart": True, "g_lr": 1e-3}, {"fork": True, "g_lr": 1e-3}):
+            with pytest.raises(StoreError, match="another run is writing here"):
+                train(run_of(stores, folder, **switches))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["run"]
+    assert train(run_of(stores, folder, images=12))
+    assert not (folder / ".lock").exists()
+
+
+def test_restart_sets_the_old_run_aside_and_begins_again(tmp_path: Path, stores: Path) -> None:
+    folder = tmp_path / "run"
+    train(run_of(stores, folder, stop_at=8))
+    before = last_state(folder)
+    assert train(run_of(stores, folder, images=8, restart=True))  # nothing changed: it goes on
+    assert not (tmp_path / "run.old-1").exists()
+    for number in (1, 2):
+        assert train(run_of(stores, folder, images=12, g_lr=number * 1e-3, restart=True))
+        assert (tmp_path / f"run.old-{number}").is_dir()
+        assert [record["images"] for record in figures(folder)] == [8, 12]
+        assert json.loads((folder / "config.json").read_text())["stage1"]["g_lr"] == number * 1e-3
+    assert_same(last_state(tmp_path / "run.old-1"), before)
+    assert not list(tmp_path.rglob(".lock"))

@@ -14,25 +14,27 @@ import yaml
 
 from store.errors import ChatPainterError
 from tests.support.processes import wait_for
+from tests.support.runs import figures
+from tests.support.runs import run_of as any_run
 from tests.support.same import assert_same
-from trainer import loop
+from trainer import generator_file, loop
 from trainer.checkpoints import Checkpoints, load
-from trainer.config import ModelConfig, StageConfig
-from trainer.generator import Generator
 from trainer.interrupts import PREEMPTED
-from trainer.progress import read_log
+from trainer.logs.log import read_log
+from trainer.run import Run
+from trainer.systems.chatpainter.config import ModelConfig, Stage1Config, Stage2Config
 
 BATCH = 6
 IMAGES = 20  # 3 batches an epoch, so that runs cross epochs
 MODEL = ModelConfig(
     gf=4, df=4, residual_blocks=1, condition_dim=6, noise_dim=5, lstm_hidden=6, dialogue="recurrent", standardise=True
 )
-TRAINING = StageConfig(
-    epochs=None, images=10 * BATCH, batch=BATCH, seed=3, halve_every_epochs=1, ema_half_life=20, d_norm="spectral",
-    loss="hinge", diffaugment=True, log_every=BATCH, grid_every=4 * BATCH, checkpoint_every=2 * BATCH,
-    keep=3, threads=2,
-)  # fmt: skip
-TIMES = {"seconds", "sec_per_kimg", "img_per_s", "data_wait", "cpu_gib"}
+SHORT = {
+    "epochs": None, "images": 10 * BATCH, "batch": BATCH, "seed": 3, "halve_every_epochs": 1, "ema_half_life": 20,
+    "d_norm": "spectral", "loss": "hinge", "diffaugment": True, "keep": 3, "threads": 2,
+    "log_every": BATCH, "grid_every": 4 * BATCH, "checkpoint_every": 2 * BATCH,
+}  # fmt: skip
+TRAINING = {1: Stage1Config(**SHORT), 2: Stage2Config(**SHORT)}
 
 
 @pytest.fixture(scope="module")
@@ -44,13 +46,12 @@ def world(tmp_path_factory, make_stores) -> Path:
     return folder
 
 
-def run_of(world: Path, stage: int, folder: Path, **changes) -> loop.Run:
-    training = replace(TRAINING, images=changes.pop("images", (10 if stage == 1 else 4) * BATCH))
-    return loop.Run(
-        stage=stage, model=MODEL, training=training, folder=folder, embeddings=world / "data" / "embeddings",
-        images=world / "data" / "images", split="train", held_out="val", device="cpu",
-        stage1=world / "stage1" if stage == 2 else None, **changes,
-    )  # fmt: skip
+def run_of(world: Path, stage: int, folder: Path, **changes) -> Run:
+    images = changes.pop("images", (10 if stage == 1 else 4) * BATCH)
+    start = world / "stage1" if stage == 2 else None
+    return any_run(
+        world / "data", folder, MODEL, TRAINING[stage], held_out="val", start=start, images=images, **changes
+    )
 
 
 @pytest.fixture(scope="module")
@@ -69,20 +70,16 @@ def assert_same_run(found: Path, expected: Path) -> None:
     assert theirs is not None
     assert ours.name == theirs.name
     assert_same(load(ours), load(theirs))
-    generators = [Generator.load(folder / "generator.safetensors") for folder in (found, expected)]
+    generators = [generator_file.load(folder / "generator.safetensors") for folder in (found, expected)]
     assert_same(generators[0].state_dict(), generators[1].state_dict())
     assert_same(generators[0].settings, generators[1].settings)
-    figures = [
-        [{name: value for name, value in record.items() if name not in TIMES} for record in read_log(folder)]
-        for folder in (found, expected)
-    ]
-    assert figures[0] == figures[1]
+    assert figures(found) == figures(expected)
     grids = [sorted((folder / "grids").glob("*.png"))[-1] for folder in (found, expected)]
     assert grids[0].name == grids[1].name
     assert grids[0].read_bytes() == grids[1].read_bytes()
 
 
-def train(run: loop.Run) -> None:
+def train(run: Run) -> None:
     """In a process of its own, with the exit status of the command."""
     if not loop.train(run):
         raise SystemExit(PREEMPTED)
@@ -128,7 +125,7 @@ def test_a_damaged_checkpoint_costs_its_interval_only(world, straight, tmp_path,
 def test_the_command_asked_to_stop_saves_and_leaves_with_its_own_status(world, straight, tmp_path):
     """The real command, the real signal; then the same command again, to the end."""
     folder = tmp_path / "run"
-    changed = {field: value for field, value in vars(TRAINING).items() if value != getattr(StageConfig(), field)}
+    changed = {field: value for field, value in vars(TRAINING[1]).items() if value != getattr(Stage1Config(), field)}
     model = {field: value for field, value in vars(MODEL).items() if value != getattr(ModelConfig(), field)}
     (tmp_path / "params.yaml").write_text(
         yaml.safe_dump({"splits": ["train", "val"], "model": model, "stage1": changed})
@@ -157,8 +154,8 @@ def test_a_finished_run_has_nothing_to_do(world, straight):
 
 
 def test_a_changed_configuration_is_refused_with_the_difference(world, straight):
-    run = run_of(world, 1, straight[1])
-    changed = replace(run, training=replace(run.training, g_lr=1e-3))
+    run_of(world, 1, straight[1])
+    changed = run_of(world, 1, straight[1], g_lr=1e-3)
     with pytest.raises(ChatPainterError, match=r"g_lr: 0.0002 → 0.001.*--fork"):
         loop.train(changed)
     assert json.loads((straight[1] / "config.json").read_text())["stage1"]["g_lr"] == 2e-4

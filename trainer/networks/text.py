@@ -5,8 +5,6 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from trainer.config import Dialogue
-
 
 class Standardise(nn.Module):
     """(x - mean) / deviation per dimension, with statistics of the training store kept as buffers."""
@@ -71,11 +69,3 @@ class ConditioningAugmentation(nn.Module):
 def sample(mu: Tensor, logvar: Tensor, epsilon: Tensor | None) -> Tensor:
     """mu + sigma * epsilon (paper eq. 2); without epsilon the mean itself."""
     return mu if epsilon is None else mu + (0.5 * logvar).exp() * epsilon
-
-
-def text_dim(dialogue: Dialogue, caption_dim: int, dialogue_dim: int | None, lstm_hidden: int) -> int:
-    """Width of caption and dialogue side by side."""
-    if dialogue == "none":
-        return caption_dim
-    assert dialogue_dim is not None
-    return caption_dim + (2 * lstm_hidden if dialogue == "recurrent" else dialogue_dim)

@@ -7,6 +7,7 @@ import struct
 import subprocess
 import sys
 import zipfile
+from functools import partial
 
 import numpy as np
 import pytest
@@ -187,7 +188,7 @@ def test_names_that_no_disk_has(tmp_path, name):
     _, message = right_or_refused(lambda: published.find_char_cnn_rnn(name, str(tmp_path), None))
     assert "no such file" in message
     for folder in ("n" * 5000, "a\0b"):
-        _, message = right_or_refused(lambda folder=folder: published.find_skip_thought("uni", folder, None))
+        _, message = right_or_refused(partial(published.find_skip_thought, "uni", folder, None))
         assert "no weights for Skip-Thought" in message
 
 
@@ -286,7 +287,7 @@ def test_another_file_under_the_name_is_recognised(tmp_path, head):
     for name, read in readers.items():
         path = tmp_path / name
         path.write_bytes(head)
-        _, message = right_or_refused(lambda read=read, path=path: read(path))
+        _, message = right_or_refused(partial(read, path))
         assert message.startswith(f"{path}: {OTHERS[head]}"), message
         assert message.endswith("expected"), message
 

@@ -1,0 +1,246 @@
+"""Paint a held-out split and say what the pictures are worth: figures with protocols, tables, plots and a gallery.
+
+Pictures are painted, judged and forgotten, a batch at a time; what the judges saw (labels, features, posteriors) is
+kept in parts, so that an interrupted evaluation continues and several processes (torchrun) share the work.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from store.errors import ChatPainterError
+from trainer.evaluation.settings import EvaluateSettings
+
+if TYPE_CHECKING:
+    from trainer.distributed import Ranks
+    from trainer.evaluation.classifier import Classifier
+    from trainer.evaluation.judges import Arrays
+    from trainer.evaluation.report import World
+    from trainer.evaluation.split import Condition
+    from trainer.evaluation.truth import Truth
+    from trainer.systems import Generator
+
+__all__ = ["EvaluateSettings", "Paths", "evaluate"]
+
+
+CLASSIFIER = Path("classifier.safetensors")
+
+
+@dataclass(frozen=True)
+class Paths:
+    """Where an evaluation reads and writes; splits are folders below `embeddings` and `images`."""
+
+    generator: Path
+    embeddings: Path
+    images: Path
+    raw: Path  # with truth_{split}.json, where the truth is known
+    out: Path
+    classifier: Path  # made when missing
+    logs: tuple[Path, ...] = ()  # folders of training runs, for their last losses
+
+
+def evaluate(paths: Paths, settings: EvaluateSettings, ranks: "Ranks") -> dict[str, float]:
+    """Evaluate one generator; every process of a torchrun calls it. Writes into `paths.out`, metrics.json last.
+
+    Returns:
+        The figures by name; empty on other processes than the first.
+
+    Raises:
+        ChatPainterError: a file is missing or does not fit the others; says which and what to do.
+    """
+    from store.files import sha256_file
+    from trainer import generator_file
+    from trainer.evaluation import gallery, report
+    from trainer.evaluation.figures import Figures
+    from trainer.evaluation.judges import Judges
+    from trainer.evaluation.parts import Parts
+    from trainer.evaluation.split import Condition, HeldOutSplit, paint
+    from trainer.feed.inputs import stored_side
+
+    generator = generator_file.load(paths.generator, ranks.device)
+    sides = tuple(generator.names)
+    held_out = HeldOutSplit(
+        paths.embeddings / settings.split, paths.images / settings.split, generator.inputs, sides, settings.seed
+    )
+    if "stores" in generator.settings:  # not in one that came from StackGAN-Pytorch
+        held_out.data.refuse_other_encoders(generator.settings["stores"], str(paths.generator))
+    images = np.arange(len(held_out))[: settings.pictures]
+    figures = Figures()
+    truth = _truth(paths.raw, settings.split)
+    classifier, world = None, None
+    if truth is not None:
+        classifier, world = _classifier(paths, settings, truth, str(stored_side(sides[0])), ranks)
+    else:
+        figures.skip("scene, classifier and domain figures", f"{paths.raw}/truth_{settings.split}.json is not there")
+    judges = Judges(truth, classifier, settings.published, str(ranks.device), figures)
+
+    condition = Condition(settings.dialogue, settings.rounds)
+    probe_images = images[: settings.probe_pictures]
+    probes = _probes(settings, condition, generator) if truth is not None else []
+    sample = settings.condition == "sample"
+
+    def look(rows: np.ndarray, pictures: Callable[[np.ndarray], dict[int, np.ndarray]]) -> "Arrays":
+        batches = [judges.look(pictures(rows[i : i + settings.batch])) for i in range(0, len(rows), settings.batch)]
+        return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
+
+    def painted(rows: np.ndarray) -> "Arrays":
+        return look(rows, lambda some: paint(generator, held_out, some, condition, sample))
+
+    def real(rows: np.ndarray) -> "Arrays":
+        return look(rows, lambda some: {size: held_out.real(some, size) for size in sides})
+
+    def probed(rows: np.ndarray, told: Condition) -> "Arrays":
+        return look(rows, lambda some: paint(generator, held_out, some, told, sample, sides=sides[:1]))
+
+    made_from = {
+        "generator": sha256_file(paths.generator),
+        "data": held_out.checksums(),
+        "truth": None if world is None else [world.truth.sha256, world.sha256],
+        "judges": judges.identity,
+        "settings": {name: value for name, value in asdict(settings).items() if name not in ("gallery", "noises")},
+        "processor": ranks.device.type,
+    }
+    parts = Parts(paths.out / "parts", made_from, ranks)
+    shares = np.array_split(images, -(-len(images) // settings.part))
+    with _progress(2 * len(shares) + len(probes), ranks) as did:
+        parts.make("painted", len(shares), lambda number: painted(shares[number]), did)
+        parts.make("real", len(shares), lambda number: real(shares[number]), did)
+        parts.make("probe", len(probes), lambda number: probed(probe_images, probes[number]), did)
+    if not ranks.main:
+        return {}
+
+    it = report.Evaluated(
+        held_out.image_ids[images],
+        parts.gather("painted", len(shares)),
+        parts.gather("real", len(shares)),
+        generator.names,
+        settings.seed,
+    )
+    probe_arrays = {condition: {name: values[: len(probe_images)] for name, values in it.painted.items()}}
+    probe_arrays |= {probe: parts.load("probe", number) for number, probe in enumerate(probes)}
+    if world is not None:
+        report.scene_figures(figures, world, it)
+        report.classifier_figures(figures, world, it)
+        report.domain_figures(figures, world, it)
+        report.probe_figures(figures, world, it, probe_arrays, len(probe_images))
+        report.plots(paths.out / "plots", world, it, probe_arrays, len(probe_images))
+    report.published_figures(figures, judges, it, held_out, images)
+    report.losses(figures, paths.logs)
+    report.table(paths.out / f"pictures_{settings.split}.csv", world, it)
+    gallery.write(paths.out, generator, held_out, images, condition, report.picture_scores(world, it), settings)
+    about = {
+        "generator": str(paths.generator),
+        "sha256": made_from["generator"],
+        "split": settings.split,
+        "images": len(images),
+        "reads": [one.name for one in generator.inputs],
+        "told": condition.name,
+        "images_seen": generator.settings.get("images_seen"),
+        "settings": asdict(settings),
+    }
+    figures.write(paths.out / "metrics.json", about)
+    parts.clear()
+    return figures.shown()
+
+
+def make_classifier(params_file: str, device: str) -> None:
+    """Train the classifier of the world that a params file names, into classifier.safetensors beside it, if missing."""
+    from store import params
+    from trainer import distributed, systems
+
+    values = params.load(params_file)
+    settings = params.section(values, "evaluate", EvaluateSettings, params_file)
+    truth = _truth(Path(values["raw"]), settings.split)
+    if truth is not None:
+        here = Path("data")
+        paths = Paths(Path(), here / "embeddings", here / "images", Path(values["raw"]), Path(), CLASSIFIER)
+        system = systems.find(systems.lineage(systems.LAST)[0])
+        inputs = system.inputs(system.configure(values, str(params_file)))
+        stored = next(one.store for one in inputs if one.where == "images")
+        _classifier(paths, settings, truth, stored, distributed.start(device))
+
+
+def _truth(raw: Path, split: str) -> "Truth | None":
+    from trainer.evaluation.truth import Truth
+
+    path = raw / f"truth_{split}.json"
+    return Truth.load(path) if path.exists() else None
+
+
+def _classifier(
+    paths: Paths, settings: EvaluateSettings, truth: "Truth", stored: str, ranks: "Ranks"
+) -> "tuple[Classifier, World]":
+    """The world's classifier: the one kept in `paths.classifier` if it was made from the same data, else a new one.
+
+    stored: folder of the pictures that it learns from, those of the smallest side painted.
+    """
+    from store.files import sha256_file
+    from store.jpeg import open_images
+    from trainer.distributed import wait_for_all
+    from trainer.evaluation import classifier as domain
+    from trainer.evaluation.report import World
+    from trainer.evaluation.split import InOrder
+
+    split = settings.classifier.split
+    learnt = _truth(paths.raw, split)
+    if learnt is None:
+        raise ChatPainterError(
+            f"{paths.raw}/truth_{split}.json: missing, while {settings.split}'s is there; make the world again"
+        )
+    seen, unseen = (open_images(paths.images / one / stored) for one in (split, settings.split))
+    key = {
+        "settings": asdict(settings.classifier),
+        "learnt": [learnt.sha256, seen.manifest.index.sha256, [shard.sha256 for shard in seen.manifest.shards]],
+        "held_out": [truth.sha256, unseen.manifest.index.sha256],
+        "seed": settings.seed,
+    }
+    if ranks.main and domain.kept(paths.classifier, truth, key) is None:
+        model = domain.train(
+            InOrder(seen),
+            learnt.targets(seen.column("image_id")),
+            truth.heads(),
+            settings.classifier,
+            ranks.device,
+            settings.seed,
+        )
+        found = domain.read(model, InOrder(unseen), settings.batch)
+        scores = domain.scores(found, truth.targets(unseen.column("image_id")), truth.heads())
+        domain.keep(model, settings.classifier, paths.classifier, key, scores)
+    wait_for_all()
+    both = domain.kept(paths.classifier, truth, key)
+    assert both is not None
+    return both[0].to(ranks.device), World(truth, sha256_file(paths.classifier), both[1])
+
+
+def _probes(settings: EvaluateSettings, condition: "Condition", generator: "Generator") -> "list[Condition]":
+    """What else to tell the generator, to see whether it listens; only what it can be told."""
+    from trainer.evaluation.split import Condition
+    from trainer.feed.inputs import TURNS
+    from trainer.systems import reads
+
+    if not any(one.pick == "first" for one in generator.inputs):
+        return []
+    rounds_apart = reads(generator, TURNS.name)
+    probes = [Condition("own")]
+    probes += [Condition(name) for name in settings.probes if rounds_apart or name == "shuffled"]
+    if rounds_apart:
+        probes += [Condition("own", rounds) for rounds in settings.rounds_curve]
+    return [probe for probe in probes if probe != condition]
+
+
+@contextlib.contextmanager
+def _progress(parts: int, ranks: "Ranks") -> Iterator[Callable[[], None]]:
+    from tqdm import tqdm
+
+    with tqdm(
+        total=-(-parts // ranks.world), desc="painting and judging", unit="part", disable=None if ranks.main else True
+    ) as bar:
+
+        def did() -> None:
+            bar.update()
+
+        yield did

@@ -1,0 +1,214 @@
+"""The images of one split that have every input, aligned over any number of stores by image_id."""
+
+import contextlib
+import functools
+import hashlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from store import Store
+from store.differences import difference
+from store.errors import StoreError
+from store.jpeg import JpegStore, open_images
+from store.machine import available_memory
+from trainer.feed.inputs import LENGTH, Batch, Input
+from trainer.feed.sampler import Rows
+
+
+class _Column(NamedTuple):
+    """One input's store, and where each image's lines begin. n: images of the split; m: lines of the store's index."""
+
+    store: Store | JpegStore
+    first: np.ndarray  # (n,) the image's first line
+    lines: np.ndarray  # (n,) how many lines it has
+    row: np.ndarray  # (m,) the store's row that a line begins with
+    length: np.ndarray | None  # (m,) rows of a line; None where each stands for one
+
+
+class TrainingData:
+    """What a system reads of one split: the images that have all of `inputs`.
+
+    Args:
+        embeddings, images: the split's folders, with a folder a store (`captions`, `turns`, …; `76`, `304`).
+
+    Raises:
+        StoreError: a store is missing or damaged, they were made from different corpora, or no image has all inputs.
+    """
+
+    def __init__(self, inputs: Sequence[Input], embeddings: str | Path, images: str | Path) -> None:
+        self.inputs = tuple(inputs)
+        folders = {"embeddings": Path(embeddings), "images": Path(images)}
+        opened: dict[tuple[str, str], Store | JpegStore] = {}
+        for one in inputs:
+            if (one.where, one.store) not in opened:
+                path = folders[one.where] / one.store
+                opened[one.where, one.store] = open_images(path) if one.where == "images" else Store(path)
+        self._stores = {one.name: opened[one.where, one.store] for one in inputs}
+        _refuse_mixed(list(opened.values()))
+
+        lines = {one.name: _lines(self._stores[one.name], one) for one in inputs}
+        wanted = {one.called: lines[one.name][0] for one in inputs}
+        every = functools.reduce(np.union1d, wanted.values())
+        self.image_ids: np.ndarray = functools.reduce(np.intersect1d, wanted.values())
+        self.dropped: dict[str, int] = {f"without {what}": len(every) - len(have) for what, have in wanted.items()}
+        if len(self.image_ids) == 0:
+            raise StoreError(
+                f"{embeddings} and {images}: no image has every input ({self.report()}); are they one split?"
+            )
+        self._columns: dict[str, _Column] = {}
+        for name, (ids, first, count, length) in lines.items():
+            store, at = self._stores[name], np.searchsorted(ids, self.image_ids)
+            self._columns[name] = _Column(store, first[at], count[at], store.column("row").astype(np.int64), length)
+
+    def __len__(self) -> int:
+        """Images that have every input."""
+        return len(self.image_ids)
+
+    def __contains__(self, name: str) -> bool:
+        """Whether the input is read."""
+        return name in self._columns
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Shape of one row of the input `name`, as stored."""
+        return tuple(self._stores[name].shape)
+
+    def dim(self, name: str) -> int:
+        """Length of one vector of the input `name`."""
+        return int(self.shape(name)[0])
+
+    def longest(self, name: str) -> int | None:
+        """Rows of the split's longest run of the ragged input `name`; None where an image has one row."""
+        column = self._columns[name]
+        if column.length is None:
+            return None
+        return int(max(column.length[column.first + number].max() for number in range(int(column.lines.max()))))
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Which encoders and text switches made the vectors, by store: {"captions": …, "turns": …}."""
+        return {one.store: self._stores[one.name].identity for one in self.inputs if one.where == "embeddings"}
+
+    @property
+    def stores(self) -> dict[str, Store | JpegStore]:
+        """What is read, by input."""
+        return dict(self._stores)
+
+    @property
+    def checksums(self) -> dict[str, str]:
+        """sha256 of each store's manifest, which names the checksum of every shard and of the index."""
+        texts = {name: store.manifest.text().encode() for name, store in self._stores.items()}
+        return {name: hashlib.sha256(text).hexdigest() for name, text in texts.items()}
+
+    def read_ahead(self) -> bool:
+        """Ask the kernel for all files in reading order, if they fit: scattered reads of a cold disk are far slower.
+
+        Does nothing (False) where the kernel cannot be asked, or half of the memory to be had would not hold them.
+        """
+        folders = {store.path: store.manifest.shards for store in self._stores.values()}
+        size = sum(shard.bytes for shards in folders.values() for shard in shards)
+        if not hasattr(os, "posix_fadvise") or size > available_memory() / 2:
+            return False
+        for folder, shards in folders.items():
+            for shard in shards:
+                # What cannot be read will say so when its rows are wanted.
+                with contextlib.suppress(OSError), open(folder / shard.file, "rb", buffering=0) as file:
+                    os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_WILLNEED)
+        return True
+
+    def report(self) -> str:
+        """One line: how many images there are and what was left out for want of what."""
+        left_out = ", ".join(f"{count:,} {what}" for what, count in self.dropped.items() if count) or "none left out"
+        return f"{len(self.image_ids):,} images with every input ({left_out})"
+
+    def refuse_other_encoders(self, identity: dict[str, Any], whose: str) -> None:
+        """Raise StoreError unless these vectors were made by the encoders that `identity` (of `whose`) names."""
+        for one in self.inputs:
+            mine, theirs = self._stores[one.name].identity, identity.get(one.store)
+            if one.where == "embeddings" and theirs != mine:
+                raise StoreError(
+                    f"{self._stores[one.name].path}: made with other encoders or text switches than {whose}"
+                    f" ({difference(theirs, mine)}); embed again with the same ones, or start a new run"
+                )
+
+    def new_batch(self, size: int, pinned: bool = False) -> Batch:
+        """An empty batch on the CPU for `gather` to fill; `pinned` for fast copies to a CUDA device."""
+        tensors = {}
+        for name, column in self._columns.items():
+            kind = torch.from_numpy(np.empty(0, column.store.dtype)).dtype
+            longest = self.longest(name)
+            run = () if longest is None else (longest,)
+            tensors[name] = torch.empty((size, *run, *column.store.shape), dtype=kind, pin_memory=pinned)
+            if longest is not None:
+                tensors[name + LENGTH] = torch.empty(size, dtype=torch.int64, pin_memory=pinned)
+        tensors["image_id"] = torch.empty(size, dtype=torch.int64, pin_memory=pinned)
+        return Batch(tensors)
+
+    def gather(self, rows: Rows, out: Batch | None = None) -> Batch:
+        """Read what the sampler drew; into `out` if given."""
+        out = out or self.new_batch(len(rows.images))
+        for one in self.inputs:
+            column = self._columns[one.name]
+            images = rows.mismatched if one.of == "mismatched" else rows.images
+            line = column.first[images]
+            if one.pick == "drawn":
+                line = line + (rows.numbers % column.lines[images].astype(np.uint64)).astype(np.int64)
+            if column.length is None:
+                column.store.take(column.row[line], out=out[one.name].numpy())
+            else:
+                assert isinstance(column.store, Store)
+                out[one.name + LENGTH].numpy()[:] = column.length[line]
+                column.store.runs(column.row[line], column.length[line], out=out[one.name].numpy())
+        out["image_id"].numpy()[:] = self.image_ids[rows.images]
+        return out
+
+    def at(self, images: np.ndarray, numbers: np.ndarray | None = None) -> Batch:
+        """The inputs of `images` (positions, (b,)), with the caption of each that `numbers` says, or its first."""
+        numbers = np.zeros(len(images), np.uint64) if numbers is None else numbers
+        return self.gather(Rows(images, numbers, images))
+
+    def words(self, images: np.ndarray, numbers: np.ndarray | None = None) -> list[tuple[str, list[str]]]:
+        """What `at` reads, for people: each image's caption, and its rounds or its one collapsed dialogue."""
+        numbers = np.zeros(len(images), np.uint64) if numbers is None else numbers
+        captions: list[str] = [""] * len(images)
+        rounds: list[list[str]] = [[] for _ in images]
+        for one in self.inputs:
+            column = self._columns[one.name]
+            names = column.store.index.column_names
+            if one.where != "embeddings" or one.of != "image" or not {"text", "texts"} & set(names):
+                continue
+            line = column.first[images]
+            if one.pick == "drawn":
+                line = line + (numbers % column.lines[images].astype(np.uint64)).astype(np.int64)
+            said = column.store.index.column("texts" if "texts" in names else "text").take(line).to_pylist()
+            if one.pick == "drawn":
+                captions = said
+            else:
+                rounds = [[one] if isinstance(one, str) else one for one in said]
+        return list(zip(captions, rounds, strict=True))
+
+
+def _lines(store: Store | JpegStore, one: Input) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
+    """Distinct image ids (sorted), each one's first index line and how many it has; rows of every line if ragged."""
+    owner = store.column("image_id")
+    ids, first, count = np.unique(owner, return_index=True, return_counts=True)
+    if one.pick == "drawn" and len(ids) != 1 + np.count_nonzero(np.diff(owner)):
+        raise StoreError(f"{store.path}: the {one.store} of an image do not lie side by side; embed again")
+    if not isinstance(store, Store) or store.manifest.lengths is None:
+        return ids, first, count, None
+    length = store.lengths
+    said = length[first] > 0
+    return ids[said], first[said], count[said], length
+
+
+def _refuse_mixed(stores: Sequence[Store | JpegStore]) -> None:
+    corpora = {store.path: store.manifest.made_from.get("corpus") for store in stores}
+    known = {path: corpus for path, corpus in corpora.items() if corpus is not None}
+    if len(set(known.values())) > 1:
+        first, *others = known
+        other = next(path for path in others if known[path] != known[first])
+        raise StoreError(f"{other}: made from another corpus than {first}; run the embedding and image stages again")

@@ -1,0 +1,73 @@
+"""Which rows come next, and every other random number: pure functions of (seed, images seen).
+
+Nothing here remembers anything, so a run that starts again at the same number of images continues with the same batch.
+"""
+
+import functools
+import zlib
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+
+class Rows(NamedTuple):
+    """What one process reads in one step; b: its share of the batch."""
+
+    images: np.ndarray  # (b,) int64: positions in TrainingData
+    numbers: np.ndarray  # (b,) uint64: uniform random; modulo an image's captions it says which one is read
+    mismatched: np.ndarray  # (b,) int64: for each image another one, uniformly, for systems that draw wrong pairs
+
+
+def rows_for(seed: int, images_seen: int, batch: int, n: int, rank: int = 0, world: int = 1) -> Rows:
+    """What process `rank` of `world` reads in the step that starts after `images_seen` images; a pure function.
+
+    Every epoch is a new permutation of the n images cut into whole batches of `batch` (all processes together);
+    the rest of fewer than `batch` is left out, as StackGAN-Pytorch does, so that one batch never holds an image twice
+    and a mismatched pair is always another image's. The processes' pieces laid side by side are the batch of a
+    single process, whatever their number.
+
+    Raises:
+        ValueError: the batch is larger than the data, or does not divide among the processes, or images_seen by it.
+    """
+    if not 0 < batch <= n:
+        raise ValueError(f"batch {batch} of {n} images")
+    if batch % world:
+        raise ValueError(f"batch {batch} is not a multiple of {world} processes")
+    step, rest = divmod(images_seen, batch)
+    if rest:
+        raise ValueError(f"{images_seen} images seen is not a multiple of the batch {batch}")
+    epoch, place = divmod(step, n // batch)
+    local = batch // world
+    mine = slice(rank * local, (rank + 1) * local)
+    images = _permutation(seed, epoch, n)[place * batch : (place + 1) * batch][mine]
+    numbers = _raw(batch, seed, images_seen, "captions")[mine]
+    further = _raw(batch, seed, images_seen, "mismatched")[mine] % np.uint64(max(1, n - 1))
+    return Rows(images, numbers, (images + 1 + further.astype(np.int64)) % n)
+
+
+def images_per_epoch(n: int, batch: int) -> int:
+    """Images seen in one epoch of `rows_for`."""
+    return n // batch * batch
+
+
+def random_stream(
+    seed: int, rank: int, images_seen: int, purpose: str, device: str | torch.device = "cpu"
+) -> torch.Generator:
+    """A fresh torch generator for one purpose in one step of one process; never saved, always derived."""
+    words = np.random.SeedSequence([seed, rank, images_seen, zlib.crc32(purpose.encode())])
+    return torch.Generator(device).manual_seed(int(words.generate_state(1, np.uint64)[0] >> 1))
+
+
+@functools.lru_cache(maxsize=2)
+def _permutation(seed: int, epoch: int, n: int) -> np.ndarray:
+    # Sorting raw Philox words keeps the order the same over numpy versions, which promise that of words alone.
+    order = np.argsort(_raw(n, seed, epoch, "epoch"), kind="stable")
+    order.flags.writeable = False
+    return order
+
+
+def _raw(n: int, seed: int, counter: int, purpose: str) -> np.ndarray:
+    """(n,) uniform uint64."""
+    words = np.random.SeedSequence([seed, counter, zlib.crc32(purpose.encode())])
+    return np.asarray(np.random.Philox(words).random_raw(n))

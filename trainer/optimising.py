@@ -1,0 +1,57 @@
+"""Optimisers that leave a step out when a gradient is not a number, and count how often."""
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from trainer.config import Optimisers
+from trainer.distributed import average_gradients
+
+Report = Callable[[Mapping[str, Tensor]], None]
+
+
+def adam(groups: list[dict], betas: tuple[float, float]) -> torch.optim.Adam:
+    """Adam over `groups` of {"params", "lr"}; each group's rate at the start is kept as `initial_lr`."""
+    for group in groups:
+        group["initial_lr"] = group["lr"]
+    return torch.optim.Adam(groups, betas=betas, fused=True)
+
+
+def set_learning_rates(optimisers: Optimisers, epoch: int, *adams: torch.optim.Optimizer) -> None:
+    """Every group's rate in `epoch`."""
+    factor = optimisers.rate(epoch)
+    for optimizer in adams:
+        for group in optimizer.param_groups:
+            group["lr"] = group["initial_lr"] * factor
+
+
+class Updates:
+    """Steps of optimisers, with the count of those left out.
+
+    Attributes:
+        nonfinite: (), steps left out, ever; on the device.
+        streak: (), and in a row.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.nonfinite = torch.zeros((), device=device)
+        self.streak = torch.zeros((), device=device)
+
+    def __call__(self, optimizer: torch.optim.Optimizer, parameters: list[nn.Parameter]) -> Tensor:
+        """Average gradients over the processes and step, unless a gradient is not finite; gradients are gone then.
+
+        The fused optimiser skips on the device, so nobody waits to find out.
+
+        Returns:
+            () the gradients' norm.
+        """
+        average_gradients(parameters)
+        norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+        bad = (~norm.isfinite()).float()
+        optimizer.found_inf = bad  # type: ignore[attr-defined]
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        self.nonfinite += bad
+        self.streak = (self.streak + bad) * bad
+        return norm

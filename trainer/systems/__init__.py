@@ -1,0 +1,233 @@
+"""The seam behind which every text-to-image system lives, and the table of those there are.
+
+A system is one training that a command starts: `chatpainter-train stage1`. What it reads, how its networks are built
+and painted with is its `System`; what it does in one step is its `Trainable`. Everything else (feed, loop, checkpoints,
+logs, evaluation) sees these two and nothing of the networks. There is no base class to inherit and no hook to fill in.
+"""
+
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from store.errors import ChatPainterError
+from trainer.config import Config
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+    from trainer.distributed import Ranks
+    from trainer.feed.data import TrainingData
+    from trainer.feed.inputs import Batch, Input
+    from trainer.optimising import Report, Updates
+
+SYSTEMS = {
+    "stage1": "trainer.systems.chatpainter.system:STAGE1",
+    "stage2": "trainer.systems.chatpainter.system:STAGE2",
+}
+"""Name of command, section of params.yaml and folder below runs/ → where its System is, imported when asked for."""
+
+LAST = "stage2"
+"""Whose run is evaluated and painted with where none is named."""
+
+
+class Generator(Protocol):
+    """A system's network for painting, a `torch.nn.Module`; what leaves the house.
+
+    Attributes:
+        settings: plain JSON, enough to build it again (`System.generator`).
+        noise_dim, condition_dim: widths of the noise and of the condition's noise.
+        inputs: what it reads of a text.
+        dims: width of each input's vectors, by name.
+        names: what the pictures of each side are called, smallest side first.
+        silence: vectors that stand for nothing said, by input.
+    """
+
+    settings: dict[str, Any]
+    noise_dim: int
+    condition_dim: int
+    inputs: "tuple[Input, ...]"
+    dims: dict[str, int]
+
+    @property
+    def names(self) -> dict[int, str]: ...
+
+    @property
+    def silence(self) -> "dict[str, Tensor]": ...
+
+    def encode(self, texts: "Mapping[str, Tensor]") -> "dict[str, Tensor]":
+        """What it makes of B texts: named tensors of B rows, which `draw` paints from."""
+        ...
+
+    def draw(
+        self,
+        encoded: "Mapping[str, Tensor]",
+        noise: "Tensor",
+        condition_noise: "Tensor | None" = None,
+        sides: Sequence[int] | None = None,
+    ) -> "dict[int, Tensor]":
+        """`paint` from what `encode` gave."""
+        ...
+
+    def paint(
+        self,
+        texts: "Mapping[str, Tensor]",
+        noise: "Tensor",
+        condition_noise: "Tensor | None" = None,
+        sides: Sequence[int] | None = None,
+    ) -> "dict[int, Tensor]":
+        """Pictures by side, smallest first, each (B, 3, s, s) in [-1, 1].
+
+        Args:
+            texts: the inputs by name, as a `Batch` holds them.
+            noise: (B, noise_dim).
+            condition_noise: (B, condition_dim), or None for the mean condition.
+            sides: which are asked for; larger ones may be left out.
+        """
+        ...
+
+    # Of torch.nn.Module:
+    def eval(self) -> Any: ...
+    def parameters(self) -> Any: ...
+    def modules(self) -> Any: ...
+    def state_dict(self) -> dict[str, Any]: ...
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any: ...
+
+
+class Trainable(Protocol):
+    """What one training changes, and how: the loop knows this much.
+
+    Attributes:
+        average: what is painted with, evaluated and saved.
+        networks: every module, to be made alike on all processes at the start.
+        updates: counts optimiser steps left out for gradients that were not finite.
+        shown: label → figures of the log that the status line shows.
+    """
+
+    @property
+    def average(self) -> Generator: ...
+
+    @property
+    def networks(self) -> "Sequence[nn.Module]": ...
+
+    @property
+    def updates(self) -> "Updates": ...
+
+    @property
+    def shown(self) -> tuple[tuple[str, tuple[str, ...]], ...]: ...
+
+    def step(self, batch: "Batch", images_seen: int, epoch: int, report: "Report") -> None:
+        """Train on one process's share of a batch; `images_seen` and `epoch` are those before it."""
+        ...
+
+    def learning_rates(self) -> dict[str, float]:
+        """By name, for the log."""
+        ...
+
+    def finite(self) -> bool:
+        """Whether every weight is a number; waits for the device."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """Tensors and plain values that continuing needs."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over what `state_dict` gave."""
+        ...
+
+
+class System(Protocol):
+    """What one training reads and builds.
+
+    Attributes:
+        name: its key in `SYSTEMS`.
+        about: one line for `--help`.
+        starts_from: the system whose generator it starts from, if any.
+        retired: keys that older config.json files hold although nothing reads them.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def about(self) -> str: ...
+
+    @property
+    def starts_from(self) -> str | None: ...
+
+    @property
+    def retired(self) -> tuple[str, ...]: ...
+
+    def configure(self, values: Mapping[str, Any], where: str) -> Config:
+        """Its sections of params.yaml, checked; `where` names the file. Imports no torch."""
+        ...
+
+    def inputs(self, config: Config) -> "tuple[Input, ...]":
+        """What a batch holds."""
+        ...
+
+    def generator(self, settings: dict[str, Any]) -> Generator:
+        """The generator that these settings describe, freshly initialised."""
+        ...
+
+    def trainable(self, config: Config, data: "TrainingData", ranks: "Ranks", start: Path | None) -> Trainable:
+        """Fresh networks, the same on every process for the same seed.
+
+        Args:
+            start: generator file of the system that this one starts from.
+        """
+        ...
+
+    def parameters(self, config: Config, data: "TrainingData") -> dict[str, int]:
+        """How many parameters each part would have; draws none."""
+        ...
+
+    def describe(self, config: Config, generator: Generator) -> dict[str, Any]:
+        """Plain values for config.json beside the sections: all that decides what is trained."""
+        ...
+
+
+def find(name: str) -> System:
+    """The system of that name.
+
+    Raises:
+        ChatPainterError: there is none.
+    """
+    if name not in SYSTEMS:
+        raise ChatPainterError(f"no system {name!r}; known: {', '.join(SYSTEMS)}")
+    module, _, attribute = SYSTEMS[name].partition(":")
+    system: System = getattr(import_module(module), attribute)
+    return system
+
+
+def lineage(name: str) -> list[str]:
+    """The system and those that it starts from, the first one first."""
+    names = [name]
+    while (before := find(names[0]).starts_from) is not None:
+        names.insert(0, before)
+    return names
+
+
+def named_in(settings: Mapping[str, Any]) -> str:
+    """The system that a generator's settings name; files of 0.1.0 name ChatPainter's stage only.
+
+    Raises:
+        ChatPainterError: they name none.
+    """
+    name = settings.get("system", f"stage{settings.get('stage')}")
+    if name not in SYSTEMS:
+        raise ChatPainterError(f"made by a system that is not known here: {str(name)[:60]!r}")
+    return str(name)
+
+
+def reads(generator: Generator, name: str) -> bool:
+    """Whether the generator reads the input `name`."""
+    return any(one.name == name for one in generator.inputs)
+
+
+def device_of(generator: Generator) -> "torch.device":
+    """Where the generator's parameters are."""
+    device: torch.device = next(generator.parameters()).device
+    return device

@@ -1,0 +1,292 @@
+"""One iteration of either stage, from top to bottom: the discriminator's step, then the generator's.
+
+Both share one forward pass of the generator (as StackGAN's trainer does). Nothing here waits for the device:
+figures stay on it until the log asks for them.
+"""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from trainer.config import Machine
+from trainer.distributed import Ranks, synchronise_batchnorm
+from trainer.feed.augment import augment
+from trainer.feed.inputs import Batch
+from trainer.feed.labels import Labels
+from trainer.feed.pairs import mismatched_rows
+from trainer.feed.sampler import random_stream
+from trainer.networks import average, losses
+from trainer.networks.diffaugment import diffaugment
+from trainer.optimising import Report, Updates, adam, set_learning_rates
+from trainer.systems.chatpainter.config import Stage1Config, Stage2Config
+from trainer.systems.chatpainter.networks import Discriminator, Generator, GeneratorOutput
+
+
+class Draws(NamedTuple):
+    """Everything random in one part of a batch; a pure function of its key."""
+
+    pictures: Tensor  # real (b, 3, s, s), cropped and flipped
+    noise: Tensor  # (b, z)
+    epsilon: Tensor  # (2, b, c): of the stage's own condition, and of stage 1's inside stage 2
+    random: torch.Generator  # for what is drawn on the way, always in the same order
+
+
+class Gan:
+    """Both networks, their optimisers and the generator's average: a `trainer.systems.Trainable`.
+
+    Args:
+        labels: of the training images, where the discriminator names objects.
+    """
+
+    shown = (
+        ("D", ("d_real", "d_wrong", "d_fake")),
+        ("G", ("g_loss",)),
+        ("KL", ("kl",)),
+        ("mu", ("mu_spread",)),
+        ("lr", ("lr_g", "lr_d")),
+    )
+
+    def __init__(
+        self,
+        generator: Generator,
+        discriminator: Discriminator,
+        training: Stage1Config,
+        ranks: Ranks,
+        labels: Labels | None = None,
+    ):
+        self.training, self.ranks, self.device, self.labels = training, ranks, ranks.device, labels
+        if training.sync_batchnorm:
+            generator = synchronise_batchnorm(generator, ranks)
+            discriminator = synchronise_batchnorm(discriminator, ranks)
+        layout = torch.channels_last if training.channels_last else torch.contiguous_format
+        self.generator = generator.to(self.device).to(memory_format=layout).train()
+        self.discriminator = discriminator.to(self.device).to(memory_format=layout).train()
+        groups = [{"params": own_parameters(generator, training), "lr": training.g_lr}]
+        if isinstance(training, Stage2Config) and training.finetune_stage1:
+            groups.append({"params": list(generator.first.parameters()), "lr": training.finetune_stage1})
+        self.average = Generator(generator.settings).to(self.device).to(memory_format=layout)
+        self.average.eval().requires_grad_(False).load_state_dict(generator.state_dict())
+        self.g_optimizer = adam(groups, training.betas)
+        self.d_optimizer = adam([{"params": list(discriminator.parameters()), "lr": training.d_lr}], training.betas)
+        self.d_parameters = list(self.discriminator.parameters())
+        self.g_parameters = [p for group in self.g_optimizer.param_groups for p in group["params"]]
+        self.updates = Updates(self.device)
+        self.networks = (self.generator, self.discriminator, self.average)
+        if training.compile:
+            self.generator.network.compile(dynamic=False)
+            self.discriminator.compile(dynamic=False)
+
+    def step(self, batch: Batch, images_seen: int, epoch: int, report: Report) -> None:
+        """Train both networks once on one process's share of a batch.
+
+        Args:
+            images_seen, epoch: those before this iteration.
+            report: takes figures by name, tensors that stay on the device.
+        """
+        training = self.training
+        set_learning_rates(training, epoch, self.g_optimizer, self.d_optimizer)
+        size = batch.size // training.accumulate
+        parts = [batch.rows(slice(i * size, (i + 1) * size)) for i in range(training.accumulate)]
+        draws = [self.draw(part, images_seen, i) for i, part in enumerate(parts)]
+        penalised = bool(training.penalties) and images_seen // training.batch % training.penalties.every == 0
+
+        # One forward of the generator serves both steps. With several parts only one graph is kept at a time, so
+        # each part is painted again for the generator's step, with the same draws and unmoved BatchNorm statistics.
+        alone = len(parts) == 1
+        for part, draw in zip(parts, draws):
+            text = self.encode(part)
+            with torch.set_grad_enabled(alone):
+                painted = self.paint(text, draw)
+            loss, figures = self.discriminator_loss(part, draw, text, painted, penalised)
+            # The generator's step still needs the text's graph.
+            (loss / training.accumulate).backward(retain_graph=alone and self.discriminator.embed_text is not None)
+            report(figures)
+        report({"d_grad_norm": self.updates(self.d_optimizer, self.d_parameters)})
+
+        self.discriminator.requires_grad_(False)
+        for part, draw in zip(parts, draws):
+            if not alone:
+                with average.unmoved_statistics(self.generator):
+                    text = self.encode(part)
+                    painted = self.paint(text, draw)
+            loss, figures = self.generator_loss(part, draw, text, painted)
+            (loss / training.accumulate).backward()
+            report(figures)
+        report({"g_grad_norm": self.updates(self.g_optimizer, self.g_parameters)})
+        self.discriminator.requires_grad_(True)
+        seen = images_seen + training.batch
+        average.update_average(self.average, self.generator, training.ema_half_life, seen, training.batch)
+
+    def draw(self, part: Batch, images_seen: int, number: int) -> Draws:
+        """What is random in part `number` of the step after `images_seen` pictures."""
+        training, generator, b = self.training, self.generator, part.size
+        random = random_stream(training.seed, self.ranks.rank, images_seen, f"part {number}", self.device)
+        # A central crop is not drawn, and neither is a mirror then.
+        crop = random if training.crop == "random" else None
+        pictures = augment(part["images"], max(generator.names), crop, training.flip)
+        noise = torch.randn(b, generator.noise_dim, generator=random, device=self.device)
+        epsilon = torch.randn(2, b, generator.condition_dim, generator=random, device=self.device)
+        return Draws(pictures, noise, epsilon if generator.stage == 2 else epsilon[:1], random)
+
+    def encode(self, part: Batch) -> Tensor:
+        """(b, T) caption and dialogue as the networks read them."""
+        with autocast(self.training, self.device):
+            return self.generator.encode(part)["text"]
+
+    def paint(self, text: Tensor, draw: Draws) -> GeneratorOutput:
+        """The stage's pictures of text (b, T)."""
+        with autocast(self.training, self.device):
+            return self.generator.network(text, draw.noise, draw.epsilon)
+
+    def condition(self, text: Tensor, painted: GeneratorOutput) -> Tensor:
+        """What the discriminator is told of the text, (b, c).
+
+        The generator's mean (StackGAN's code) or its sample (paper 4.1), both without gradient; or what the
+        discriminator's own layer makes of the text, with gradient.
+        """
+        if self.discriminator.embed_text is not None:
+            return self.discriminator.embed_text(text)
+        return (painted.mu if self.training.d_condition == "mu" else painted.condition).detach()
+
+    def discriminator_loss(
+        self, part: Batch, draw: Draws, text: Tensor, painted: GeneratorOutput, penalised: bool
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """(), and the figures to report (paper eq. 3, 5)."""
+        training, discriminator = self.training, self.discriminator
+        others, found = mismatched_rows(part["image_id"], training.wrong_candidates)
+        with autocast(training, self.device):
+            condition = self.condition(text, painted)
+            real = discriminator(self.augmented(draw.pictures, draw))
+            fake = discriminator(self.augmented(painted.picture.detach(), draw))
+            r = discriminator.get_cond_logits(real, condition)
+            w = discriminator.get_cond_logits(real, condition[self.hardest_negative(others, real, condition)])
+            f = discriminator.get_cond_logits(fake, condition)
+            # Where a part holds one image only there is no mismatched pair: its painted pair counts twice.
+            w = torch.where(found, w, f)
+            unconditional = None
+            if discriminator.get_uncond_logits is not None:
+                unconditional = discriminator.get_uncond_logits(real), discriminator.get_uncond_logits(fake)
+        loss = losses.matching_aware(r, w, f, training.loss, unconditional)
+        figures = {"d_real": r, "d_wrong": w, "d_fake": f}
+        if self.labels is not None:
+            loss = loss + training.auxiliary.weight * self.auxiliary_loss(real, part, self.labels)
+        if penalised:
+            figures["penalty"] = self.penalty(draw, painted, condition)
+            loss = loss + training.penalties.every * figures["penalty"]
+        return loss, {"d_loss": loss, **figures}
+
+    def hardest_negative(self, others: Tensor, real: Tensor, condition: Tensor) -> Tensor:
+        """Of the rows `others` (b, k), for each row the one whose condition D finds most fitting, (b,).
+
+        Most other texts differ from the right one in plain ways, and D, once it sees those, learns nothing from them.
+        """
+        if others.shape[1] == 1:
+            return others[:, 0]
+        with torch.no_grad():
+            score = self.discriminator.get_cond_logits
+            logits = torch.stack([score(real, condition[rows]) for rows in others.unbind(1)], 1)
+        return others.gather(1, logits.argmax(1, keepdim=True))[:, 0]
+
+    def generator_loss(
+        self, part: Batch, draw: Draws, text: Tensor, painted: GeneratorOutput
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """(), and the figures to report (paper eq. 4, 6); the discriminator takes no gradient."""
+        training, discriminator = self.training, self.discriminator
+        saturating = training.generator_loss == "saturating"
+        with autocast(training, self.device):
+            features = discriminator(self.augmented(painted.picture, draw))
+            logits = discriminator.get_cond_logits(features, self.condition(text.detach(), painted))
+            loss = losses.generator(logits, training.loss, saturating)
+            if discriminator.get_uncond_logits is not None:
+                loss = loss + losses.generator(discriminator.get_uncond_logits(features), training.loss, saturating)
+        divergence = losses.kl(painted.mu, painted.logvar)
+        total = loss + training.kl_weight * divergence
+        if self.labels is not None:
+            total = total + training.auxiliary.weight * self.auxiliary_loss(features, part, self.labels)
+        # If the condition's mean hardly differs from text to text, the text is not used.
+        spread = painted.mu.detach().std(0)
+        active = (spread > 0.01).float().mean()
+        return total, {"g_loss": loss, "kl": divergence, "mu_spread": spread, "mu_active": active}
+
+    def augmented(self, pictures: Tensor, draw: Draws) -> Tensor:
+        """(b, 3, s, s) as the discriminator gets them."""
+        if self.training.channels_last:
+            pictures = pictures.contiguous(memory_format=torch.channels_last)
+        return diffaugment(pictures, draw.random) if self.training.diffaugment else pictures
+
+    def auxiliary_loss(self, features: Tensor, part: Batch, labels: Labels) -> Tensor:
+        """How badly the discriminator names the objects of the image (paper section 6)."""
+        assert self.discriminator.classify is not None
+        with torch.autocast(features.device.type, enabled=False):
+            logits = self.discriminator.classify(features.float()).flatten(1)
+            return F.binary_cross_entropy_with_logits(logits, labels(part["image_id"]))
+
+    def penalty(self, draw: Draws, painted: GeneratorOutput, condition: Tensor) -> Tensor:
+        """The configured gradient penalties, in float32 and never compiled, as neither survives a double backward."""
+        weights, discriminator = self.training.penalties, self.discriminator
+
+        def score(pictures: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
+            features = discriminator.features(pictures)
+            conditional = discriminator.get_cond_logits(features, condition)
+            if discriminator.get_uncond_logits is None:
+                return conditional, conditional
+            return conditional, conditional + discriminator.get_uncond_logits(features)
+
+        total = torch.zeros((), device=self.device)
+        real = draw.pictures.detach().float().requires_grad_()
+        condition = condition.detach().float().requires_grad_()
+        if weights.r1 or weights.matching_aware:
+            conditional, both = score(real, condition)
+            if weights.r1:
+                total = total + weights.r1 * losses.r1(both, real)
+            if weights.matching_aware:
+                total = total + weights.matching_aware * losses.matching_aware_penalty(conditional, real, condition)
+        if weights.gradient_penalty:
+            share = torch.rand(len(real), 1, 1, 1, generator=draw.random, device=real.device)
+            between = torch.lerp(real.detach(), painted.picture.detach(), share).requires_grad_()
+            total = total + weights.gradient_penalty * losses.gradient_penalty(score(between, condition)[1], between)
+        return total
+
+    def learning_rates(self) -> dict[str, float]:
+        """Of both networks, now."""
+        pairs = (("lr_g", self.g_optimizer), ("lr_d", self.d_optimizer))
+        return {name: float(optimizer.param_groups[0]["lr"]) for name, optimizer in pairs}
+
+    def finite(self) -> bool:
+        """Whether every weight and statistic is a number; waits for the device."""
+        return average.finite(*self.networks)
+
+    def state_dict(self) -> dict:
+        """Everything that continuing needs."""
+        return {name: getattr(self, name).state_dict() for name in self._parts}
+
+    def load_state_dict(self, state: dict) -> None:
+        """Take over what `state_dict` gave."""
+        for name in self._parts:
+            getattr(self, name).load_state_dict(state[name])
+
+    _parts = ("generator", "discriminator", "average", "g_optimizer", "d_optimizer")
+
+
+def autocast(machine: Machine, device: torch.device) -> torch.autocast:
+    """The context that the configured precision runs in."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=machine.precision == "bfloat16")
+
+
+def own_parameters(generator: Generator, training: Stage1Config) -> list[nn.Parameter]:
+    """What a stage's generator learns at its full rate; the rest is fixed here.
+
+    The paper copies the dialogue's RNN and stage 1's generator into stage 2 and keeps both fixed (4.2).
+    """
+    if not isinstance(training, Stage2Config):
+        return list(generator.parameters())
+    if generator.dialogue_encoder is not None:
+        generator.dialogue_encoder.requires_grad_(False)
+    generator.stage2.through_stage1 = training.finetune_stage1 > 0
+    generator.first.requires_grad_(training.finetune_stage1 > 0)
+    if training.stage1_batchnorm == "frozen":
+        generator.first.eval()
+    stage1 = set(generator.first.parameters())
+    return [p for p in generator.parameters() if p.requires_grad and p not in stage1]

@@ -1,0 +1,165 @@
+"""ChatPainter's two stages as systems: what they read, how they are built, where stage 2 starts from."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from store.differences import changes
+from store.errors import ChatPainterError
+from trainer.systems.chatpainter.config import Stage, StageSettings
+
+if TYPE_CHECKING:
+    from trainer.distributed import Ranks
+    from trainer.feed.data import TrainingData
+    from trainer.feed.inputs import Input
+    from trainer.systems.chatpainter.networks import Discriminator, Generator
+    from trainer.systems.chatpainter.step import Gan
+
+STANDARDISE_ROWS = 4096
+
+
+class _Stage:
+    """One stage, a `trainer.systems.System`."""
+
+    retired = ("stage1.finetune_stage1", "stage1.stage1_batchnorm")
+
+    def __init__(self, stage: Stage, about: str, starts_from: str | None = None) -> None:
+        self.stage, self.name, self.about, self.starts_from = stage, f"stage{stage}", about, starts_from
+
+    def configure(self, values: Mapping[str, Any], where: str) -> StageSettings:
+        """Sections `model` and this stage's."""
+        return StageSettings.of(values, self.stage, where)
+
+    def inputs(self, config: StageSettings) -> "tuple[Input, ...]":
+        """Captions, the dialogue as the arm reads it, and pictures of the stage's side."""
+        from trainer.feed.inputs import pictures
+        from trainer.systems.chatpainter.networks import text_inputs
+
+        caption, *said = text_inputs(config.model.dialogue)
+        return caption, pictures(config.side), *said
+
+    def generator(self, settings: dict[str, Any]) -> "Generator":
+        """See `networks.Generator`."""
+        from trainer.systems.chatpainter.networks import Generator
+
+        return Generator(settings)
+
+    def trainable(self, config: StageSettings, data: "TrainingData", ranks: "Ranks", start: Path | None) -> "Gan":
+        """Stage 1 from nothing; stage 2 with stage 1's generator, dialogue encoder and standardisation (paper 4.2)."""
+        import torch
+
+        from trainer.feed.labels import read_labels
+        from trainer.systems.chatpainter.step import Gan
+
+        training, labels = config.training, None
+        if training.auxiliary.weight:
+            assert training.auxiliary.instances is not None
+            labels = read_labels(Path(training.auxiliary.instances), data.image_ids, ranks.device)
+        torch.manual_seed(training.seed)
+        generator = self.generator(self._settings(config, data, data.identity))
+        opponent = discriminator(generator, config, labels.classes if labels else 0)
+        if start is None:
+            standardise(generator, data)
+        else:
+            adopt(generator, start, data)
+        return Gan(generator, opponent, training, ranks, labels)
+
+    def parameters(self, config: StageSettings, data: "TrainingData") -> dict[str, int]:
+        """Of the stage's generator, the dialogue encoder and the discriminator."""
+        import torch
+
+        with torch.device("meta"):
+            generator = self.generator(self._settings(config, data, {}))
+            opponent = discriminator(generator, config)
+        own = count(generator.network)
+        sizes = {"generator": own}
+        if self.stage == 2:
+            sizes = {"generator": own - count(generator.first), "generator with stage 1": own}
+        if generator.dialogue_encoder is not None:
+            sizes["dialogue encoder"] = count(generator.dialogue_encoder)
+        return {**sizes, "discriminator": count(opponent)}
+
+    def describe(self, config: StageSettings, generator: "Generator") -> dict[str, Any]:
+        """Stage, widths, the stores' identities and the sizes of the networks."""
+        encoder = generator.dialogue_encoder
+        return {
+            "stage": self.stage,
+            **{name: generator.settings[name] for name in ("caption_dim", "dialogue_dim", "stores")},
+            "parameters": {
+                "generator": count(generator.network),
+                "dialogue_encoder": 0 if encoder is None else count(encoder),
+            },
+        }
+
+    def _settings(self, config: StageSettings, data: "TrainingData", stores: dict[str, Any]) -> dict[str, Any]:
+        from trainer.feed.inputs import CAPTIONS
+        from trainer.systems.chatpainter.networks import settings, text_inputs
+
+        said = text_inputs(config.model.dialogue)[1:]
+        dim = data.dim(said[0].name) if said else None
+        return settings(self.stage, config.model, data.dim(CAPTIONS.name), dim, system=self.name, stores=stores)
+
+
+STAGE1 = _Stage(1, "Text to 64 x 64.")
+STAGE2 = _Stage(2, "Stage 1's picture and the text again, to 256 x 256.", starts_from="stage1")
+
+
+def discriminator(generator: "Generator", config: StageSettings, classes: int = 0) -> "Discriminator":
+    """The opponent of `generator`, freshly initialised."""
+    from trainer.networks.blocks import initialise
+    from trainer.systems.chatpainter.networks import Discriminator
+
+    training = config.training
+    text = generator.text_dim if training.d_condition == "learned" else None
+    network = Discriminator(config.model, generator.stage, training.d_norm, classes, text)
+    network.apply(initialise)
+    return network
+
+
+def standardise(generator: "Generator", data: "TrainingData") -> None:
+    """Fit the standardisation to rows spread evenly over the training data: the same rows every time."""
+    import numpy as np
+    import torch
+
+    from trainer.feed.inputs import LENGTH
+
+    if not generator.model.standardise:
+        return
+    rows = np.unique(np.linspace(0, len(data) - 1, min(len(data), STANDARDISE_ROWS)).astype(np.int64))
+    sample = data.at(rows, rows.astype(np.uint64))
+    for one, module in zip(generator.inputs, generator.standardise.values()):
+        vectors = sample[one.name]
+        if one.name + LENGTH in sample:
+            vectors = vectors[torch.arange(vectors.shape[1]) < sample[one.name + LENGTH][:, None]]
+        module.fit(vectors)  # type: ignore[operator]
+
+
+def adopt(generator: "Generator", path: Path, data: "TrainingData") -> None:
+    """Stage 2 takes stage 1's generator, dialogue encoder and standardisation from the generator file at `path`.
+
+    Raises:
+        ChatPainterError: it is not a stage 1 generator, or of another model or other encoders.
+    """
+    from trainer import generator_file
+    from trainer.systems.chatpainter.networks import Generator
+
+    first = generator_file.load(path)
+    if not isinstance(first, Generator) or first.stage != 1:
+        held = f"stage {first.stage}" if isinstance(first, Generator) else "another system's generator"
+        raise ChatPainterError(f"{path}: holds {held}; stage 2 starts from a stage 1 generator")
+    if first.model != generator.model:
+        changed = changes(asdict(first.model), asdict(generator.model))
+        raise ChatPainterError(
+            f"{path}: trained with another model ({', '.join(changed)}); train stage 1 again or restore params"
+        )
+    data.refuse_other_encoders(first.settings["stores"], str(path))
+    generator.first.load_state_dict(first.first.state_dict())
+    generator.standardise.load_state_dict(first.standardise.state_dict())
+    if generator.dialogue_encoder is not None and first.dialogue_encoder is not None:
+        generator.dialogue_encoder.load_state_dict(first.dialogue_encoder.state_dict())
+
+
+def count(module: Any) -> int:
+    """Parameters of a module."""
+    return sum(p.numel() for p in module.parameters())
