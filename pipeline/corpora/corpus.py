@@ -9,12 +9,14 @@
 `table["image_id"]`.
 """
 
+import contextlib
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from store.errors import ChatPainterError
+from pipeline.corpora.recognise import recognise
+from store.errors import ChatPainterError, one_line
 from store.files import in_words, replacing
 from store.machine import available_memory
 
@@ -89,8 +91,12 @@ def read(path: str | Path) -> "pa.Table":
                 raise ChatPainterError(f"{path}: is a folder, where one Parquet file is expected; {remedy}")
             raise ChatPainterError(f"{path}: no such corpus; {remedy.replace('make it again', 'make it with')}")
         table = _read(path, remedy)
-    except (OSError, ValueError, MemoryError, pa.ArrowException) as error:
-        why = (str(error).splitlines() or [type(error).__name__])[0]
+    except (OSError, ValueError, MemoryError, RecursionError, pa.ArrowException) as error:
+        with contextlib.suppress(OSError), path.open("rb") as file:
+            head = file.read(512)
+            if (what := recognise(head)) and not head.startswith(b"PAR1"):
+                raise ChatPainterError(f"{path}: not a corpus, but {what}; {remedy}") from None
+        why = one_line(error) or type(error).__name__
         raise ChatPainterError(f"{path}: not a corpus (it cannot be read: {why}); {remedy}") from None
     _check(table, path, remedy)
     return table if table.schema.equals(schema()) else table.cast(schema())

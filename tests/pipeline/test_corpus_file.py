@@ -176,6 +176,13 @@ def test_files_that_are_not_parquet(tmp_path: Path, data: bytes) -> None:
     assert "not a corpus (it cannot be read: " in refusal(tmp_path / "t.parquet")
 
 
+def test_a_page_saved_as_a_corpus_is_called_one(tmp_path: Path) -> None:
+    (tmp_path / "t.parquet").write_bytes(b"<!doctype html><title>404</title>")
+    assert "not a corpus, but an HTML page" in refusal(tmp_path / "t.parquet")
+    (tmp_path / "t.parquet").write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
+    assert "git lfs pull" in refusal(tmp_path / "t.parquet")
+
+
 def test_what_is_no_file_is_not_opened(tmp_path: Path) -> None:
     (tmp_path / "folder.parquet").mkdir()
     corpus.write(ROWS, tmp_path / "folder.parquet" / "part-0.parquet")
