@@ -89,3 +89,16 @@ def test_what_params_cannot_mean_is_said(folder: Path, line: str, message: str) 
     assert result.exit_code == 1
     assert message in result.output
     assert not (folder / "raw").exists()
+
+
+def test_it_says_its_version() -> None:
+    from importlib.metadata import version
+
+    result = run("--version")
+    assert (result.exit_code, result.stdout.split()) == (0, ["chatpainter-prepare", version("chatpainter")])
+
+
+def test_seeds_that_no_stream_has_are_refused(folder: Path) -> None:
+    assert "-1 is not in the range x>=0" in run("world", "--seed", "-1").output
+    (folder / "params.yaml").write_text("raw: raw\nworld: {seed: -1}\n")
+    assert "world: seed must be at least 0, found -1" in run("world").output
