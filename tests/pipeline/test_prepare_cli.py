@@ -94,7 +94,7 @@ def test_what_params_cannot_mean_is_said(folder: Path, line: str, message: str) 
 def test_it_says_its_version() -> None:
     from importlib.metadata import version
 
-    result = run("--version")
+    result = CliRunner().invoke(main, ["--version"], prog_name="chatpainter-prepare")
     assert (result.exit_code, result.stdout.split()) == (0, ["chatpainter-prepare", version("chatpainter")])
 
 
