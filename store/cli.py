@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from store.errors import StoreError
+from store.errors import StoreError, printable
 from store.options import CONTEXT, version_option
 
 _OLD = (
@@ -37,7 +37,7 @@ def verify(path: Path) -> None:
     for folder in _stores(path):
         found = 0
         for fault in verify_store(folder):
-            click.echo(fault, err=True)
+            click.echo(printable(fault), err=True)
             found += 1
         if not found:
             manifest = Manifest.read(folder)
@@ -63,10 +63,11 @@ def info(path: Path, as_json: bool) -> None:
         return
     for folder, manifest in manifests.items():
         shape = " × ".join(map(str, manifest.shape))
-        click.echo(f"{folder}: {manifest.rows:,} {manifest.kind} of {shape} {manifest.dtype}, split {manifest.split}")
+        kind, split = printable(manifest.kind), printable(manifest.split)
+        click.echo(f"{folder}: {manifest.rows:,} {kind} of {shape} {manifest.dtype}, split {split}")
         size = sum(shard.bytes for shard in manifest.shards)
         click.echo(f"  shards: {len(manifest.shards)}, {_bytes(size)}; index: {manifest.index.rows:,} lines")
-        counts = ", ".join(f"{name} {count:,}" for name, count in manifest.counts.items())
+        counts = ", ".join(f"{printable(name)} {count:,}" for name, count in manifest.counts.items())
         click.echo(f"  counts: {counts or 'none'}")
         if not manifest.made_from.get("encoder", {}).get("trained", True):
             click.echo("  made with UNTRAINED weights")
@@ -87,11 +88,11 @@ def head(path: Path, start: int, lines: int) -> None:
     from store.reader import Store
 
     store = Store(path)
-    for line in store.index.slice(start, lines).to_pylist():
-        length = line.get(store.manifest.lengths, 1)
-        rows = store.slice(line["row"], line["row"] + length).reshape(length, -1).astype(np.float64)
+    first, lengths = store.column("row")[start:].tolist(), store.lengths[start:].tolist()
+    for line, row, length in zip(store.index.slice(start, lines).to_pylist(), first, lengths):
+        rows = store.slice(row, row + length).reshape(length, -1).astype(np.float64)
         texts = line.pop("texts", None) or ([line.pop("text")] if "text" in line else [])
-        click.echo("  ".join(f"{name} {value}" for name, value in line.items()))
+        click.echo("  ".join(f"{name} {printable(str(value))}" for name, value in line.items()))
         if not texts:
             click.echo(f"    mean {rows.mean():.2f}")
         for vector, text in zip(rows, texts):
@@ -115,7 +116,7 @@ def _flat(values: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
         if isinstance(value, dict) and value:
             lines += _flat(value, f"{prefix}{name}.")
         else:
-            lines.append((prefix + name, value if isinstance(value, str) else json.dumps(value)))
+            lines.append((printable(prefix + name), printable(value) if isinstance(value, str) else json.dumps(value)))
     return lines
 
 

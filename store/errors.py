@@ -6,7 +6,13 @@ import click
 
 
 class ChatPainterError(click.ClickException):
-    """Something a person can put right: shown as one line without a traceback, exit status 1."""
+    """Something a person can put right: shown as one line without a traceback, exit status 1.
+
+    What a terminal cannot show as part of a line, such as a line break in a file's name, is shown as Python writes it.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(printable(message))
 
 
 class StoreError(ChatPainterError):
@@ -15,6 +21,11 @@ class StoreError(ChatPainterError):
 
 class ParamsError(ChatPainterError):
     """params.yaml says something that cannot be understood."""
+
+
+def printable(text: str) -> str:
+    """The text with line breaks, control characters and lone surrogates as Python writes them in a string."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def one_line(text: object) -> str:

@@ -99,8 +99,10 @@ def in_words(path: Path) -> Iterator[None]:
 
 def words(error: OSError) -> str:
     """One clause that says what the operating system refused, and what to do about it."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return "the disk is full; free some space and run the same command again (finished shards are kept)"
+    if error.errno == errno.EFBIG:
+        return "larger than a file may be here; raise the limit (ulimit -f) or make smaller shards (shard_mib)"
     if error.errno == errno.EROFS:
         return "the folder is on a read-only file system; choose another output folder"
     if error.errno in (errno.EACCES, errno.EPERM):

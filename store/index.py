@@ -54,6 +54,7 @@ def _read(file: "pyarrow.parquet.ParquetFile", columns: Sequence[str] | None, pa
     if packed <= budget:
         # Arrow's threads do not live on in a forked process.
         for batch in file.iter_batches(_LINES, columns=columns, use_threads=False):
+            batch.validate(full=True)  # texts that are not UTF-8, lists that lead outside their values
             batches.append(batch)
             budget -= batch.nbytes
             if budget < 0:
@@ -100,10 +101,11 @@ def faults(table: pyarrow.Table, rows: int, column: str | None) -> str | None:
     Args:
         column: of lengths.
     """
-    names = ["row"] if column is None else ["row", column]
-    for name in names:
+    needed = ["row"] if column is None else ["row", column]
+    for name in needed:
         if name not in table.column_names:
             return f"has no column {name}"
+    for name in [*needed, *({"image_id", "caption_id"} & set(table.column_names))]:
         if not pyarrow.types.is_integer(table[name].type) or table[name].null_count:
             return f"column {name} is of {table[name].type}, not a whole number in every line"
     for name, expected in (("text", pyarrow.string()), ("texts", pyarrow.list_(pyarrow.string()))):

@@ -71,6 +71,8 @@ class JpegStore:
 
     def _bytes(self, row: int) -> bytes:
         length = int.from_bytes(self.store.slice(row, row + 1)[0, :_LENGTH].tobytes(), "little")
+        if row + _blocks(length) > len(self.store):
+            raise ValueError(f"a JPEG of {length:,} bytes would not end in the store")
         return self.store.slice(row, row + _blocks(length)).tobytes()[_LENGTH : _LENGTH + length]
 
 

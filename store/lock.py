@@ -1,5 +1,6 @@
 """One run at a time in a folder, held by a lock that dies with its process."""
 
+import errno
 import fcntl
 import os
 import socket
@@ -11,13 +12,16 @@ from store.errors import StoreError
 from store.files import in_words
 
 LOCK = ".lock"
+# What network disks answer that keep no locks: NFS without lockd, Lustre without flock.
+_NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
 class FolderLock:
     """Holds `folder/.lock` exclusively; the file's text is a token by which workers elsewhere know this run.
 
     The kernel lets go when the process dies, however it dies. DVC's own lock does not help here: a killed `dvc`
-    leaves its stage running.
+    leaves its stage running. On a network disk that keeps no locks the file itself is the lock: whoever makes it holds
+    the folder, and what a killed run leaves has to be removed by hand.
 
     Raises:
         StoreError: another run holds the folder, or the folder cannot be written.
@@ -43,14 +47,27 @@ class FolderLock:
         return self
 
     def _try(self) -> int | None:
-        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        made = True
+        try:
+            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        except FileExistsError:
+            made = False
+            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        except OSError as error:
+            if made and error.errno in _NO_LOCKS:
+                return descriptor
             host, pid, *_ = (os.pread(descriptor, 200, 0).decode(errors="replace").split() or ["?"]) + ["?"]
             os.close(descriptor)
+            if isinstance(error, BlockingIOError):
+                remedy = "wait for it or stop it"
+            elif error.errno in _NO_LOCKS:
+                remedy = f"this disk keeps no locks: if that process has ended, remove {self.path}"
+            else:
+                raise
             raise StoreError(
-                f"{self.path.parent}: another run is writing here (process {pid} on {host}); wait for it or stop it"
+                f"{self.path.parent}: another run is writing here (process {pid} on {host}); {remedy}"
             ) from None
         # The holder before us may have removed the file between our open and our lock.
         try:

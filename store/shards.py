@@ -1,12 +1,15 @@
 """One shard: an HDF5 file with one contiguous, unchunked, uncompressed dataset, committed by rename."""
 
+import contextlib
 import hashlib
 import json
 import math
 import os
+import re
 import time
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,6 +21,7 @@ from store.errors import StoreError, one_line
 from store.files import in_words, replacing, sha256_file
 from store.lock import read_token
 from store.manifest import DTYPES, FORMAT, VERSION, Shard
+from store.threads import in_threads
 
 T = TypeVar("T")
 
@@ -85,12 +89,14 @@ class ShardTask:
                 f"shard {self.number} takes {(self.rows, *self.shape)} {self.dtype}, not {rows.shape} {rows.dtype}"
             )
         data = _bytes(np.ascontiguousarray(rows))
-        with in_words(self.path), replacing(self.path) as temporary, ThreadPoolExecutor(1) as aside:
+        with in_words(self.path), replacing(self.path) as temporary:
             offset = self._write_header(temporary, hashlib.sha256(data).hexdigest(), attributes or {})
-            written = aside.submit(_write_at, temporary, offset, data)
-            checksum = _file_checksum(temporary, offset, data)  # while the disk is busy
-            blocks = blocks_of(data, len(data) // max(1, self.rows))
-            written.result()
+            jobs: list[Callable[[], Any]] = [  # the checksums while the disk is busy
+                partial(_write_at, temporary, offset, data),
+                partial(_file_checksum, temporary, offset, data),
+                partial(blocks_of, data, len(data) // max(1, self.rows)),
+            ]
+            _, checksum, blocks = in_threads(lambda job: job(), jobs)
             size = temporary.stat().st_size
             # A worker may outlive its run: what it made must not land in the folder of the next one.
             self.check_folder()
@@ -103,7 +109,10 @@ class ShardTask:
         shape = (self.rows, *self.shape)
         size = int(np.prod(shape)) * np.dtype(self.dtype).itemsize
         threshold = max(1, min(size, ALIGNMENT))
-        with h5py.File(path, "w", alignment_threshold=threshold, alignment_interval=ALIGNMENT) as file:
+        with (
+            _system_errors(),
+            h5py.File(path, "w", alignment_threshold=threshold, alignment_interval=ALIGNMENT) as file,
+        ):
             file.attrs["format"], file.attrs["version"] = FORMAT, VERSION
             plist = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
             plist.set_obj_track_times(False)
@@ -120,6 +129,18 @@ class ShardTask:
             offset = dataset.id.get_offset()
         assert offset is not None or size == 0
         return offset or 0
+
+
+@contextlib.contextmanager
+def _system_errors() -> Iterator[None]:
+    """An OSError for what h5py raises as RuntimeError when closing fails: it has the number in its text alone."""
+    try:
+        yield
+    except RuntimeError as error:
+        number = re.search(r"errno = (\d+)", str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
 
 
 @dataclass(frozen=True)

@@ -15,13 +15,9 @@ from store.manifest import MANIFEST, Manifest, Shard, content_key, shard_origin
 from store.shards import ShardHeader, read_header, rows_checksum
 from store.threads import in_threads
 
-# Columns without which an index is not of its kind.
-_COLUMNS = {
-    "captions": {"image_id", "text"},
-    "turns": {"image_id", "texts"},
-    "dialogues": {"image_id", "text"},
-    "images": {"image_id"},
-}
+# Columns that only one of the kinds of docs/store.md has.
+_KIND_OF = {"caption_id": "captions", "texts": "turns", "file_name": "images"}
+_KINDS = {"captions", "turns", "dialogues", "images"}
 
 
 def verify_store(path: str | Path) -> Iterator[str]:
@@ -94,9 +90,9 @@ def _index_faults(folder: Path, manifest: Manifest) -> Iterator[str]:
     if fault := faults(table, manifest.rows, manifest.lengths):
         yield f"{path}: {fault}; {REMEDY}"
         return
-    if missing := _COLUMNS.get(manifest.kind, set()) - set(table.column_names):
-        lacks = f"the index has no {', '.join(sorted(missing))}"
-        yield f"{folder / MANIFEST}: says kind {manifest.kind}, but {lacks}; {REMEDY}"
+    for column, kind in _KIND_OF.items():
+        if column in table.column_names and manifest.kind in _KINDS - {kind}:
+            yield f"{folder / MANIFEST}: says kind {manifest.kind}, but the index has {column} of {kind}; {REMEDY}"
     for shard in manifest.shards:
         texts = shard_texts(table, shard)
         if texts is not None:

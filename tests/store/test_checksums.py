@@ -3,6 +3,7 @@
 import json
 import threading
 import zlib
+from functools import partial
 
 import h5py
 import numpy as np
@@ -113,9 +114,14 @@ def test_a_run_over_many_blocks_is_compared_in_the_middle_too(tmp_path):
 
 def test_each_block_is_compared_once_and_nothing_is_left_to_do(whole, monkeypatch):
     path, rows = whole
-    compared = []
+    compared: list[int] = []
     real = zlib.crc32
-    monkeypatch.setattr(checksums.zlib, "crc32", lambda data: compared.append(len(data)) or real(data))
+
+    def crc32(data):
+        compared.append(len(data))
+        return real(data)
+
+    monkeypatch.setattr(checksums.zlib, "crc32", crc32)
     store = Store(path)
     assert not compared
     for _ in range(3):
@@ -162,9 +168,13 @@ def test_checksums_that_are_not_the_store_s_are_refused_by_name(tmp_path, change
     assert len(list(verify_store(tmp_path))) == 1
 
 
+def set_rows(values, rows):
+    values["checksums"]["rows"] = rows
+
+
 def test_more_or_fewer_checksums_than_blocks_are_refused(tmp_path):
     write_turns(tmp_path, LENGTHS, SHAPE)
     for rows in (1, 3, 2**61):
-        edit_manifest(tmp_path, lambda values, rows=rows: values["checksums"].update(rows=rows))
+        edit_manifest(tmp_path, partial(set_rows, rows=rows))
         with pytest.raises(StoreError, match=r"checksums\.crc32: 28 bytes where .* blocks need 4 each"):
             Store(tmp_path).take([0])

@@ -57,3 +57,13 @@ def test_whatever_is_accepted_lies_in_the_folder(name):
     except StoreError:
         return
     assert os.path.normpath(path).startswith(f"{FOLDER}/")
+
+
+@pytest.mark.parametrize("message", ["a\nb", "a\x85b", "a\u2028b", "\x1b[31mred", "\ud800", "a\0b"])
+def test_a_message_is_one_line_whatever_a_file_is_called(message):
+    shown = StoreError(f"/data/{message}.jpg: no such file").message
+    assert len(shown.splitlines()) == 1
+    assert shown.isprintable()
+    assert shown.encode()
+    assert shown == f"/data/{ascii(message)[1:-1]}.jpg: no such file"
+    assert StoreError("größer × 2 …").message == "größer × 2 …"
