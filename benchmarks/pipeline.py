@@ -182,24 +182,22 @@ def full_scale(
 
 def cost_per_text(pools: dict[str, list[str]], folder: Path, sizes: list[int]) -> dict[str, float]:
     """Seconds a text, turns only, in one process, without the time Python takes to start."""
-    from pipeline.embed import EmbedSettings, Sync, embed
-    from pipeline.texts import TextSettings
+    from pipeline.embed import EmbedRun
+    from pipeline.worker import Sync
 
     class Silent:
         def planned(self, *about: Any) -> None: ...
         def made(self, *about: Any) -> None: ...
         def lost(self, *about: Any) -> None: ...
         def finished(self, *about: Any) -> None: ...
+        def removed(self, *about: Any) -> None: ...
 
     costs = {}
     for turns in [1000, *sizes]:  # the first loads the encoder and is not kept
         corpus = folder / "cost" / "corpus.parquet"
         make_corpus(pools, turns // ROUNDS, turns // ROUNDS, corpus)
         start = time.perf_counter()
-        embed(
-            corpus, folder / "cost", "cost", text=TextSettings(), encoders=None, settings=EmbedSettings(),
-            runner=Sync(), progress=Silent(), kinds=["turns"], factory=standin,
-        )  # fmt: skip
+        EmbedRun(folder / "cost", "cost", Sync(), Silent(), factory=standin).embed(corpus, ["turns"])
         costs[str(turns)] = (time.perf_counter() - start) / turns
         subprocess.run(["rm", "-r", str(folder / "cost")], check=True)
     del costs["1000"]

@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.embed import Lost, Made, Source, Work, make, unload, width
+from pipeline.worker import Lost, Made, Source, Work, make, unload, width
 from store.errors import ChatPainterError
+from store.machine import cores
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 _RESULT_SECONDS = 10
@@ -31,13 +32,6 @@ class Tls:
     ca: str | None = None
     cert: str | None = None
     key: str | None = None
-
-
-def cores() -> int:
-    """Cores that this process may use: its affinity and its container's quota, not the machine's size."""
-    from dask.system import CPU_COUNT
-
-    return int(CPU_COUNT)
 
 
 class Cluster:

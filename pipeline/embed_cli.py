@@ -9,16 +9,22 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from store import params
+from store import options, params
 from store.errors import ChatPainterError
 
 if TYPE_CHECKING:
-    from pipeline.embed import Lost, Made, Runner
+    from pipeline.worker import Lost, Made, Runner
     from store.manifest import Manifest
     from store.writer import StoreWriter
 
 
-@click.command(context_settings={"show_default": True})
+# Shares above which what was encoded can hardly be what was meant.
+MOST_SHARED = 0.05  # of distinct texts: real captions and turns share a vector where they differ in case or spaces
+MOST_UNKNOWN = 0.5  # of words or bytes
+
+
+@click.command(context_settings={**options.CONTEXT, "show_default": True})
+@options.version_option
 @click.option("--split", required=True, help="Which corpus: CORPUS/SPLIT.parquet.")
 @click.option(
     "--kind",
@@ -35,8 +41,8 @@ if TYPE_CHECKING:
     help="local: processes of our own; sync: this process alone, without dask; tcp://HOST:PORT or tls://HOST:PORT or "
     "FILE.json: a dask scheduler that runs already.",
 )
-@click.option("--params", "params_file", type=click.Path(path_type=Path), default="params.yaml", help="The settings.")
-@click.option("--corpus", type=click.Path(path_type=Path), default="data/corpus", help="Folder of the corpora.")
+@options.params_option
+@options.corpus_option
 @click.option("--out", type=click.Path(path_type=Path), default="data/embeddings", help="Folder of the stores.")
 @click.option("--dashboard", is_flag=True, help="Serve dask's dashboard and say where.")
 @click.option("--report", type=click.Path(path_type=Path), help="Write dask's performance report (HTML) here.")
@@ -73,32 +79,39 @@ def main(
 
     To continue after an interruption run the same command again: finished shards are kept, the result is the same.
     """
-    from pipeline.embed import EmbedSettings, embed
+    from pipeline.embed import EmbedRun, EmbedSettings
     from pipeline.encoders import EncoderSettings
     from pipeline.texts import TextSettings
 
     values = params.load(params_file)
     where = str(params_file)
     settings = params.section(values, "embed", EmbedSettings, where)
+    text = params.section(values, "text", TextSettings, where)
+    encoders = params.section(values, "encoders", EncoderSettings, where)
     if any((tls_ca, tls_cert, tls_key)) and not all((tls_ca, tls_cert, tls_key)):
         raise ChatPainterError("--tls-ca, --tls-cert and --tls-key go together")
     tls = (tls_ca, tls_cert, tls_key) if tls_ca and tls_cert and tls_key else None
-    runner = _runner(scheduler, workers or settings.workers, timeout, wait, dashboard, report, tls)
-    with runner as runs:
-        if dashboard and (link := getattr(runs, "dashboard_link", None)):
+    with (
+        _threads_in_words(),
+        _runner(scheduler, workers or settings.workers, timeout, wait, dashboard, report, tls) as runner,
+    ):
+        if dashboard and (link := getattr(runner, "dashboard_link", None)):
             click.echo(f"dashboard: {link}", err=True)
-        embed(
-            corpus / f"{split}.parquet",
-            out / split,
-            split,
-            text=params.section(values, "text", TextSettings, where),
-            encoders=params.section(values, "encoders", EncoderSettings, where),
-            settings=settings,
-            runner=runs,
-            progress=Bars(),
-            kinds=kinds or None,
-            factory=factory,
-        )
+        run = EmbedRun(out / split, split, runner, Bars(), settings, text, encoders, factory)
+        run.embed(corpus / f"{split}.parquet", kinds or None)
+
+
+@contextlib.contextmanager
+def _threads_in_words() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        if "can't start new thread" not in str(error):
+            raise
+        raise ChatPainterError(
+            "no more threads can be started here (ulimit -u, or the container's limit of processes); allow more, or "
+            "use fewer: --scheduler sync, OMP_NUM_THREADS=1; finished shards are kept"
+        ) from None
 
 
 @contextlib.contextmanager
@@ -114,7 +127,7 @@ def _runner(
     if scheduler == "sync":
         if dashboard or report or tls:
             raise ChatPainterError("--scheduler sync works without dask: no --dashboard, --report or --tls-… with it")
-        from pipeline.embed import Sync
+        from pipeline.worker import Sync
 
         yield Sync()
         return
@@ -123,7 +136,8 @@ def _runner(
             "dask is not installed here; pip install 'chatpainter[pipeline]', or work in this process alone with "
             "--scheduler sync"
         )
-    from pipeline.cluster import Cluster, Tls, cores
+    from pipeline.cluster import Cluster, Tls
+    from store.machine import cores
 
     if scheduler == "local" and workers > cores():
         click.echo(f"{workers} workers on {cores()} cores: using {cores()}", err=True)
@@ -189,6 +203,30 @@ class Bars:
             f"{counts['unknown']:,} of {counts['tokens']:,} tokens unknown, {counts['empty']:,} texts empty, "
             f"{counts['truncated']:,} cut short"
         )
+        if warning := meaningless(kind, counts, str(encoder.get("name"))):
+            click.echo(warning, err=True)
+
+    def removed(self, kind: str, folder: Path) -> None:
+        click.echo(f"{kind}: the corpus has none any more; removed {folder}")
+
+
+def meaningless(kind: str, counts: dict[str, int], encoder: str) -> str | None:
+    """A warning where many vectors cannot say what their texts said: a language that the encoder does not read."""
+    shared, distinct = counts.get("shared", 0), counts["distinct"]
+    said = []
+    if shared > MOST_SHARED * distinct:
+        said.append(
+            f"{shared:,} of {distinct:,} distinct texts ({shared / distinct:.0%}) have the vector of another text, so "
+            "they cannot be told apart"
+        )
+    if counts["unknown"] > MOST_UNKNOWN * counts["tokens"]:
+        said.append(f"{counts['unknown'] / counts['tokens']:.0%} of what the texts say is unknown to {encoder}")
+    if not said:
+        return None
+    return (
+        f"warning: {kind}: {'; '.join(said)}. Does {encoder} read their language? docs/encoders.md names others "
+        "(encoders in params.yaml)"
+    )
 
 
 if __name__ == "__main__":

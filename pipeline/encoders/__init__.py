@@ -1,5 +1,24 @@
-"""Encoder: texts → vectors. One interface; the published encoders, and modern ones beside them."""
+"""Encoder: texts → vectors. One interface; the published encoders, and modern ones beside them.
 
+To add an encoder, write one module with two functions, and one line in ENCODERS:
+
+    def identity(name, settings):      # what its vectors depend on: files' hashes, switches, versions
+        return {"name": "bag-of-letters", "version": 1, "trained": True, "weights": {}}
+
+    def build(name, settings):         # an object with `dim`, `identity` and `encode`
+        return BagOfLetters(identity(name, settings))
+
+`encode` takes any number of texts and gives their vectors, float32, in order, with what was read of each (`Encoded`);
+a vector may depend on nothing but its text and the identity, since shards are made in any order, on any machine, each
+distinct text once. Whatever changes a vector must change the identity: that is how a store knows that it is stale.
+`trained` says whether anyone trained the weights; stores and models made with those that nobody did say so. Settings of
+its own are a dataclass like those below, and a field of EncoderSettings. Import torch and the like inside functions, so
+that `--help` stays quick. An encoder outside this project needs no line here: `chatpainter-embed --encoders MODULE`
+names a module with the two functions of `EncoderFactory`.
+"""
+
+import difflib
+import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
@@ -7,6 +26,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 
 from pipeline.texts import Kind
+from store.errors import ParamsError
 
 
 @dataclass(frozen=True)
@@ -64,9 +84,32 @@ class Encoder(Protocol):
         ...
 
 
-def slot(kind: Kind) -> Literal["captions", "dialogue"]:
-    """The entry of EncoderSettings that names the encoder of these texts."""
-    return "captions" if kind == "captions" else "dialogue"
+class EncoderFactory(Protocol):
+    """Who builds encoders for a run: this package, or any module or picklable object with these two functions."""
+
+    def build(self, kind: Kind, settings: EncoderSettings, /) -> Encoder:
+        """The encoder of these texts, weights loaded; turns and dialogues may have one in common."""
+        ...
+
+    def identity(self, kind: Kind, settings: EncoderSettings, /) -> dict[str, Any]:
+        """What `build(kind, settings).identity` would say, without loading large files."""
+        ...
+
+
+class EncoderModule(Protocol):
+    """What a module in ENCODERS has. `name` is the whole of what params.yaml says, such as "transformers:FOLDER"."""
+
+    def build(self, name: str, settings: EncoderSettings, /) -> Encoder: ...
+    def identity(self, name: str, settings: EncoderSettings, /) -> dict[str, Any]: ...
+
+
+# What params.yaml calls an encoder (up to a colon), and the module that has it.
+ENCODERS = {
+    "char-cnn-rnn": "pipeline.encoders.char_cnn_rnn",
+    "skip-thought": "pipeline.encoders.skip_thought",
+    "sentence-transformers": "pipeline.encoders.modern",
+    "transformers": "pipeline.encoders.modern",
+}
 
 
 def build(kind: Kind, settings: EncoderSettings) -> Encoder:
@@ -74,19 +117,10 @@ def build(kind: Kind, settings: EncoderSettings) -> Encoder:
 
     Raises:
         WeightsError: weights are missing, damaged or not what their names say.
+        ParamsError: no encoder has this name.
     """
     name = getattr(settings, slot(kind))
-    if name == "char-cnn-rnn":
-        from pipeline.encoders.char_cnn_rnn import CharCnnRnn
-
-        return CharCnnRnn(settings)
-    if name == "skip-thought":
-        from pipeline.encoders.skip_thought import SkipThought
-
-        return SkipThought(settings)
-    from pipeline.encoders.modern import Modern
-
-    return Modern(name, settings)
+    return _module(name).build(name, settings)
 
 
 def identity(kind: Kind, settings: EncoderSettings) -> dict[str, Any]:
@@ -94,19 +128,27 @@ def identity(kind: Kind, settings: EncoderSettings) -> dict[str, Any]:
 
     Everything that changes a vector is in it: name and version, sha256 of each weight file, every switch, precision,
     and whether the weights were trained.
+
+    Raises:
+        WeightsError, ParamsError: as `build`.
     """
     name = getattr(settings, slot(kind))
-    if name == "char-cnn-rnn":
-        from pipeline.encoders import char_cnn_rnn
+    return _module(name).identity(name, settings)
 
-        return char_cnn_rnn.identity(settings)[0]
-    if name == "skip-thought":
-        from pipeline.encoders import skip_thought
 
-        return skip_thought.identity(settings)[0]
-    from pipeline.encoders import modern
+def slot(kind: Kind) -> Literal["captions", "dialogue"]:
+    """The entry of EncoderSettings that names the encoder of these texts."""
+    return "captions" if kind == "captions" else "dialogue"
 
-    return modern.identity(name, settings)
+
+def _module(name: str) -> EncoderModule:
+    key = name.partition(":")[0]
+    if key not in ENCODERS:
+        near = difflib.get_close_matches(key, ENCODERS, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(ENCODERS)}"
+        raise ParamsError(f"params.yaml: no encoder {name[:100]!r}; {hint}")
+    module: Any = importlib.import_module(ENCODERS[key])
+    return module
 
 
 def check_texts(texts: Sequence[str]) -> list[str]:

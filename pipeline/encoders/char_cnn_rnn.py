@@ -24,8 +24,17 @@ CHANNEL = np.full(256, NOTHING, np.uint8)
 CHANNEL[list(ALPHABET)] = np.arange(len(ALPHABET))
 
 
-def identity(settings: EncoderSettings) -> tuple[dict[str, Any], published.Found]:
-    """The identity of the encoder that `settings` describe, and its file."""
+def identity(name: str, settings: EncoderSettings) -> dict[str, Any]:
+    """The identity of the encoder that `settings` describe."""
+    return _identity(settings)[0]
+
+
+def build(name: str, settings: EncoderSettings) -> "CharCnnRnn":
+    """The encoder that `settings` describe."""
+    return CharCnnRnn(settings)
+
+
+def _identity(settings: EncoderSettings) -> tuple[dict[str, Any], published.Found]:
     options = settings.char_cnn_rnn
     found = published.find_char_cnn_rnn(options.file, settings.weights, settings.untrained)
     hashes = published.hashes(found, Path(settings.converted) / "sha256.json")
@@ -61,7 +70,7 @@ class CharCnnRnn:
         from pipeline.encoders.character_net import CharacterNet
         from pipeline.encoders.devices import device
 
-        self.identity, found = identity(settings)
+        self.identity, found = _identity(settings)
         self.settings = settings
         (path,) = found.paths.values()
         weights = reed.load(path)

@@ -19,17 +19,13 @@ from pipeline.weights import WeightsError
 from pipeline.weights.hashing import sha256
 from store.errors import ChatPainterError
 
-LIBRARIES = ("sentence-transformers", "transformers")
 BATCH = 64
 
 
 def _parts(name: str) -> tuple[str, Path]:
     library, _, folder = name.partition(":")
-    if library not in LIBRARIES or not folder:
-        raise ChatPainterError(
-            f"params.yaml: no encoder {name!r}; known: char-cnn-rnn, skip-thought, sentence-transformers:FOLDER, "
-            "transformers:FOLDER"
-        )
+    if not folder:
+        raise ChatPainterError(f"params.yaml: encoder {name!r} lacks its folder: {library}:FOLDER")
     if not (Path(folder) / "config.json").is_file() and not (Path(folder) / "modules.json").is_file():
         raise WeightsError(f"{folder}: no model for {library} here (no config.json or modules.json)")
     return library, Path(folder)
@@ -52,6 +48,11 @@ def identity(name: str, settings: EncoderSettings) -> dict[str, Any]:
         "weights": {path.relative_to(folder).as_posix(): sha256(path) for path in files},
         "precision": settings.precision,
     }
+
+
+def build(name: str, settings: EncoderSettings) -> "Modern":
+    """The encoder `name`."""
+    return Modern(name, settings)
 
 
 class Modern:

@@ -20,8 +20,17 @@ if TYPE_CHECKING:
 VERSION = 1
 
 
-def identity(settings: EncoderSettings) -> tuple[dict[str, Any], published.Found]:
-    """The identity of the encoder that `settings` describe, and its files."""
+def identity(name: str, settings: EncoderSettings) -> dict[str, Any]:
+    """The identity of the encoder that `settings` describe."""
+    return _identity(settings)[0]
+
+
+def build(name: str, settings: EncoderSettings) -> "SkipThought":
+    """The encoder that `settings` describe."""
+    return SkipThought(settings)
+
+
+def _identity(settings: EncoderSettings) -> tuple[dict[str, Any], published.Found]:
     options = settings.skip_thought
     found = published.find_skip_thought(options.variant, settings.weights, settings.untrained)
     hashes = published.hashes(found, Path(settings.converted) / "sha256.json")
@@ -45,7 +54,7 @@ class SkipThought:
         from pipeline.encoders import prefix_tree
         from pipeline.encoders.devices import device
 
-        self.identity, found = identity(settings)
+        self.identity, found = _identity(settings)
         self.settings = settings
         options = settings.skip_thought
         self.tokenize = tokens.tokenizer(options.tokenizer)

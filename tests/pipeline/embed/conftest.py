@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from pipeline.embed import unload
 from pipeline.embed_cli import main
+from pipeline.worker import unload
 from tests.support.corpora import corpus_rows, write_corpus
 from tests.support.folders import content
 from tests.support.processes import wait_for

@@ -15,10 +15,11 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-import pipeline.embed as embed_module
-from pipeline.embed import EmbedSettings, Sync, Work, embed
+from pipeline import worker
+from pipeline.embed import EmbedRun, EmbedSettings
 from pipeline.embed_cli import main
 from pipeline.texts import TextSettings
+from pipeline.worker import Sync, Work
 from store import ChatPainterError, Store, StoreError
 from store.shards import ShardTask
 from store.verify import verify_store
@@ -39,7 +40,7 @@ class Notes:
     """A Progress that remembers."""
 
     def __init__(self):
-        self.kept, self.written, self.reasons = {}, {}, {}
+        self.kept, self.written, self.reasons, self.gone = {}, {}, {}, []
 
     def planned(self, kind, writer, rows):
         self.kept[kind], self.reasons[kind], self.written[kind] = list(writer.kept), dict(writer.reasons), []
@@ -53,13 +54,14 @@ class Notes:
     def finished(self, kind, manifest):
         pass
 
+    def removed(self, kind, folder):
+        self.gone.append(kind)
 
-def run(place, text=TEXT, settings=SETTINGS, out="out", factory=ENCODER, **more):
+
+def run(place, text=TEXT, settings=SETTINGS, out="out", factory=ENCODER, kinds=None):
     notes = Notes()
-    embed(
-        place.path / "data/corpus/t.parquet", place.path / out, "t",
-        text=text, encoders=None, settings=settings, runner=Sync(), progress=notes, factory=factory, **more,
-    )  # fmt: skip
+    run = EmbedRun(place.path / out, "t", Sync(), notes, settings, text, factory=factory)
+    run.embed(place.path / "data/corpus/t.parquet", kinds)
     return notes
 
 
@@ -117,9 +119,7 @@ def test_each_distinct_text_of_a_shard_is_encoded_once(filled):
 def test_a_second_run_keeps_all_and_loads_no_encoder(filled):
     before = content(filled.path / "out")
     filled.calls()
-    from pipeline import embed as module
-
-    module.unload()
+    worker.unload()
     notes = run(filled)
     assert notes.written == {"captions": [], "turns": [], "dialogues": []}
     assert filled.calls() == []
@@ -171,7 +171,7 @@ def test_a_kind_without_texts_is_removed_or_refused(filled):
     filled.corpus(filled.rows)
     with pytest.raises(ChatPainterError, match=r"t\.parquet: has no captions"):
         run(filled, kinds=["captions"])
-    run(filled)
+    assert run(filled).gone == ["captions"]
     assert sorted(path.name for path in (filled.path / "out").iterdir()) == ["dialogues", "turns"]
 
 
@@ -254,7 +254,7 @@ def test_float16_is_the_nearest_with_ties_to_even(bits, negative):
     """All floats from 0 to the largest float16, the subnormal ones too, against Python's own rounding."""
     values = np.array(bits, np.uint32).view(np.float32) * np.float32(-1 if negative else 1)
     task = ShardTask("", "vectors", 0, 0, len(bits), (1,), "float16", "", {}, "")
-    stored = embed_module._as_dtype(values[:, None], Work(task, None, []), [])
+    stored = worker._as_dtype(values[:, None], Work(task, None, []), [])
     assert stored.tobytes() == b"".join(struct.pack("<e", value) for value in values.tolist())
 
 

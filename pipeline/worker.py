@@ -1,0 +1,205 @@
+"""A shard's work: its distinct texts encoded once and written, by this process or by a worker on another machine.
+
+It depends on nothing but the texts and the encoder, so it can be done twice, lost, or continued by another run: what
+counts is the shard on disk with the right content key.
+"""
+
+import importlib
+import json
+import os
+import socket
+import threading
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from pipeline.encoders import Encoder, EncoderFactory, EncoderSettings
+from pipeline.texts import Kind
+from store.errors import ChatPainterError, StoreError
+from store.manifest import Shard
+from store.shards import ShardTask, finished
+
+
+@dataclass(frozen=True)
+class Source:
+    """How a worker comes by its encoder, and which one it must be.
+
+    Attributes:
+        factory: who builds it: the name of a module, or any picklable object, with the functions of `EncoderFactory`.
+        identity: of the encoder that the command sees; a worker with other weights is refused.
+    """
+
+    factory: EncoderFactory | str
+    kind: Kind
+    settings: EncoderSettings
+    identity: dict[str, Any]
+
+    @classmethod
+    def of(cls, factory: EncoderFactory | str, kind: Kind, settings: EncoderSettings) -> "Source":
+        """The source of the encoder that this process sees."""
+        identity = _imported(factory).identity(kind, settings)
+        return cls(factory, kind, settings, json.loads(json.dumps(identity)))
+
+    @property
+    def key(self) -> str:
+        """What two kinds of text have in common whose encoder is the same."""
+        return repr((self.factory, self.settings, json.dumps(self.identity, sort_keys=True)))
+
+    def encoder(self) -> Encoder:
+        """The encoder, loaded once a process however many threads ask.
+
+        Raises:
+            ChatPainterError: the weights seen here are not those of the command.
+        """
+        with _loading:
+            if self.key not in _loaded:
+                encoder = _imported(self.factory).build(self.kind, self.settings)
+                if json.loads(json.dumps(encoder.identity)) != self.identity:
+                    raise ChatPainterError(
+                        f"worker {_here()}: its {self.kind} encoder is not the command's (other weights, code or "
+                        "settings); give every worker the same files and the same version of this program"
+                    )
+                _loaded[self.key] = encoder
+            return _loaded[self.key]
+
+
+def _imported(factory: EncoderFactory | str) -> EncoderFactory:
+    """The factory itself.
+
+    Raises:
+        ChatPainterError: no such module, or one without the functions of an EncoderFactory.
+    """
+    if not isinstance(factory, str):
+        return factory
+    try:
+        module: Any = importlib.import_module(factory)
+    except (ImportError, ValueError, TypeError) as error:
+        raise ChatPainterError(f"--encoders {factory}: cannot be imported ({error}); PYTHONPATH decides") from None
+    if not (callable(getattr(module, "build", None)) and callable(getattr(module, "identity", None))):
+        raise ChatPainterError(
+            f"--encoders {factory}: has no functions build(kind, settings), identity(kind, settings)"
+        )
+    return module
+
+
+# A process's encoders outlive its tasks: a worker loads one and encodes shard after shard with it.
+_loaded: dict[str, Encoder] = {}
+_loading = threading.Lock()
+
+
+def unload() -> None:
+    """Let go of this process's encoders: from here on its workers' do the work."""
+    with _loading:
+        _loaded.clear()
+
+
+@dataclass(frozen=True)
+class Work:
+    """A shard to make. Its texts are the largest thing that travels."""
+
+    task: ShardTask
+    source: Source
+    texts: list[str]
+
+
+@dataclass(frozen=True)
+class Made:
+    """A shard that is on disk, and what was counted while encoding it."""
+
+    number: int
+    shard: Shard
+    counts: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Lost:
+    """A shard that was not made, for a reason that another try may overcome."""
+
+    number: int
+    reason: str
+
+
+class Runner(Protocol):
+    """Where shards are made: in this process, or on a dask cluster."""
+
+    def width(self, source: Source) -> int:
+        """The encoder's `dim`, asked of a process that loads the encoder anyway."""
+        ...
+
+    def run(self, work: Iterable[Work]) -> Iterator[Made | Lost]:
+        """Make the shards, in any order. Errors that no second try can cure are raised."""
+        ...
+
+
+class Sync:
+    """Shards one after the other in this process: no dask, for tests, small corpora and machines without it."""
+
+    def width(self, source: Source) -> int:
+        return width(source)
+
+    def run(self, work: Iterable[Work]) -> Iterator[Made | Lost]:
+        return map(make, work)
+
+
+def width(source: Source) -> int:
+    return int(source.encoder().dim)
+
+
+def make(work: Work) -> Made:
+    """Encode the texts of one shard and write it; a shard that is already there is left as it is.
+
+    Raises:
+        StoreError: the shard cannot be written, or vectors do not fit its dtype.
+    """
+    work.task.check_folder()
+    if (there := finished(work.task)) is not None:
+        return Made(work.task.number, *there)
+    encoder = work.source.encoder()
+    distinct = list(dict.fromkeys(work.texts))
+    places = {text: place for place, text in enumerate(distinct)}
+    row_of = np.fromiter((places[text] for text in work.texts), np.int64, len(work.texts))
+    encoded = encoder.encode(distinct)
+    stored = _as_dtype(encoded.vectors, work, distinct)
+    counts = {
+        "texts": len(work.texts),
+        "distinct": len(distinct),
+        "tokens": int(encoded.tokens[row_of].sum(dtype=np.int64)),
+        "unknown": int(encoded.unknown[row_of].sum(dtype=np.int64)),
+        "empty": int((encoded.tokens[row_of] == 0).sum()),
+        "truncated": int(encoded.truncated[row_of].sum()),
+        "shared": _shared(stored),
+    }
+    rows = stored if len(distinct) == len(row_of) else stored[row_of]
+    return Made(work.task.number, work.task.write(rows, counts), counts)
+
+
+def _shared(vectors: np.ndarray) -> int:
+    """How many vectors, of distinct texts, are also those of another text: for what reads them these are one."""
+    counts = Counter(hash(vector.tobytes()) for vector in vectors)  # 1 s a gigabyte
+    return sum(count for count in counts.values() if count > 1)
+
+
+def _as_dtype(vectors: np.ndarray, work: Work, texts: Sequence[str]) -> np.ndarray:
+    import torch
+
+    values = torch.from_numpy(vectors)
+    limit = float(np.finfo(work.task.dtype).max)
+    least, most = torch.aminmax(values)
+    if not (-limit <= least.item() and most.item() <= limit):  # false for NaN too
+        text = texts[int(np.flatnonzero(~(np.abs(vectors).max(axis=1) <= limit))[0])]
+        remedy = "set embed.dtype: float32" if np.isfinite(vectors).all() else "check the encoder's weights"
+        raise StoreError(
+            f"{work.task.path}: the vector of {text[:60]!r} has a value that {work.task.dtype} cannot hold; {remedy}"
+        )
+    if vectors.dtype == work.task.dtype:
+        return vectors
+    stored = np.empty(vectors.shape, work.task.dtype)
+    torch.from_numpy(stored).copy_(values)  # numpy's own cast to float16 takes seven times as long
+    return stored
+
+
+def _here() -> str:
+    return f"{socket.gethostname()} (process {os.getpid()})"
