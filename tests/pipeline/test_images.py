@@ -408,12 +408,15 @@ from pathlib import Path
 from pipeline.pictures import prepare as images
 from store.writer import StoreWriter
 write = StoreWriter.write_shard
-def slow(self, number, *rest):
+written = []
+def three(self, number, *rest):
     write(self, number, *rest)
+    written.append(number)
     print("written", number, flush=True)
-    time.sleep(0.3)
+    if len(written) == 3:
+        time.sleep(600)
 if __name__ == "__main__":
-    StoreWriter.write_shard = slow
+    StoreWriter.write_shard = three
     corpus, raw, out, encoding = sys.argv[1:]
     images.ImagesSettings.shard_images = 3
     settings = images.ImagesSettings(sizes=(12, 130), encoding=encoding)
@@ -428,7 +431,7 @@ def test_killed_and_run_again_gives_the_same_bytes(split: Split, encoding: str, 
     split.out.rename(split.out.with_name("whole"))
     script = tmp_path / "run.py"
     script.write_text(RUN)
-    environment = os.environ | {"PYTHONPATH": str(Path(images.__file__).parents[1])}
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
     arguments = [sys.executable, str(script), str(split.corpus), str(split.raw), str(split.out), encoding]
     run = subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True, env=environment, start_new_session=True)
     assert run.stdout is not None

@@ -1,10 +1,12 @@
 """A deterministic encoder without weights: a text's vector is its hash. Workers find it by module name.
 
-Environment: HASH_LOG, a file that notes every load and call; HASH_DELAY, seconds a call; HASH_VERSION, part of the
-identity; HASH_POISON, a text that kills its process.
+Environment: HASH_LOG, a file that notes every load and call; HASH_DELAY, seconds a call; HASH_HOLD, the number of a
+call of this process that waits until the file HASH_LOG.go is there; HASH_VERSION, part of the identity; HASH_POISON, a
+text that kills its process.
 """
 
 import hashlib
+import itertools
 import json
 import os
 import time
@@ -15,6 +17,7 @@ import numpy as np
 
 from pipeline.encoders import Encoded
 
+CALLS = itertools.count(1)
 DIM = {"captions": 1024, "dialogue": 2048}  # in shards of 1 MiB of float16: 512 captions, 256 turns
 
 
@@ -41,6 +44,9 @@ class HashEncoder:
         if os.environ.get("HASH_POISON") in texts:
             os._exit(7)
         log(self.kind, len(texts))
+        if next(CALLS) == int(os.environ.get("HASH_HOLD", "0")):
+            while not os.path.exists(os.environ["HASH_LOG"] + ".go"):
+                time.sleep(0.01)
         time.sleep(float(os.environ.get("HASH_DELAY", "0")))
         vectors = np.stack([vector(text, self.dim) for text in texts])
         tokens = np.array([len(text.split()) for text in texts], np.int32)

@@ -41,6 +41,10 @@ class Dask:
         self.workers.append(process)
         return process
 
+    def wait_for_workers(self, count: int) -> None:
+        with Client(json.loads(self.file.read_text())["address"], set_as_default=False) as client:
+            client.wait_for_workers(count, timeout=300)
+
     def _start(self, environ, *command: str, wrap: tuple[str, ...] = ()) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
             [*wrap, sys.executable, "-m", "distributed.cli.dask_" + command[0], *command[1:], *self.options],
@@ -91,7 +95,7 @@ class Running:
         return self.result
 
     def wait(self):
-        self.thread.join(150)
+        self.thread.join(400)
         return self.result
 
 
@@ -105,7 +109,8 @@ def refused(result) -> str:
 
 def test_a_worker_is_killed_and_another_joins(place, rows, whole, dask):
     place.corpus(rows)
-    first, _ = dask.worker(place, HASH_DELAY="0.4"), dask.worker(place, HASH_DELAY="0.4")
+    first, _ = dask.worker(place, HASH_HOLD="2"), dask.worker(place, HASH_DELAY="0.4")
+    dask.wait_for_workers(2)
     run = Running(place, "--scheduler", str(dask.file), *PATIENT)
     place.wait_for_calls(3, run.ended)
     dask.kill(first)
@@ -153,11 +158,10 @@ def test_workers_that_see_another_disk_are_found_out(place, rows, dask):
 
 def test_the_scheduler_is_killed(place, rows, whole, dask):
     place.corpus(rows)
-    dask.worker(place, HASH_DELAY="0.4")
-    with Client(json.loads(dask.file.read_text())["address"], set_as_default=False) as client:
-        client.wait_for_workers(1, timeout=60)
-    run = Running(place, "--scheduler", str(dask.file), "--wait", "4")
-    place.wait_for_calls(3, run.ended)
+    dask.worker(place, HASH_HOLD="4")
+    dask.wait_for_workers(1)
+    run = Running(place, "--scheduler", str(dask.file), "--wait", "20")
+    place.wait_for_calls(4, run.ended)
     dask.kill(dask.scheduler)
     line = refused(run.wait())
     assert "the scheduler is gone" in line

@@ -24,11 +24,12 @@ def encoded(calls):
 @pytest.mark.parametrize(("calls", "pause"), [(1, 0.0), (5, 0.41)])
 def test_the_command_is_killed(place, rows, whole, calls, pause):
     place.corpus(rows)
-    process = place.start("--scheduler", "sync", HASH_DELAY="0.4")
+    process = place.start("--scheduler", "sync", HASH_DELAY="0.4", HASH_HOLD=str(calls))
     place.wait_for_calls(calls, process.poll)
     second = place.here("--scheduler", "sync")
     assert second.exit_code == 1
     assert f"another run is writing here (process {process.pid} on " in second.output.splitlines()[-1]
+    place.go_on()
     time.sleep(pause)  # from the middle of a shard's encoding to the middle of its writing
     process.kill()
     process.wait()
