@@ -1,6 +1,6 @@
 """How long people wait for a picture: the first one of a fresh process, and every repaint of a growing dialogue.
 
-    python -m benchmarks.paint --run runs/stage2            # prints a table, writes results/paint.json
+    python -m benchmarks.paint --run runs/stage2            # prints a table, writes benchmarks/results/paint.json
 
 A warm start: the files lie in the page cache, Python and torch are loaded anew each time. A repaint is what the chat
 page does after an answer: one new round is encoded, all variations are painted.
@@ -18,6 +18,7 @@ import click
 
 from store import machine
 
+RESULTS = Path(__file__).parent / "results" / "paint.json"
 CAPTION = "there are three shapes in the picture"
 QUESTIONS = [f"what is at the {place}" for place in ("top left", "top right", "bottom left", "bottom right", "middle")]
 
@@ -37,7 +38,7 @@ print(loaded - started, time.perf_counter() - loaded)
 @click.option("--weights", help="Folder of the encoders' weights, as for chatpainter-paint.")
 @click.option("--device", default="cpu", show_default=True)
 @click.option("--starts", default=5, show_default=True, help="Fresh processes.")
-@click.option("--out", default="results/paint.json", show_default=True, type=click.Path(path_type=Path))
+@click.option("--out", default=RESULTS, show_default=True, type=click.Path(path_type=Path))
 def main(run: str, weights: str | None, device: str, starts: int, out: Path) -> None:
     """Measure and write JSON."""
     result: dict[str, Any] = {"run": run, "seconds": {}}

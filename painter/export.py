@@ -40,14 +40,14 @@ def export(
     """Write the folder; yields one line about each thing written.
 
     Raises:
-        ChatPainterError: the folder holds something else, cannot be written, another export writes there, or ONNX
-            Runtime paints something else.
+        ChatPainterError: metrics or corpus cannot be read, the folder holds something else, cannot be written, another
+            export writes there, or ONNX Runtime paints something else.
     """
     source = generator_file(run)
-    found = interviewer.find(run, corpus)
+    found, figures = interviewer.find(run, corpus), card.figures(metrics)
     with FolderLock(folder):
         _refuse_other(folder, source)
-        yield from _write_all(painter, source, folder, run, found, with_weights, metrics, onnx)
+        yield from _write_all(painter, source, folder, run, found, with_weights, figures, onnx)
     yield f'{folder}: complete; paint with  chatpainter-paint --run {folder} "…"'
 
 
@@ -68,7 +68,7 @@ def _write_all(
     run: Path,
     found: interviewer.Interviewer | None,
     with_weights: bool,
-    metrics: Path | None,
+    figures: list[card.Figure] | None,
     onnx: bool,
 ) -> Iterator[str]:
     try:
@@ -84,7 +84,7 @@ def _write_all(
             for name, difference in write_onnx(painter, folder):
                 checked[name] = difference
                 yield f"{folder / name}: differs from torch by at most {difference:.1e}"
-        _write(folder / CARD, card.write(painter, run, metrics, found, checked))
+        _write(folder / CARD, card.write(painter, run, figures, found, checked))
         # Last: without it the folder is no model.
         with replacing(folder / GENERATOR) as temporary:
             shutil.copyfile(source, temporary)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from painter import Painter
+from painter import Painter, card
 from painter import export as module
 from store.errors import ChatPainterError
 
@@ -69,6 +69,56 @@ def test_the_card_says_what_matters(painter: Painter, run: Path, corpus: Path, t
         assert digest in card
     with pytest.raises(ChatPainterError, match="run chatpainter-evaluate first"):
         exported(painter, run, tmp_path / "other", metrics=tmp_path / "nothing.json")
+    assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize(
+    ("dataset", "licence"),
+    [
+        ("sample", "nothing in it is anybody else's"),
+        ("codraw", "CC BY-NC 4.0: no commercial use"),
+        ("CoDraw-cpu", "CC BY-NC 4.0: no commercial use"),
+        ("coco2014", "Flickr licences of their photographers"),
+        ("mini2014", "Flickr licences of their photographers"),
+        ("mine", "See the terms of its data."),
+        (None, "What it was trained on is not recorded"),
+    ],
+)
+def test_the_licence_is_that_of_the_data_it_was_trained_on(
+    painter: Painter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dataset: str | None, licence: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("params.yaml").write_text("dataset: sample-of-another-project\n")
+    monkeypatch.setattr(painter.generator, "settings", {**painter.generator.settings, "dataset": dataset})
+
+    written = card.write(painter, tmp_path, None, None, {})
+
+    assert f"Dataset: {dataset or 'not recorded'}; split: not recorded; text stores: captions, turns." in written
+    assert written.rstrip().endswith(f"{licence}") or licence in written.split("## Licence")[1]
+    assert "sample-of-another-project" not in written
+
+
+def test_older_runs_say_it_in_their_configuration(painter: Painter, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"dataset": "codraw", "split": "train"}))
+
+    written = card.write(painter, tmp_path / "generator.safetensors", None, None, {})
+
+    assert "Dataset: codraw; split: train;" in written
+    assert "no commercial use" in written
+
+
+def test_a_card_holds_what_others_wrote_as_words(painter: Painter, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    nasty = "<script>x</script>\n\n# Licence | `free` [a](b) {{ 7 * 7 }}"
+    settings = {**painter.generator.settings, "dataset": nasty, "images_seen": nasty, "model": {nasty: nasty}}
+    monkeypatch.setattr(painter.generator, "settings", settings)
+
+    written = card.write(painter, run, None, None, {"generator.onnx": 1e-6})
+
+    assert "<script>" not in written
+    assert "\n# Licence" not in written
+    assert "{{ 7 &#42; 7 }}" in written
+    assert "| pictures seen in its last training | not recorded |" in written
+    assert "(largest difference to torch 1.0e-06)" in written
 
 
 def test_large_weights_stay_behind_and_are_listed(

@@ -3,7 +3,6 @@
 import base64
 import io
 import json
-import os
 import re
 import socket
 import uuid
@@ -25,9 +24,6 @@ pytestmark = pytest.mark.browser
 CAPTION = "a red circle at the top left and one other shape"
 ARGUMENTS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
              "--disable-background-networking", "--disable-component-update"]  # fmt: skip
-SCREENSHOTS = os.environ.get("CHATPAINTER_SCREENSHOTS")
-# With a run's folder in it, the pictures in the screenshots are those of a trained model.
-SCREENSHOT_RUN = os.environ.get("CHATPAINTER_SCREENSHOT_RUN")
 
 
 @pytest.fixture(scope="module")
@@ -362,53 +358,39 @@ def test_listens_on_loopback_alone(address: str) -> None:
     assert not is_loopback("0.0.0.0")
 
 
-@pytest.mark.skipif(not SCREENSHOTS, reason="writes pictures only where CHATPAINTER_SCREENSHOTS says")
-def test_screenshots(browser: Any, address: str, corpus: Path) -> None:
-    app = None
-    if SCREENSHOT_RUN:
-        found = interviewer.find(Path(SCREENSHOT_RUN))
-        app = page.build(Painter.from_run(SCREENSHOT_RUN), found)
-        address, app = page.launch(app, wait=False)
-    out = Path(str(SCREENSHOTS))
-    out.mkdir(parents=True, exist_ok=True)
-    for name, size, dark in (
-        ("page", (1180, 900), False),
-        ("page-dark", (1180, 900), True),
-        ("phone", (390, 844), False),
-    ):
-        context = browser.new_context(
-            viewport={"width": size[0], "height": size[1]}, color_scheme="dark" if dark else "light"
-        )
-        tab = context.new_page()
-        tab.goto(address)
-        tab.wait_for_selector("#cp-caption textarea")
-        if name == "page":
-            save(tab, out / "page-begin.png")
-        tab.locator("#cp-examples button").first.click()
-        tab.wait_for_selector("#cp-picture")
-        for _ in range(4):
-            offers = tab.locator("#cp-suggestions button")
-            if not offers.count():
-                break
-            before = tab.get_attribute("#cp-picture", "src")
-            # The commonest answer is "nothing", and a picture of nothing shows little.
-            offers.nth(min(2, offers.count() - 1)).click()
-            changed(tab, before)
-            tab.wait_for_timeout(300)
-        tab.mouse.move(0, 0)
-        assert tab.locator("#cp-picture").is_visible()
-        save(tab, out / f"{name}.png", full=name == "phone")
-        assert Image.open(out / f"{name}.png").width == size[0]
-        context.close()
-    if app is not None:
-        app.close()
+def test_a_reload_loses_no_word(tab: Any, painter: Painter) -> None:
+    begin(tab)
+    asked = tab.input_value("#cp-question textarea")
+    answer(tab, "sand")
+    before = tab.get_attribute("#cp-picture", "src")
+    tab.click("[data-noise='1']")
+    changed(tab, before)
+    tab.wait_for_function("document.activeElement.dataset.noise === '1'")
+
+    tab.reload()
+    tab.wait_for_selector("#cp-picture")
+    assert (picture(tab) == painter.paint(CAPTION, [(asked, "sand")], n=4)[1]).all()
+    assert tab.locator("#cp-chat li").all_text_contents() == [CAPTION, asked, "sand"]
+    wait_for_value(tab, "#cp-question textarea", other_than="")
+    assert tab.input_value("#cp-question textarea") != asked, "the interviewer goes on"
+
+    tab.click("#cp-restart")
+    wait_for_cursor(tab, "#cp-caption")
+    tab.reload()
+    wait_for_cursor(tab, "#cp-caption")
+    assert tab.evaluate("sessionStorage.getItem('chatpainter')") is None
+    assert tab.locator("#cp-picture").count() == 0
 
 
-def save(tab: Any, path: Path, full: bool = False) -> None:
-    """A screenshot below 300 kB."""
-    tab.wait_for_timeout(400)
-    shot = Image.open(io.BytesIO(tab.screenshot(full_page=full, animations="disabled"))).convert("RGB")
-    shot.save(path, optimize=True)
-    if path.stat().st_size >= 300_000:
-        shot.quantize(255).save(path, optimize=True)
-    assert path.stat().st_size < 300_000
+def test_another_tab_is_another_visitor(tab: Any, address: str) -> None:
+    begin(tab)
+    other = tab.context.new_page()
+    other.goto(address)
+    wait_for_cursor(other, "#cp-caption")
+
+    assert other.evaluate("sessionStorage.getItem('chatpainter')") is None
+    assert other.locator("#cp-picture").count() == 0
+
+
+def wait_for_value(tab: Any, field: str, other_than: str) -> None:
+    tab.wait_for_function("([field, value]) => document.querySelector(field).value !== value", arg=[field, other_than])

@@ -1,0 +1,75 @@
+"""The chat page's pictures in the docs, made anew: python docs/pictures/screenshots.py --run runs/stage2
+
+Needs a Chromium (the one that CHROMIUM names, or playwright's). Writes page-begin.png, page.png, page-dark.png and
+phone.png beside itself, each below 300 kB.
+"""
+
+import io
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+from PIL import Image
+from playwright.sync_api import Page, sync_playwright
+
+from painter import Painter, interviewer, page
+
+SHOTS = (("page", (1180, 900), "light"), ("page-dark", (1180, 900), "dark"), ("phone", (390, 844), "light"))
+ANSWERS = 4
+
+
+@click.command()
+@click.option("--run", default="runs/stage2", show_default=True, help="A run's or exported model's folder.")
+@click.option("--weights", help="Folder of the encoders' weights, as for chatpainter-paint.")
+@click.option("--out", default=Path(__file__).parent, show_default=True, type=click.Path(path_type=Path))
+def main(run: str, weights: str | None, out: Path) -> None:
+    """Talk to the page and take its picture."""
+    app = page.build(Painter.from_run(run, weights=weights), interviewer.find(Path(run)))
+    address, app = page.launch(app, wait=False)
+    out.mkdir(parents=True, exist_ok=True)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=os.environ.get("CHROMIUM"), args=["--no-sandbox"])
+        for name, (width, height), scheme in SHOTS:
+            context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)
+            tab = context.new_page()
+            tab.goto(address)
+            tab.wait_for_selector("#cp-caption textarea")
+            if name == "page":
+                save(tab, out / "page-begin.png")
+            talk(tab)
+            save(tab, out / f"{name}.png", full=name == "phone")
+            context.close()
+        browser.close()
+    app.close()
+
+
+def talk(tab: Page) -> None:
+    """An example, and the first few questions answered from what is suggested."""
+    tab.locator("#cp-examples button").first.click()
+    tab.wait_for_selector("#cp-picture")
+    for _ in range(ANSWERS):
+        suggestions = tab.locator("#cp-suggestions button")
+        if not suggestions.count():
+            break
+        before = tab.get_attribute("#cp-picture", "src")
+        # The commonest answer is "nothing", and a picture of nothing shows little.
+        suggestions.nth(min(2, suggestions.count() - 1)).click()
+        tab.wait_for_function("before => document.querySelector('#cp-picture')?.src !== before", arg=before)
+        tab.wait_for_timeout(300)
+    tab.mouse.move(0, 0)
+
+
+def save(tab: Page, path: Path, full: bool = False) -> None:
+    """A screenshot, in 255 colours where it would be large."""
+    tab.wait_for_timeout(400)
+    content: Any = io.BytesIO(tab.screenshot(full_page=full, animations="disabled"))
+    shot = Image.open(content).convert("RGB")
+    shot.save(path, optimize=True)
+    if path.stat().st_size >= 300_000:
+        shot.quantize(255).save(path, optimize=True)
+    click.echo(f"{path}: {path.stat().st_size / 1000:,.0f} kB")
+
+
+if __name__ == "__main__":
+    main()
