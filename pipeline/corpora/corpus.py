@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipeline.corpora.parquet_footer import count_values
 from pipeline.corpora.recognise import recognise
 from store.errors import ChatPainterError, one_line
 from store.files import in_words, replacing
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 ROW_GROUP = 4096
 # Rows decoded before memory is looked at: a small file can hold one long text a million times.
 _STEP = 256
+# What an empty text takes: its offset.
+_LEAST_BYTES = 4
 _NULLABLE = ("width", "height")
 
 
@@ -167,9 +170,7 @@ def _read(path: Path, remedy: str) -> "pa.Table":
     with pq.ParquetFile(path) as file:
         _check_columns(file.schema_arrow, path, remedy)
         groups = [file.metadata.row_group(number) for number in range(file.metadata.num_row_groups)]
-        # Every value takes 4 bytes or more, whatever the pages are packed into.
-        values = sum(group.column(k).num_values for group in groups for k in range(group.num_columns))
-        if max(sum(group.total_byte_size for group in groups), 4 * values, 16 * file.metadata.num_rows) > limit:
+        if max(sum(group.total_byte_size for group in groups), _LEAST_BYTES * count_values(path)) > limit:
             raise ChatPainterError(too_large)
         batches, size = [], 0
         for batch in file.iter_batches(_STEP, columns=schema().names):

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import logging
 from functools import cache
 from pathlib import Path
 
@@ -33,6 +34,9 @@ _TURNS: dict[object, Image.Transpose] = {
     8: Image.Transpose.ROTATE_90,
 }
 _ORIENTATION = 0x0112
+
+# Pillow logs what it finds in a damaged file, and Python prints what nobody handles: `Unreadable` says it.
+logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 
 class Unreadable(Exception):

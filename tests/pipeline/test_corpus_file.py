@@ -1,7 +1,9 @@
 """The corpus file: what is written is read, and what is no corpus is refused by its column or row."""
 
+import contextlib
 import os
 import re
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,9 @@ from hypothesis import strategies as st
 
 from pipeline.corpora import corpus
 from pipeline.corpora.corpus import Row
+from pipeline.corpora.parquet_footer import count_values
 from store.errors import ChatPainterError
+from tests.support.mutate import damaged_bytes
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 ids = st.integers(-(2**63), 2**63 - 1)
@@ -192,19 +196,51 @@ def test_what_is_no_file_is_not_opened(tmp_path: Path) -> None:
     assert "no such corpus; make it with: " in refusal(tmp_path / "none.parquet")
 
 
-@pytest.mark.parametrize(("number", "text"), [(3_000, "x" * 200_000), (9_000_000, "")])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(rows, st.integers(1, 4), st.sampled_from(["zstd", "none"]))
+def test_values_are_counted_as_arrow_counts_them(tmp_path: Path, written: list[Row], group: int, packed: str) -> None:
+    pq.write_table(corpus.table(written), tmp_path / "t.parquet", row_group_size=group, compression=packed)
+    about = pq.read_metadata(tmp_path / "t.parquet")
+    groups = [about.row_group(number) for number in range(about.num_row_groups)]
+    expected = sum(group.column(k).num_values for group in groups for k in range(group.num_columns))
+    assert count_values(tmp_path / "t.parquet") == expected
+
+
+def test_a_damaged_footer_is_a_value_error(tmp_path: Path) -> None:
+    pq.write_table(corpus.table(ROWS), tmp_path / "t.parquet")
+    whole = (tmp_path / "t.parquet").read_bytes()
+    length = int.from_bytes(whole[-8:-4], "little")
+    for _, footer in damaged_bytes(whole[-8 - length : -8], count=300):
+        (tmp_path / "t.parquet").write_bytes(whole[: -8 - length] + footer + struct.pack("<I", len(footer)) + b"PAR1")
+        with contextlib.suppress(ValueError):
+            assert count_values(tmp_path / "t.parquet") >= 0
+    for data in (b"", b"PAR1", whole[:-1], whole[:-8] + b"\xff\xff\xff\xffPAR1", b"\x4c" * 5000 + b"\x88\x13\0\0PAR1"):
+        (tmp_path / "t.parquet").write_bytes(data)
+        with pytest.raises(ValueError, match="footer"):
+            count_values(tmp_path / "t.parquet")
+
+
+@pytest.mark.parametrize(
+    ("number", "inside", "text"), [(3_000, 0, "x" * 200_000), (9_000_000, 0, ""), (1, 17_000_000, "")]
+)
 def test_a_small_file_that_decodes_to_more_than_there_is_memory_for(
-    tmp_path: Path, number: int, text: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, number: int, inside: int, text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One text of 200,000 characters many times, or nothing at all still more often: kilobytes on disk."""
+    """A long text many times, nothing at all still more often, or inside one row: kilobytes on disk."""
     same = np.zeros(number, np.int32)
     strings = pa.DictionaryArray.from_arrays(same, [text])
-    lists = [pa.ListArray.from_arrays(np.append(same, 0), pa.array([], kind)) for kind in (CAPTION, ROUND)]
-    sides = pa.array(same)
-    table = pa.table([pa.array(same.astype(np.int64)), strings, sides, sides, *lists, strings], corpus.schema().names)
+    nothing = pa.StructArray.from_arrays([np.zeros(inside, np.int64), pa.array([""]).take(np.zeros(inside, np.int8))],
+                                         fields=list(CAPTION))  # fmt: skip
+    captions = pa.ListArray.from_arrays(np.append(same, inside).astype(np.int32), nothing)
+    rounds = pa.ListArray.from_arrays(np.append(same, 0), pa.array([], ROUND))
+    columns = [pa.array(same.astype(np.int64)), strings, pa.array(same), pa.array(same), captions, rounds, strings]
+    table = pa.table(columns, corpus.schema().names)
     pq.write_table(table, tmp_path / "t.parquet", compression="zstd", store_schema=False)
     assert (tmp_path / "t.parquet").stat().st_size < 1_000_000
     monkeypatch.setattr(corpus, "available_memory", lambda: 2**28)
+    if not text:
+        monkeypatch.setattr(pq.ParquetFile, "iter_batches", lambda *_, **__: pytest.fail("decoded before it counted"))
+    del table, columns, strings, captions, rounds, nothing
     before = pa.total_allocated_bytes()
     said = refusal(tmp_path / "t.parquet")
     assert "takes more than half of the memory that is left (0.1 GiB) once decoded, although the file has " in said
