@@ -86,16 +86,11 @@ class Blocks:
         Raises:
             StoreError: one differs; names the file and the rows.
         """
-        if not self.left:
-            return
         blocks = self.block_of.take(first)
-        self._compare(blocks)
         if last is not None:
-            ends = self.block_of.take(last)
-            for ahead in range(1, int((ends - blocks).max(initial=0)) + 1):
-                self._compare(np.minimum(blocks + ahead, ends))
-
-    def _compare(self, blocks: np.ndarray) -> None:
+            counts = self.block_of.take(last) - blocks + 1
+            ends = np.cumsum(counts)
+            blocks = np.repeat(blocks - ends + counts, counts) + np.arange(counts.sum())
         waiting = self.waiting.take(blocks)
         if not waiting.any():
             return

@@ -11,8 +11,8 @@ from store.errors import StoreError, printable
 from store.options import CONTEXT, version_option
 
 _OLD = (
-    "written by version 0.1.0, without checksums of its blocks and its manifest: an edit of the manifest would not be "
-    "seen; the command that made it, run again, adds them"
+    "an older store, whose manifest has no seal and whose blocks have no checksums: neither an edit nor a flipped bit "
+    "would be seen by training; the command that made it, run again, adds them"
 )
 _PATH = click.argument("path", type=click.Path(path_type=Path))
 

@@ -86,8 +86,8 @@ class Manifest:
     made_from: dict[str, Any]
     counts: dict[str, int]
     lengths: str | None = None  # column of the index: how many rows belong to a line; None: one
-    checksums: Checksums | None = None  # None: a store of version 0.1.0
-    sealed: bool = dataclasses.field(default=True, compare=False)  # False: the same; an edit would not be seen
+    checksums: Checksums | None = None  # None: an older store, which has none
+    sealed: bool = dataclasses.field(default=True, compare=False)  # False: an older store; an edit would not be seen
 
     def __post_init__(self) -> None:
         """Refuse what contradicts itself; what it says of files is compared with them as they are read."""
@@ -196,7 +196,7 @@ def _read_json(path: Path, folder: Path) -> dict[str, Any]:
 
 
 def _lengths_of_old(folder: Path, values: Mapping[str, Any]) -> str | None:
-    """The column of lengths of a store of version 0.1.0, whose manifest does not name it: it had one of two names."""
+    """The column of lengths of an older store, whose manifest does not name it: it had one of two names."""
     import pyarrow.parquet
 
     try:

@@ -97,7 +97,7 @@ class Store:
         """
         data, where, blocks = self._mapped()
         positions = where.take(rows)  # checks them; "clip" below spares numpy a second buffer
-        if blocks is not None:
+        if blocks is not None and blocks.left:
             blocks.touch(np.asarray(rows, np.int64))
         return data.take(positions, 0, out, "clip")
 
@@ -114,7 +114,7 @@ class Store:
         first, last = int(where[start]), int(where[stop - 1])
         if last - first != stop - 1 - start:
             return self.take(np.arange(start, stop))
-        if blocks is not None:
+        if blocks is not None and blocks.left:
             blocks.touch(np.array([start]), np.array([stop - 1]))
         return data[first : last + 1]
 
@@ -146,7 +146,7 @@ class Store:
         starts = np.take(where, first)
         if (np.take(where, first + last) - starts != last).any():
             raise IndexError("a run must lie in one shard, as the turns of a dialogue and the captions of an image do")
-        if blocks is not None:
+        if blocks is not None and blocks.left:
             blocks.touch(first, first + last)
         width = out.shape[1]
         if (lengths == width).all() and out.flags.c_contiguous:

@@ -26,7 +26,7 @@ from tests.support.mutate import damaged_bytes, damaged_records
 from tests.support.outcomes import one_line, right_or_refused
 from tests.support.stores import edit_manifest, write_turns
 
-NEW = ("lengths", "checksums", "seal")  # what a manifest of version 0.1.0 lacks
+NEW = ("lengths", "checksums", "seal")  # what the manifest of an older store lacks
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +69,7 @@ def commands_of(path: Path) -> Iterator[str]:
         yield from map(one_line, lines)
 
 
-def as_of_0_1_0(path: Path) -> None:
+def unseal(path: Path) -> None:
     """Take away what would show any edit at once, so that what lies behind it is reached."""
     edit_manifest(path, lambda values: [values.pop(name) for name in NEW], sealed=False)
     (path / "checksums.crc32").unlink()
@@ -105,7 +105,7 @@ def verify_faults(path: Path) -> list[str]:
 def test_forged_manifests_give_the_rows_that_were_written_or_one_line(turns, copy, sealed) -> None:
     path, rows = copy(), turns[1]
     if not sealed:
-        as_of_0_1_0(path)
+        unseal(path)
     values = json.loads((path / "manifest.json").read_text())
     for name, damaged in damaged_records(values, seed=1, count=250):
         (path / "manifest.json").write_text(json.dumps(damaged))
@@ -134,7 +134,7 @@ def forge(path: Path, file: str = "vectors-00001.h5") -> None:
 def test_forged_shards_are_read_or_refused_in_one_line(copy, seed) -> None:
     """HDF5 that no checksum guards: other rows may come, as they were forged, and nothing else."""
     path = copy()
-    as_of_0_1_0(path)
+    unseal(path)
     shard = path / "vectors-00001.h5"
     data = shard.read_bytes()
     tables = max(np.flatnonzero(np.frombuffer(data[: 1 << 17], np.uint8)).tolist())  # where HDF5's own bytes end
@@ -218,7 +218,7 @@ def replaced(file: h5py.File, make: Callable[[], Any]) -> None:
 @pytest.mark.parametrize("structure", STRUCTURES)
 def test_every_other_structure_of_a_shard_is_refused_by_its_name(copy, structure) -> None:
     path = copy()
-    as_of_0_1_0(path)
+    unseal(path)
     shard = path / "vectors-00001.h5"
     with h5py.File(shard, "r+") as file:
         file["other"] = np.ones((7, 40), np.float16)
@@ -281,7 +281,7 @@ def test_forged_indexes_never_lead_outside_the_rows(turns, copy, name) -> None:
 @pytest.mark.parametrize("seed", range(2))
 def test_forged_parquet_is_read_or_refused_in_one_line(copy, seed) -> None:
     path = copy()
-    as_of_0_1_0(path)
+    unseal(path)
     for _, damaged in damaged_bytes((path / "index.parquet").read_bytes(), seed=seed, count=80):
         (path / "index.parquet").write_bytes(damaged)
         forge(path, "index.parquet")
@@ -356,7 +356,7 @@ def test_damaged_pictures_are_right_or_refused_in_one_line(tmp_path) -> None:
     assert refused > 20
     # Forged to fit: what a JPEG's length says is not believed beyond the store's rows.
     (tmp_path / "images-00000.h5").write_bytes(data)
-    as_of_0_1_0(tmp_path)
+    unseal(tmp_path)
     with h5py.File(tmp_path / "images-00000.h5") as file:
         offset = file["images"].id.get_offset()
     for length in (0, 3, 10**6, 2**32 - 1):
@@ -371,7 +371,7 @@ def test_damaged_pictures_are_right_or_refused_in_one_line(tmp_path) -> None:
 def test_a_manifest_is_read_in_the_same_words_by_every_reader(copy) -> None:
     """A last look at what fuzzing cannot name: each field's type, in one line that names it."""
     path = copy()
-    as_of_0_1_0(path)
+    unseal(path)
     values = json.loads((path / "manifest.json").read_text())
     for field in ("kind", "split", "rows", "shape", "dtype", "dataset", "shards", "index", "made_from", "counts"):
         (path / "manifest.json").write_text(json.dumps({**values, field: 1.5}))
