@@ -78,7 +78,7 @@ class Blocks:
             [np.empty(0, np.int32), *(first + np.arange(shard.rows) // self.rows for first, shard in of_shard)]
         ).astype(np.int32)
         self.waiting = np.ones(len(sums), bool)
-        self.left = len(sums)
+        self.left: int = len(sums)
 
     def touch(self, first: np.ndarray, last: np.ndarray | None = None) -> None:
         """Compare the blocks of these rows, or of the runs of rows `first` to `last`, that were not yet compared.
@@ -97,14 +97,14 @@ class Blocks:
         for block in np.unique(blocks[waiting]).tolist():
             number = int(np.searchsorted(self.first_block, block, "right")) - 1
             shard = self.shards[number]
-            first = (block - int(self.first_block[number])) * self.rows
-            count = min(self.rows, shard.rows - first)
-            position = int(self.where[shard.first_row + first])
+            begin = (block - int(self.first_block[number])) * self.rows
+            count = min(self.rows, shard.rows - begin)
+            begin += shard.first_row
+            position = int(self.where[begin])
             rows = self.data[position : position + count]
             if zlib.crc32(rows.reshape(-1).view(np.uint8).data) != self.sums[block]:
-                first += shard.first_row
                 raise StoreError(
-                    f"{self.folder / shard.file}: damaged (checksum differs, rows {first:,} to {first + count - 1:,}); "
+                    f"{self.folder / shard.file}: damaged (checksum differs, rows {begin:,} to {begin + count - 1:,}); "
                     f"{REMEDY}"
                 )
             self.waiting[block] = False

@@ -131,11 +131,22 @@ class Manifest:
 
     def text(self) -> str:
         """The file's content."""
+        values = self._values()
+        return _written({**values, "seal": seal(values)})
+
+    @property
+    def checksum(self) -> str:
+        """sha256 of what is said of rows, index and origin: the same before and after an older store got its seal."""
+        values = self._values()
+        del values["lengths"], values["checksums"]
+        return hashlib.sha256(_written(values).encode()).hexdigest()
+
+    def _values(self) -> dict[str, Any]:
         values = {"format": FORMAT, "version": VERSION, **dataclasses.asdict(self)}
         del values["sealed"]
         for shard in values["shards"]:
             del shard["blocks"]
-        return json.dumps({**values, "seal": seal(values)}, indent=1) + "\n"
+        return values
 
     @classmethod
     def read(cls, folder: Path) -> "Manifest":
@@ -167,6 +178,10 @@ class Manifest:
             return dataclasses.replace(build(cls, values, "manifest"), sealed=stated is not None)
         except ParamsError as error:
             raise StoreError(f"{path}: not a whole manifest ({error.message}); make the store again") from None
+
+
+def _written(values: Mapping[str, Any]) -> str:
+    return json.dumps(values, indent=1) + "\n"
 
 
 def seal(values: Mapping[str, Any]) -> str:

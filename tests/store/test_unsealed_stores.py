@@ -3,6 +3,7 @@
 The two in data/ were written by the last commit whose manifests had no seal.
 """
 
+import hashlib
 import io
 import json
 import tarfile
@@ -35,12 +36,14 @@ def old(tmp_path):
 
 def test_rows_lengths_and_texts_are_right(old):
     rows = np.load(old / "turns.npy")
+    text = (old / "turns" / "manifest.json").read_bytes()
     store = Store(old / "turns")
     np.testing.assert_array_equal(store.take(np.arange(21)), rows)
     assert store.lengths.tolist() == LENGTHS
     got = store.runs(store.column("row"), store.lengths)
     np.testing.assert_array_equal(got[2], rows[4:14])
     assert store.manifest.lengths == "rounds"
+    assert store.manifest.checksum == hashlib.sha256(text).hexdigest()
     assert store.index["texts"].to_pylist()[1] == ["dialogue 1 turn 0"]
 
 
@@ -82,6 +85,8 @@ def test_the_command_that_made_it_keeps_every_shard_and_adds_what_is_new(old):
     assert {name for name in after if after[name] != before.get(name)} == {"manifest.json", "checksums.crc32"}
     then, now = json.loads(before["manifest.json"]), json.loads(after["manifest.json"])
     assert {name: now[name] for name in then} == then
+    # By this a run that was begun on the old store knows the new one for the same.
+    assert Store(old / "turns").manifest.checksum == hashlib.sha256(before["manifest.json"]).hexdigest()
     store = Store(old / "turns")
     assert store.manifest.sealed
     np.testing.assert_array_equal(store.take(np.arange(21)), np.load(old / "turns.npy"))
