@@ -62,7 +62,7 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> Generator:
     except ChatPainterError as error:
         raise ChatPainterError(f"{path}: {error.message}") from None
     except (RuntimeError, KeyError, ValueError, TypeError, AttributeError, AssertionError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise ChatPainterError(f"{path}: its settings and tensors fit no generator ({reason})") from None
     missing = [name for name in missing if not name.endswith("num_batches_tracked")]
     if missing or unexpected:

@@ -66,8 +66,9 @@ def make_generator(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Cal
         model = small_model(dialogue=dialogue)
         dim = None if dialogue == "none" else 7
         generator = Generator(settings(stage, model, 9, dim, system=f"stage{stage}", stores=stores))
-        for module in generator.modules():  # paint something: not all pictures the same grey
-            if isinstance(module, torch.nn.Conv2d):
+        # Paint something: not all pictures the same grey, and others for other texts.
+        for module in generator.modules():
+            if isinstance(module, torch.nn.Conv2d | torch.nn.Linear):
                 torch.nn.init.normal_(module.weight, 0, 0.3)
         path = tmp_path_factory.mktemp("run") / "generator.safetensors"
         generator_file.save(generator, path)

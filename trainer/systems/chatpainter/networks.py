@@ -175,6 +175,8 @@ class Generator(nn.Module):
         self.model = model
         self.noise_dim, self.condition_dim = model.noise_dim, model.condition_dim
         self.inputs = text_inputs(model.dialogue)
+        if type(settings["stage"]) is not int or settings["stage"] not in (1, 2):
+            raise ValueError(f"stage is {settings['stage']!r}, not 1 or 2")
         self.stage: Stage = 2 if settings["stage"] == 2 else 1
         caption_dim, dialogue_dim = settings["caption_dim"], settings["dialogue_dim"]
         self.dims = {one.name: dim for one, dim in zip(self.inputs, (caption_dim, dialogue_dim))}
