@@ -158,11 +158,11 @@ def augmented(batch: int, device: str) -> Generator[int, None, None]:
     import torch
 
     from trainer.feed.augment import augment
-    from trainer.feed.sampler import random_stream
+    from trainer.feed.sampler import Draws
 
     images = torch.randint(0, 256, (batch, SIDE, SIDE, 3), dtype=torch.uint8, device=device)
     for step in range(1 << 60):
-        augment(images, 64, random_stream(0, 0, step, "crop", device))
+        augment(images, 64, Draws(0, step, batch, slice(batch), device).uniform("crop", 3))
         if device != "cpu":
             torch.cuda.synchronize()
         yield batch

@@ -1,12 +1,10 @@
 """Several processes on CPUs: they agree, they average, and together they take the step that one would take."""
 
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-import torch.distributed as dist
 from torch import nn
 
 from store.errors import ChatPainterError
@@ -104,17 +102,12 @@ def test_one_run_after_another_meets_again(tmp_path, launch):
 
 
 class Watched(Gan):
-    """Keeps the gradients that each update sees, and draws for part r what process r draws."""
+    """Keeps the gradients that each update sees."""
 
     def __init__(self, *arguments):
         super().__init__(*arguments)
         self.gradients = []
         self.updates = self.keeping
-
-    def draw(self, part, images_seen, number):
-        if not dist.is_initialized():
-            self.ranks = replace(self.ranks, rank=number)
-        return super().draw(part, images_seen, 0)
 
     def keeping(self, optimizer, parameters):
         distributed.average_gradients(parameters)

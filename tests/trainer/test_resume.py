@@ -196,3 +196,15 @@ class TestTwoProcesses:
 
         assert launch(train, 2, run).wait() == [0, 0]
         assert_same_run(folder, together[1])
+
+    @pytest.mark.parametrize(("before", "after"), [(1, 2), (2, 1)])
+    def test_it_goes_on_with_another_number_of_processes(self, world, tmp_path, launch, before, after):
+        """Rows and draws are the same; statistics of a part of the batch are not, so figures agree but for those."""
+        run = run_of(world, 1, tmp_path / "run")
+        assert launch(train, before, replace(run, stop_at=5 * BATCH)).wait() == [0] * before
+        assert launch(train, after, run).wait() == [0] * after
+        log = figures(tmp_path / "run")
+        assert [record["images"] for record in log] == [BATCH * (step + 1) for step in range(10)]
+        assert all(record["nonfinite"] == 0 for record in log)
+        state = load(Checkpoints(tmp_path / "run" / "checkpoints").latest())
+        assert state["images_seen"] == 10 * BATCH

@@ -3,27 +3,24 @@
 import torch
 
 
-def augment(
-    images: torch.Tensor, crop: int, generator: torch.Generator | None = None, flip: bool = True
-) -> torch.Tensor:
+def augment(images: torch.Tensor, crop: int, draws: torch.Tensor | None = None, flip: bool = True) -> torch.Tensor:
     """(b, s, s, 3) uint8 → (b, 3, crop, crop) float32 in [-1, 1], channels last in memory, on the images' device.
 
-    With a generator each picture gets its own place of the crop and, if `flip`, is mirrored with probability 1/2, as
-    StackGAN-Pytorch does (76 → 64, 304 → 256); without one the crop is central and nothing is mirrored. The draws are
-    made on the generator's device, so a CPU generator gives the same crops on every device.
+    With `draws` (b, 3), uniform in [0, 1), each picture gets its own place of the crop and, if `flip`, is mirrored with
+    probability 1/2, as StackGAN-Pytorch does (76 → 64, 304 → 256); without, the crop is central and not mirrored.
     """
     b, height, width, _ = images.shape
     device = images.device
     along = torch.arange(crop, device=device)
-    if generator is None:
+    if draws is None:
         top = torch.full((b, 1), (height - crop) // 2, device=device)
         left = torch.full((b, 1), (width - crop) // 2, device=device)
         columns = left + along
     else:
-        draws = torch.rand(3, b, 1, generator=generator, device=generator.device).to(device, non_blocking=True)
-        top = (draws[0] * (height - crop + 1)).long()
-        left = (draws[1] * (width - crop + 1)).long()
-        columns = left + torch.where(draws[2] < 0.5, along.flip(0), along) if flip else left + along
+        down, across, mirror = draws.to(device, non_blocking=True)[:, :, None].unbind(1)
+        top = (down * (height - crop + 1)).long()
+        left = (across * (width - crop + 1)).long()
+        columns = left + torch.where(mirror < 0.5, along.flip(0), along) if flip else left + along
     rows = torch.arange(b, device=device)[:, None] * height + top + along
     # One index_select of whole pixels: twice as fast on a CPU as indexing by picture, row and column.
     pixels = (rows[:, :, None] * width + columns[:, None, :]).flatten()

@@ -51,12 +51,36 @@ def images_per_epoch(n: int, batch: int) -> int:
     return n // batch * batch
 
 
-def random_stream(
-    seed: int, rank: int, images_seen: int, purpose: str, device: str | torch.device = "cpu"
-) -> torch.Generator:
-    """A fresh torch generator for one purpose in one step of one process; never saved, always derived."""
-    words = np.random.SeedSequence([seed, rank, images_seen, zlib.crc32(purpose.encode())])
-    return torch.Generator(device).manual_seed(int(words.generate_state(1, np.uint64)[0] >> 1))
+class Draws:
+    """Random numbers of some rows of one step's batch: pure functions of (seed, images seen, purpose, row).
+
+    They are drawn for the whole batch, of which each process and each part of it keeps its own rows: the same numbers
+    on one process, two and eight, and in one part or several. Never saved, always derived.
+
+    Args:
+        images_seen: before the step.
+        batch: rows of all processes together.
+        rows: which of them these are.
+        device: where the numbers are made and stay; processors and GPUs make different ones.
+    """
+
+    def __init__(
+        self, seed: int, images_seen: int, batch: int, rows: slice, device: str | torch.device = "cpu"
+    ) -> None:
+        self._key = seed, images_seen
+        self._batch, self._rows, self._device = batch, rows, torch.device(device)
+
+    def normal(self, purpose: str, *shape: int) -> torch.Tensor:
+        """(b, *shape) float32, standard normal."""
+        return torch.randn(self._batch, *shape, generator=self._stream(purpose), device=self._device)[self._rows]
+
+    def uniform(self, purpose: str, *shape: int) -> torch.Tensor:
+        """(b, *shape) float32 in [0, 1)."""
+        return torch.rand(self._batch, *shape, generator=self._stream(purpose), device=self._device)[self._rows]
+
+    def _stream(self, purpose: str) -> torch.Generator:
+        words = np.random.SeedSequence([*self._key, zlib.crc32(purpose.encode())])
+        return torch.Generator(self._device).manual_seed(int(words.generate_state(1, np.uint64)[0] >> 1))
 
 
 @functools.lru_cache(maxsize=2)

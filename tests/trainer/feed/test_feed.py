@@ -22,7 +22,7 @@ from trainer.feed.augment import augment
 from trainer.feed.data import TrainingData
 from trainer.feed.inputs import CAPTIONS, COLLAPSED, TURNS, pictures
 from trainer.feed.ring import BatchRing
-from trainer.feed.sampler import images_per_epoch, random_stream, rows_for
+from trainer.feed.sampler import Draws, images_per_epoch, rows_for
 
 PICTURES = pictures(64)
 CAPTION_ALONE = (CAPTIONS, PICTURES)
@@ -88,13 +88,28 @@ GOLDEN_IMAGES = [8, 6, 9, 14, 13, 16, 17, 18]
 GOLDEN_NUMBERS = [174, 94, 201, 692, 334, 157, 186, 723]
 
 
-class TestRandomStream:
-    def test_it_depends_on_every_argument_and_on_nothing_else(self):
-        arguments = [(0, 0, 0, "crop"), (1, 0, 0, "crop"), (0, 1, 0, "crop"), (0, 0, 1, "crop"), (0, 0, 0, "noise")]
-        drawn = [torch.rand(4, generator=random_stream(*each)).tolist() for each in arguments]
-        assert len({tuple(each) for each in drawn}) == len(arguments)
+class TestDraws:
+    def test_they_depend_on_every_argument_and_on_nothing_else(self):
+        keys = [(0, 0, "crop"), (1, 0, "crop"), (0, 1, "crop"), (0, 0, "noise")]
+        drawn = [Draws(seed, seen, 4, slice(4)).uniform(purpose).tolist() for seed, seen, purpose in keys]
+        assert len({tuple(each) for each in drawn}) == len(keys)
         torch.manual_seed(5)
-        assert torch.rand(4, generator=random_stream(*arguments[0])).tolist() == drawn[0]
+        assert Draws(0, 0, 4, slice(4)).uniform("crop").tolist() == drawn[0]
+
+    @given(st.sampled_from([1, 2, 8]), st.integers(1, 3), st.integers(1, 3), st.integers(0, 2**40))
+    def test_a_row_draws_the_same_on_any_number_of_processes_and_in_any_parts(self, world, parts, size, seed):
+        batch = 8 * parts * size
+        whole = Draws(seed, 3 * batch, batch, slice(batch))
+        for kind, shape in (("normal", (5,)), ("uniform", (2, 1))):
+            local = batch // world
+            pieces = [
+                getattr(Draws(seed, 3 * batch, batch, slice(rank * local + first, rank * local + first + size)), kind)(
+                    "noise", *shape
+                )
+                for rank in range(world)
+                for first in range(0, local, size)
+            ]
+            assert torch.equal(torch.cat(pieces), getattr(whole, kind)("noise", *shape))
 
 
 class TestTrainingData:
@@ -317,6 +332,10 @@ def coordinates(count: int, side: int) -> torch.Tensor:
     return pictures
 
 
+def crops(count: int, images_seen: int = 384) -> torch.Tensor:
+    return Draws(3, images_seen, count, slice(count)).uniform("crop", 3)
+
+
 def as_bytes(pictures: torch.Tensor) -> torch.Tensor:
     return ((pictures + 1) * 127.5).round().long()
 
@@ -325,7 +344,7 @@ class TestAugment:
     @pytest.mark.parametrize(("side", "crop"), [(76, 64), (76, 76), (20, 16)])
     def test_it_cuts_one_window_a_picture_and_mirrors_half(self, side, crop):
         count = 250
-        cut = augment(coordinates(count, side), crop, random_stream(0, 0, 0, "crop"))
+        cut = augment(coordinates(count, side), crop, crops(count))
         assert cut.shape == (count, 3, crop, crop)
         assert cut.dtype == torch.float32
         rows, columns, owner = as_bytes(cut).unbind(1)
@@ -349,7 +368,7 @@ class TestAugment:
         assert torch.equal(as_bytes(cut), pictures[:, 6:70, 6:70].permute(0, 3, 1, 2).long())
 
     def test_no_mirror_where_sides_matter(self):
-        columns = as_bytes(augment(coordinates(64, 76), 64, random_stream(0, 0, 0, "crop"), flip=False))[:, 1]
+        columns = as_bytes(augment(coordinates(64, 76), 64, crops(64), flip=False))[:, 1]
         assert (columns[:, 0, 0] < columns[:, 0, -1]).all()
 
     def test_values_span_minus_one_to_one(self):
@@ -359,15 +378,15 @@ class TestAugment:
 
     def test_the_same_stream_gives_the_same_crops_in_channels_last_memory(self):
         pictures = torch.randint(0, 256, (9, 76, 76, 3), dtype=torch.uint8)
-        one, other = (augment(pictures, 64, random_stream(3, 1, 384, "crop")) for _ in range(2))
+        one, other = (augment(pictures, 64, crops(len(pictures))) for _ in range(2))
         assert torch.equal(one, other)
         assert one.is_contiguous(memory_format=torch.channels_last)
-        assert not torch.equal(one, augment(pictures, 64, random_stream(3, 1, 768, "crop")))
+        assert not torch.equal(one, augment(pictures, 64, crops(len(pictures), 768)))
 
     @pytest.mark.gpu
     @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
     def test_a_gpu_cuts_the_same_windows(self):
         pictures = torch.randint(0, 256, (32, 76, 76, 3), dtype=torch.uint8)
-        here = augment(pictures, 64, random_stream(3, 1, 384, "crop"))
-        there = augment(pictures.cuda(), 64, random_stream(3, 1, 384, "crop"))
+        here = augment(pictures, 64, crops(len(pictures)))
+        there = augment(pictures.cuda(), 64, crops(len(pictures)))
         torch.testing.assert_close(there.cpu(), here, rtol=0, atol=1e-6)

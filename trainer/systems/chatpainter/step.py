@@ -16,21 +16,21 @@ from trainer.feed.augment import augment
 from trainer.feed.inputs import Batch
 from trainer.feed.labels import Labels
 from trainer.feed.pairs import mismatched_rows
-from trainer.feed.sampler import random_stream
+from trainer.feed.sampler import Draws
 from trainer.networks import average, losses
-from trainer.networks.diffaugment import diffaugment
+from trainer.networks.diffaugment import DRAWS, diffaugment
 from trainer.optimising import Report, Updates, adam, set_learning_rates
 from trainer.systems.chatpainter.config import Stage1Config, Stage2Config
 from trainer.systems.chatpainter.networks import Discriminator, Generator, GeneratorOutput
 
 
-class Draws(NamedTuple):
-    """Everything random in one part of a batch; a pure function of its key."""
+class Drawn(NamedTuple):
+    """What is random in one part of a batch."""
 
     pictures: Tensor  # real (b, 3, s, s), cropped and flipped
     noise: Tensor  # (b, z)
-    epsilon: Tensor  # (2, b, c): of the stage's own condition, and of stage 1's inside stage 2
-    random: torch.Generator  # for what is drawn on the way, always in the same order
+    epsilon: Tensor  # (stages, b, c): of the stage's own condition, then of stage 1's inside stage 2
+    draws: Draws  # for what is drawn on the way
 
 
 class Gan:
@@ -119,23 +119,23 @@ class Gan:
         seen = images_seen + training.batch
         average.update_average(self.average, self.generator, training.ema_half_life, seen, training.batch)
 
-    def draw(self, part: Batch, images_seen: int, number: int) -> Draws:
-        """What is random in part `number` of the step after `images_seen` pictures."""
+    def draw(self, part: Batch, images_seen: int, number: int) -> Drawn:
+        """What is random in this process's part `number` of the step after `images_seen` pictures; all its rows."""
         training, generator, b = self.training, self.generator, part.size
-        random = random_stream(training.seed, self.ranks.rank, images_seen, f"part {number}", self.device)
+        first = self.ranks.rank * (training.batch // self.ranks.world) + number * b
+        draws = Draws(training.seed, images_seen, training.batch, slice(first, first + b), self.device)
         # A central crop is not drawn, and neither is a mirror then.
-        crop = random if training.crop == "random" else None
+        crop = draws.uniform("crop", 3) if training.crop == "random" else None
         pictures = augment(part["images"], max(generator.names), crop, training.flip)
-        noise = torch.randn(b, generator.noise_dim, generator=random, device=self.device)
-        epsilon = torch.randn(2, b, generator.condition_dim, generator=random, device=self.device)
-        return Draws(pictures, noise, epsilon if generator.stage == 2 else epsilon[:1], random)
+        epsilon = [draws.normal(f"condition of {name}", generator.condition_dim) for name in generator.names.values()]
+        return Drawn(pictures, draws.normal("noise", generator.noise_dim), torch.stack(epsilon[::-1]), draws)
 
     def encode(self, part: Batch) -> Tensor:
         """(b, T) caption and dialogue as the networks read them."""
         with autocast(self.training, self.device):
             return self.generator.encode(part)["text"]
 
-    def paint(self, text: Tensor, draw: Draws) -> GeneratorOutput:
+    def paint(self, text: Tensor, draw: Drawn) -> GeneratorOutput:
         """The stage's pictures of text (b, T)."""
         with autocast(self.training, self.device):
             return self.generator.network(text, draw.noise, draw.epsilon)
@@ -151,15 +151,15 @@ class Gan:
         return (painted.mu if self.training.d_condition == "mu" else painted.condition).detach()
 
     def discriminator_loss(
-        self, part: Batch, draw: Draws, text: Tensor, painted: GeneratorOutput, penalised: bool
+        self, part: Batch, draw: Drawn, text: Tensor, painted: GeneratorOutput, penalised: bool
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """(), and the figures to report (paper eq. 3, 5)."""
         training, discriminator = self.training, self.discriminator
         others, found = mismatched_rows(part["image_id"], training.wrong_candidates)
         with autocast(training, self.device):
             condition = self.condition(text, painted)
-            real = discriminator(self.augmented(draw.pictures, draw))
-            fake = discriminator(self.augmented(painted.picture.detach(), draw))
+            real = discriminator(self.augmented(draw.pictures, draw, "real"))
+            fake = discriminator(self.augmented(painted.picture.detach(), draw, "painted"))
             r = discriminator.get_cond_logits(real, condition)
             w = discriminator.get_cond_logits(real, condition[self.hardest_negative(others, real, condition)])
             f = discriminator.get_cond_logits(fake, condition)
@@ -190,13 +190,13 @@ class Gan:
         return others.gather(1, logits.argmax(1, keepdim=True))[:, 0]
 
     def generator_loss(
-        self, part: Batch, draw: Draws, text: Tensor, painted: GeneratorOutput
+        self, part: Batch, draw: Drawn, text: Tensor, painted: GeneratorOutput
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """(), and the figures to report (paper eq. 4, 6); the discriminator takes no gradient."""
         training, discriminator = self.training, self.discriminator
         saturating = training.generator_loss == "saturating"
         with autocast(training, self.device):
-            features = discriminator(self.augmented(painted.picture, draw))
+            features = discriminator(self.augmented(painted.picture, draw, "painted anew"))
             logits = discriminator.get_cond_logits(features, self.condition(text.detach(), painted))
             loss = losses.generator(logits, training.loss, saturating)
             if discriminator.get_uncond_logits is not None:
@@ -210,11 +210,13 @@ class Gan:
         active = (spread > 0.01).float().mean()
         return total, {"g_loss": loss, "kl": divergence, "mu_spread": spread, "mu_active": active}
 
-    def augmented(self, pictures: Tensor, draw: Draws) -> Tensor:
-        """(b, 3, s, s) as the discriminator gets them."""
+    def augmented(self, pictures: Tensor, draw: Drawn, which: str) -> Tensor:
+        """(b, 3, s, s) as the discriminator gets them; `which` of the step's pictures they are."""
         if self.training.channels_last:
             pictures = pictures.contiguous(memory_format=torch.channels_last)
-        return diffaugment(pictures, draw.random) if self.training.diffaugment else pictures
+        if not self.training.diffaugment:
+            return pictures
+        return diffaugment(pictures, draw.draws.uniform(f"diffaugment {which}", DRAWS))
 
     def auxiliary_loss(self, features: Tensor, part: Batch, labels: Labels) -> Tensor:
         """How badly the discriminator names the objects of the image (paper section 6)."""
@@ -223,7 +225,7 @@ class Gan:
             logits = self.discriminator.classify(features.float()).flatten(1)
             return F.binary_cross_entropy_with_logits(logits, labels(part["image_id"]))
 
-    def penalty(self, draw: Draws, painted: GeneratorOutput, condition: Tensor) -> Tensor:
+    def penalty(self, draw: Drawn, painted: GeneratorOutput, condition: Tensor) -> Tensor:
         """The configured gradient penalties, in float32 and never compiled, as neither survives a double backward."""
         weights, discriminator = self.training.penalties, self.discriminator
 
@@ -244,7 +246,7 @@ class Gan:
             if weights.matching_aware:
                 total = total + weights.matching_aware * losses.matching_aware_penalty(conditional, real, condition)
         if weights.gradient_penalty:
-            share = torch.rand(len(real), 1, 1, 1, generator=draw.random, device=real.device)
+            share = draw.draws.uniform("between real and painted", 1, 1, 1)
             between = torch.lerp(real.detach(), painted.picture.detach(), share).requires_grad_()
             total = total + weights.gradient_penalty * losses.gradient_penalty(score(between, condition)[1], between)
         return total

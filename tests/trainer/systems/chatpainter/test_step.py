@@ -256,7 +256,7 @@ def test_gradient_reaches_the_text_by_both_roads(road: str, monkeypatch: pytest.
     gan = make(kl_weight=0.0 if road == "picture" else 2.0)
     if road == "divergence":
         # What D says of the picture is cut off: only the KL divergence is left.
-        monkeypatch.setattr(gan, "augmented", lambda pictures, draw: pictures.detach().requires_grad_())
+        monkeypatch.setattr(gan, "augmented", lambda pictures, draw, which: pictures.detach().requires_grad_())
     one = batch()
     draw, text, painted = painted_by(gan, one)
     gan.generator_loss(one, draw, text, painted)[0].backward()
@@ -534,7 +534,7 @@ def test_auxiliary_recognition_trains_both() -> None:
 
 def test_translate_moves_whole_pictures() -> None:
     pictures = torch.rand(16, 3, 16, 16) + 1
-    out = translate(pictures, torch.Generator().manual_seed(0))
+    out = translate(pictures, torch.rand(16, 2, generator=torch.Generator().manual_seed(0)))
     shifts = set()
     for before, after in zip(pictures, out):
         found = None
@@ -553,7 +553,7 @@ def test_translate_moves_whole_pictures() -> None:
 
 def test_cutout_blanks_one_square_and_nothing_else() -> None:
     pictures = torch.rand(32, 3, 16, 16) + 1
-    out = cutout(pictures, torch.Generator().manual_seed(0))
+    out = cutout(pictures, torch.rand(32, 2, generator=torch.Generator().manual_seed(0)))
     blank = (out == 0).all(1)
     assert torch.equal(out[:, 0][~blank], pictures[:, 0][~blank])
     areas = blank.flatten(1).sum(1)
@@ -566,7 +566,7 @@ def test_cutout_blanks_one_square_and_nothing_else() -> None:
 
 def test_diffaugment_passes_gradients_and_keeps_colours() -> None:
     pictures = torch.full((2, 3, 16, 16), 0.5, requires_grad=True)
-    out = diffaugment(pictures, torch.Generator().manual_seed(1))
+    out = diffaugment(pictures, torch.rand(2, 4, generator=torch.Generator().manual_seed(1)))
     assert set(out.unique().tolist()) == {0.0, 0.5}
     out.sum().backward()
     assert pictures.grad is not None
