@@ -13,7 +13,7 @@ from pathlib import Path
 
 import click
 
-from evidence import preparation, runner
+from evidence import preparation, runner, worker
 from evidence import profile as profiles
 from evidence.options import profile_argument, work_folder, work_option
 from store.errors import ChatPainterError
@@ -63,11 +63,15 @@ def main(
     plan, values = profiles.load(profile, params_file)
     queue = profiles.jobs(plan, values)
     chosen = [job for job in queue if not only or job.name.startswith(only)]
+    if not chosen:
+        raise ChatPainterError(f"--only {' --only '.join(only)}: no job's name begins so; --dry-run lists them")
+    for job in queue:  # a wrong number is named before an hour of training, and so is what the report lacks
+        worker.configured(job.params, plan.system, plan.evaluate_between, f"{profile}: {job.name}")
     if dry_run:
         for job in chosen:
             click.echo(f"{job.name}: {', '.join(f'{point:,}' for point in job.points)} pictures")
         return
-    for package in REPORT_NEEDS:  # before an hour of training, not after it
+    for package in REPORT_NEEDS:
         if find_spec(package) is None:
             raise ChatPainterError(f"{package} is not installed, which the report needs: pip install -e '.[evidence]'")
     folder, failed = work_folder(work, profile), []

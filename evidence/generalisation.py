@@ -10,6 +10,8 @@ from typing import Any
 from evidence import statistics, worker
 from evidence.profile import Job, Profile
 from evidence.tables import Table, spread
+from store import params
+from trainer.evaluation.settings import EvaluateSettings
 
 Scores = dict[str, dict[int, tuple[float, float]]]  # arm -> seed -> of training texts, of held-out texts
 
@@ -27,9 +29,9 @@ def scores(work: Path, score: str, jobs: list[Job], pictures: int, device: str) 
             out = folder / f"{split}-{pictures}"
             with contextlib.chdir(work):
                 if not (out / "metrics.json").exists():
-                    of_split = replace(
-                        worker.settings(folder), split=split, pictures=pictures, gallery=0, probes=(), rounds_curve=()
-                    )
+                    values = params.load(folder / "params.yaml")
+                    settings = params.section(values, "evaluate", EvaluateSettings, str(folder / "params.yaml"))
+                    of_split = replace(settings, split=split, pictures=pictures, gallery=0, probes=(), rounds_curve=())
                     own = split == job.params["evaluate"]["split"]
                     classifier = worker.CLASSIFIER if own else Path(f"classifier-{split}.safetensors")
                     worker.evaluate(folder, out, of_split, device, classifier)

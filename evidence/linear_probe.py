@@ -106,7 +106,7 @@ def vectors(
         for images in np.array_split(np.arange(len(data)), max(1, len(data) // 250)):
             told = trained.texts(data, images)
             if network:
-                values = trained.condition(network, told)
+                values = network.condition(told)
             elif "turns" in told:
                 values = told["turns"].float().sum(1) / told["turns.length"][:, None]
             else:
@@ -134,7 +134,7 @@ def taught(
     order = np.random.default_rng(0)
     for _ in range(images // batch):
         chosen = order.choice(len(data), batch, replace=False)
-        mu = trained.condition(network, trained.texts(data, chosen))
+        mu = network.condition(trained.texts(data, chosen))
         loss = F.binary_cross_entropy_with_logits(head(mu), torch.from_numpy(there[chosen]).float())
         adam.zero_grad()
         loss.backward()

@@ -12,12 +12,11 @@ import yaml
 
 from evidence.profile import Profile, digest, located, nowhere
 from pipeline import embed_cli, prepare_cli
+from store import params
 from store.errors import ChatPainterError, ParamsError
 from store.files import replacing
 
 COMMANDS: dict[str, click.Command] = {"chatpainter-prepare": prepare_cli.main, "chatpainter-embed": embed_cli.main}
-# The trainings' own sections do not change the data.
-OF_TRAININGS = ("model", "stage1", "stage2", "evaluate")
 
 
 def prepare(work: Path, plan: Profile, values: dict[str, Any], here: Path) -> None:
@@ -28,8 +27,10 @@ def prepare(work: Path, plan: Profile, values: dict[str, Any], here: Path) -> No
     """
     work.mkdir(parents=True, exist_ok=True)
     write_params(work / "params.yaml", located(values, here, work))
-    relevant = {name: value for name, value in nowhere(values).items() if name not in OF_TRAININGS}
-    key = digest([plan.prepare, relevant])
+    known = params.sections()
+    # The trainer's sections do not change the data.
+    of_data = {name: value for name, value in nowhere(values).items() if not known[name].module.startswith("trainer.")}
+    key = digest([plan.prepare, of_data])
     done = work / "prepared.json"
     if done.exists() and json.loads(done.read_text(encoding="utf-8"))["key"] == key:
         return

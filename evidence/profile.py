@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from store import params
 from store.errors import ParamsError
 
@@ -44,6 +42,7 @@ class Profile:
     score: str  # the figure that the curves and tests are about
     reach: dict[str, tuple[float, ...]] = field(default_factory=dict)  # figure -> values: how long until it is so high?
     by_round: tuple[str, ...] = ()  # scores to show after every round, besides `score`
+    system: str = "stage1"  # what is trained: its command, its section of params.yaml
     overrides: dict[str, Any] = field(default_factory=dict)
     evaluate_between: dict[str, Any] = field(default_factory=dict)  # over `evaluate`, at all points but the last
     changes: dict[str, Any] = field(default_factory=dict)
@@ -106,11 +105,11 @@ def _read(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
     if path in above:
         raise ParamsError(f"{path}: base leads back to {above[0]}")
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = params.parse(path.read_text(encoding="utf-8"), str(path))
     except OSError as error:
         raise ParamsError(f"{path}: cannot be read ({error.strerror})") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ParamsError(f"{path}: not valid YAML ({error})".replace("\n", " ")) from None
+    except UnicodeDecodeError:
+        raise ParamsError(f"{path}: not UTF-8; save the file as UTF-8") from None
     if not isinstance(values, dict):
         raise ParamsError(f"{path}: expected a mapping, found {values!r}")
     base = values.pop("base", None)
@@ -132,7 +131,7 @@ def jobs(profile: Profile, base: dict[str, Any]) -> list[Job]:
         values = merge(base, profile.arms[arm])
         if change is not None:
             values = merge(values, profile.changes[change])
-        values = merge(values, {"stage1": {"seed": seed, "images": points[-1]}})
+        values = merge(values, {profile.system: {"seed": seed, "images": points[-1]}})
         name = f"{arm}-{seed}" if change is None else f"{arm}-without-{change}-{seed}"
         return Job(name, arm, change, seed, points, values)
 

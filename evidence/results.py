@@ -94,7 +94,7 @@ class Results:
             "seconds": json.loads((self.work / "trainings" / job.name / DONE).read_text(encoding="utf-8"))["seconds"],
             "training_minutes": self.minutes[job.name],
             "points": self.points[job.name],
-            "parameters": {"model": job.params.get("model"), "stage1": job.params.get("stage1")},
+            "parameters": {name: job.params.get(name) for name in ("model", self.plan.system)},
         }
 
 

@@ -19,7 +19,7 @@ from trainer.feed.inputs import Batch
 from trainer.logs.grid import write_grid
 from trainer.systems.chatpainter.networks import Generator, text_inputs
 
-__all__ = ["Generator", "HeldOutSplit", "Trained", "Truth", "condition", "texts", "until_condition", "write_grid"]
+__all__ = ["Generator", "HeldOutSplit", "Trained", "Truth", "texts", "until_condition", "write_grid"]
 
 
 class Trained:
@@ -63,12 +63,6 @@ def vectors(work: Path, split: str, dialogue: str, side: int) -> HeldOutSplit:
 def texts(data: HeldOutSplit, images: np.ndarray) -> Batch:
     """The vectors of these images' own texts."""
     return data.texts(images, Condition())
-
-
-def condition(network: Generator, told: Batch) -> torch.Tensor:
-    """(B, c) the mean condition μ that a generator makes of texts."""
-    mu: torch.Tensor = network.first.ca_net(network.encode(told)["text"])[0]
-    return mu
 
 
 def until_condition(network: Generator) -> list[torch.nn.Module]:

@@ -7,13 +7,15 @@ import sys
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from store import params
 from store.files import replacing
 
 if TYPE_CHECKING:
+    from trainer.config import Config
     from trainer.evaluation.settings import EvaluateSettings
+    from trainer.systems import System
 
 DONE = "result.json"
 CLASSIFIER = Path("classifier.safetensors")
@@ -24,17 +26,13 @@ def run(folder: Path, device: str) -> None:
 
     Writes `folder`/{point}/metrics.json for every point and `folder`/result.json last.
     """
-    from trainer import loop, systems
-    from trainer.evaluation.settings import EvaluateSettings
+    from trainer import loop
     from trainer.run import Run
 
-    values = params.load(folder / "params.yaml")
+    where = folder / "params.yaml"
+    values = params.load(where)
     about = json.loads((folder / "job.json").read_text(encoding="utf-8"))
-    system = systems.find(systems.lineage(systems.LAST)[0])
-    config = system.configure(values, str(folder / "params.yaml"))
-    final = settings(folder)
-    between = replace(final, gallery=0, probes=(), rounds_curve=())
-    between = params.build(EvaluateSettings, asdict(between) | about["evaluate_between"], "evaluate_between")
+    system, config, final, between = configured(values, about["system"], about["evaluate_between"], str(where))
     began = time.perf_counter()
     for point in about["points"]:
         out = folder / f"{point:09d}"
@@ -59,12 +57,22 @@ def run(folder: Path, device: str) -> None:
         temporary.write_text(json.dumps({"key": about["key"], "seconds": time.perf_counter() - began}) + "\n")
 
 
-def settings(folder: Path) -> "EvaluateSettings":
-    """How a training's last point is evaluated."""
+def configured(
+    values: dict[str, Any], name: str, evaluate_between: dict[str, Any], where: str
+) -> "tuple[System, Config, EvaluateSettings, EvaluateSettings]":
+    """The system of that name, how it is trained, how its last point is evaluated, and how the others are.
+
+    Raises:
+        ChatPainterError: there is no such system, or a section is wrong; begins with `where`.
+    """
+    from trainer import systems
     from trainer.evaluation.settings import EvaluateSettings
 
-    where = folder / "params.yaml"
-    return params.section(params.load(where), "evaluate", EvaluateSettings, str(where))
+    system = systems.find(name)
+    params.refuse_unknown(values, list(params.sections()), where)
+    final = params.section(values, "evaluate", EvaluateSettings, where)
+    between = asdict(replace(final, gallery=0, probes=(), rounds_curve=())) | evaluate_between
+    return system, system.configure(values, where), final, params.build(EvaluateSettings, between, where)
 
 
 def evaluate(folder: Path, out: Path, settings: "EvaluateSettings", device: str, classifier: Path = CLASSIFIER) -> None:

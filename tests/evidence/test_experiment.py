@@ -44,6 +44,32 @@ def test_the_jobs_are_listed(load, tmp_path):
     assert not (tmp_path / "work").exists()
 
 
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"arms": {"caption": {"model": {"dialog": "none"}}}}, "trial.yaml: caption-0: model: unknown key 'dialog'"),
+        ({"arms": {"caption": {"modle": {}}}}, "trial.yaml: caption-0: unknown key 'modle'"),
+        ({"overrides": {"stage1": {"loss": "best"}}}, "'best' is not one of"),
+        ({"overrides": {"evaluate": {"pictures": 1}}}, "pictures must be at least 8"),
+        ({"evaluate_between": {"pictures": 1}}, "pictures must be at least 8"),
+        ({"system": "stage9"}, "no system 'stage9'"),
+    ],
+)
+def test_wrong_numbers_are_named_before_anything_is_made(load, tmp_path, changes, says):
+    load(**{"compare": [], "ablations": [], **changes})
+    done = invoke(tmp_path)
+    assert done.exit_code == 1
+    assert says in done.output.replace("\n", " ")
+    assert not (tmp_path / "work").exists()
+
+
+def test_a_name_that_no_job_has_is_said(load, tmp_path):
+    load()
+    done = invoke(tmp_path, "--only", "nobody")
+    assert done.exit_code == 1
+    assert "--only nobody: no job's name begins so" in done.output
+
+
 def test_nothing_finished_is_said(load, tmp_path):
     load()
     done = invoke(tmp_path, "--report")

@@ -106,10 +106,10 @@ def test_wrong_profiles_are_refused_in_one_line(load, change, says):
     assert "\n" not in error.value.message
 
 
-@pytest.mark.parametrize("text", [b"- a", b"a: [", b"\xff\xfe"])
+@pytest.mark.parametrize("text", [b"- a", b"a: [", b"\xff\xfe", b"title: a\ntitle: b"])
 def test_what_is_no_profile_is_refused_in_one_line(tmp_path, base, text):
     (tmp_path / "trial.yaml").write_bytes(text)
-    with pytest.raises(ParamsError, match=r"trial\.yaml: ") as error:
+    with pytest.raises(ParamsError, match=r"trial\.yaml[:,] ") as error:
         profiles.load(tmp_path / "trial.yaml", base)
     assert "\n" not in error.value.message
 

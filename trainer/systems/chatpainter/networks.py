@@ -232,6 +232,11 @@ class Generator(nn.Module):
             said = self.dialogue_encoder(said, texts[TURNS.name + LENGTH])
         return {"text": torch.cat([captions, said.float()], 1)}
 
+    def condition(self, texts: Mapping[str, Tensor]) -> Tensor:
+        """The mean condition μ (B, c) that stage 1 makes of texts, which are as in `encode`."""
+        mu: Tensor = self.first.ca_net(self.encode(texts)["text"])[0]
+        return mu
+
     def draw(
         self,
         encoded: Mapping[str, Tensor],
