@@ -250,7 +250,7 @@ def _with_switches(where: EncoderSettings, store: Kind, identity: dict[str, Any]
         # Its identity says which files, not where they lie.
         asked = str(getattr(where, slot))
         name = asked if asked.startswith(f"{name}:") else f"{name}:{where.weights}"
-    else:
+    elif name not in encoders.ENCODERS:
         raise ChatPainterError(f"{file}: no encoder is called {name[:60]!r}; train or export it again")
     precision = identity.get("precision")
     if precision not in get_args(get_type_hints(EncoderSettings)["precision"]):

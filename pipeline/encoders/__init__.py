@@ -107,6 +107,7 @@ class EncoderModule(Protocol):
 ENCODERS = {
     "char-cnn-rnn": "pipeline.encoders.char_cnn_rnn",
     "skip-thought": "pipeline.encoders.skip_thought",
+    "minilm": "pipeline.encoders.modern",
     "sentence-transformers": "pipeline.encoders.modern",
     "transformers": "pipeline.encoders.modern",
 }
