@@ -1,17 +1,15 @@
-"""A small profile over small params, a way to load variants of it, a world, and generators that learned nothing."""
+"""A small profile over small params, a way to load variants of it, a world, and a generator that learned nothing."""
 
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 import yaml
 
 from evidence import profile as profiles
-from tests.support.models import small_model
-from tests.support.worlds import small_world
-from trainer.systems.chatpainter.networks import Generator, settings
+from tests.support.worlds import small_world, untrained_generator
+from trainer.systems.chatpainter.networks import Generator
 
 PROFILE = {
     "title": "A trial",
@@ -59,14 +57,4 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def network() -> Generator:
     """An untrained recurrent generator for the world's vectors."""
-    return untrained("recurrent")
-
-
-def untrained(dialogue: Any) -> Generator:
-    """A generator of stage 1 whose weights are noise, large enough that not all pictures are the same grey."""
-    torch.manual_seed(1)
-    generator = Generator(settings(1, small_model(dialogue=dialogue), 9, None if dialogue == "none" else 7))
-    for module in generator.modules():
-        if isinstance(module, torch.nn.Conv2d):
-            torch.nn.init.normal_(module.weight, 0, 0.3)
-    return generator
+    return untrained_generator()

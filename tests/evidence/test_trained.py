@@ -10,7 +10,7 @@ from safetensors.numpy import load_file
 
 from evidence import generalisation, plots, results, trained
 from evidence import profile as profiles
-from tests.evidence.conftest import untrained
+from tests.support.worlds import untrained_generator
 from trainer import generator_file
 
 EVALUATE = {"split": "val", "batch": 7, "classifier": {"epochs": 1, "batch": 16, "width": 4, "features": 8}}
@@ -26,7 +26,9 @@ def finished(world, load):
         folder = world / "trainings" / job.name
         (folder / "run").mkdir(parents=True, exist_ok=True)
         (folder / "params.yaml").write_text(yaml.safe_dump(job.params))
-        generator_file.save(untrained(job.params["model"]["dialogue"]), folder / "run/generator.safetensors")
+        generator_file.save(
+            untrained_generator(dialogue=job.params["model"]["dialogue"]), folder / "run/generator.safetensors"
+        )
     return results.Results(plan, world, jobs, {}, {})
 
 

@@ -1,12 +1,15 @@
-"""A small sample world with pictures as the pipeline makes them, and made-up text vectors."""
+"""A small sample world with pictures as the pipeline makes them, made-up text vectors, and generators for them."""
 
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 from click.testing import CliRunner
 
+from tests.support.models import small_model
 from tests.support.stores import write_corpus_vectors
+from trainer.systems.chatpainter.networks import Generator, settings
 
 WORLD: dict[str, Any] = {
     "dataset": "sample",
@@ -18,8 +21,8 @@ WORLD: dict[str, Any] = {
 }
 
 
-def small_world(root: Path, **changes: Any) -> dict[str, Any]:
-    """Make params.yaml and data/ of 48 + 24 scenes below `root`, with changed sections; returns the sections."""
+def small_world(root: Path, **changes: Any) -> None:
+    """Make params.yaml and data/ of 48 + 24 scenes below `root`, with changed sections."""
     from pipeline.prepare_cli import main
 
     values = WORLD | changes
@@ -35,4 +38,17 @@ def small_world(root: Path, **changes: Any) -> dict[str, Any]:
         assert result.exit_code == 0, result.output
     for split in values["splits"]:
         write_corpus_vectors(root / "data/embeddings" / split, root / f"data/corpus/{split}.parquet")
-    return values
+
+
+def untrained_generator(stage: int = 1, dialogue: str = "recurrent", encoder: str = "made up") -> Generator:
+    """A generator for the world's vectors whose weights are noise: it paints, and something else for other texts."""
+    torch.manual_seed(1)
+    said = {"none": None, "collapsed": "dialogues", "recurrent": "turns"}[dialogue]
+    stores = {kind: {"encoder": {"name": encoder}, "text": {}} for kind in ("captions", said) if kind}
+    dim = 7 if said else None
+    about = settings(stage, small_model(dialogue=dialogue), 9, dim, system=f"stage{stage}", stores=stores)
+    generator = Generator(about)
+    for module in generator.modules():
+        if isinstance(module, torch.nn.Conv2d | torch.nn.Linear):
+            torch.nn.init.normal_(module.weight, 0, 0.3)
+    return generator
