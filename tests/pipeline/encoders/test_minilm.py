@@ -160,7 +160,9 @@ class Small(modern.Modern):
     """A model on a GPU that holds three texts at a time."""
 
     def __init__(self):
-        self.device, self.tokens, self.asked = "cuda", 100, []
+        import torch
+
+        self.device, self.tokens, self.asked = torch.device("cuda"), 100, []
 
     def _vectors(self, texts):
         import torch
