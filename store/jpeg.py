@@ -43,9 +43,11 @@ class JpegStore:
 
     @property
     def index(self) -> pyarrow.Table:
+        """As `Store.index`."""
         return self.store.index
 
     def column(self, name: str) -> np.ndarray:
+        """As `Store.column`."""
         return self.store.column(name)
 
     def take(self, rows: Sequence[int] | np.ndarray, out: np.ndarray | None = None) -> np.ndarray:

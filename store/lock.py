@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import os
+import re
 import socket
 import uuid
 from pathlib import Path
@@ -12,6 +13,7 @@ from store.errors import StoreError
 from store.files import in_words
 
 LOCK = ".lock"
+_TOKEN = re.compile(r"\S+ \d+ [0-9a-f]{32}")
 # What network disks answer that keep no locks: NFS without lockd, Lustre without flock.
 _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 
@@ -24,7 +26,7 @@ class FolderLock:
     the folder, and what a killed run leaves has to be removed by hand.
 
     Raises:
-        StoreError: another run holds the folder, or the folder cannot be written.
+        StoreError: another run holds the folder, the folder cannot be written, or another program's `.lock` is there.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -58,7 +60,7 @@ class FolderLock:
         except OSError as error:
             if made and error.errno in _NO_LOCKS:
                 return descriptor
-            host, pid, *_ = (os.pread(descriptor, 200, 0).decode(errors="replace").split() or ["?"]) + ["?"]
+            host, pid, *_ = (_content(descriptor).split() or ["?"]) + ["?"]
             os.close(descriptor)
             if isinstance(error, BlockingIOError):
                 remedy = "wait for it or stop it"
@@ -69,6 +71,9 @@ class FolderLock:
             raise StoreError(
                 f"{self.path.parent}: another run is writing here (process {pid} on {host}); {remedy}"
             ) from None
+        if (content := _content(descriptor)) and not _TOKEN.fullmatch(content):
+            os.close(descriptor)
+            raise StoreError(f"{self.path}: was not written by this program; move it away, or choose another folder")
         # The holder before us may have removed the file between our open and our lock.
         try:
             if os.stat(self.path).st_ino == os.fstat(descriptor).st_ino:
@@ -85,6 +90,10 @@ class FolderLock:
         self.path.unlink(missing_ok=True)
         os.close(self._descriptor)
         self._descriptor = None
+
+
+def _content(descriptor: int) -> str:
+    return os.pread(descriptor, 400, 0).decode(errors="replace")
 
 
 def read_token(folder: Path) -> str | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from store.checksums import CHECKSUMS
 from store.errors import StoreError
 from store.files import TEMPORARY
-from store.manifest import FORMAT, INDEX, MANIFEST
+from store.manifest import FORMAT, INDEX, MANIFEST, Manifest
 
 _SHARD = re.compile(r"\w+-\d{5,}\.h5")
 _TEMPORARY = re.compile(
@@ -23,7 +23,8 @@ _HEAD = 1 << 20  # bytes of a shard in which the name of its format stands
 def our_files(folder: Path) -> list[Path]:
     """Every file of the folder that is a store's, finished or not, damaged or not."""
     entries = [entry for entry in sorted(folder.iterdir()) if entry.is_file()]
-    shards = [entry for entry in entries if _SHARD.fullmatch(entry.name) and _is_shard(entry)]
+    listed = _listed(folder)
+    shards = [entry for entry in entries if _SHARD.fullmatch(entry.name) and (entry.name in listed or _is_shard(entry))]
     manifest = [entry for entry in entries if entry.name == MANIFEST and _is_manifest(entry)]
     temporary = [entry for entry in entries if _TEMPORARY.fullmatch(entry.name)]
     # Neither says of itself whose it is; beside a store's other files they are the store's.
@@ -44,6 +45,14 @@ def refuse_foreign(folder: Path, names: set[str]) -> None:
             raise StoreError(
                 f"{path}: was not written by this program and would be replaced; move it away, or choose another folder"
             )
+
+
+def _listed(folder: Path) -> set[str]:
+    """Names of the shards that a store's manifest in the folder lists."""
+    try:
+        return {shard.file for shard in Manifest.read(folder).shards}
+    except StoreError:
+        return set()
 
 
 def _is_shard(path: Path) -> bool:

@@ -36,6 +36,7 @@ class OtherMount(StoreError):
 
 
 def shard_name(dataset: str, number: int) -> str:
+    """What the file of a shard is called."""
     return f"{dataset}-{number:05d}.h5"
 
 
@@ -56,6 +57,7 @@ class ShardTask:
 
     @property
     def path(self) -> Path:
+        """Where the shard belongs."""
         return Path(self.folder) / shard_name(self.dataset, self.number)
 
     def check_folder(self) -> None:

@@ -49,6 +49,18 @@ def test_a_refusal_of_another_kind_is_said(tmp_path, monkeypatch):
         pass
 
 
+@pytest.mark.parametrize("content", [b"x", b"host 17\n", b"pid: 3", b"\xff" * 500])
+def test_a_lock_of_another_program_stays(tmp_path, content):
+    (tmp_path / ".lock").write_bytes(content)
+    with pytest.raises(StoreError, match=r"\.lock: was not written by this program"), FolderLock(tmp_path):
+        pass
+    assert (tmp_path / ".lock").read_bytes() == content
+    for left in (b"", f"host-1.local 17 {'a' * 32}".encode()):  # by a killed run, before and after it wrote its token
+        (tmp_path / ".lock").write_bytes(left)
+        with FolderLock(tmp_path) as lock:
+            assert (tmp_path / ".lock").read_text() == lock.token
+
+
 LIMITED = """
 import resource, sys
 from pathlib import Path
