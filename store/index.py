@@ -40,7 +40,7 @@ def read_index(folder: Path, manifest: Manifest, columns: Sequence[str] | None =
                 if missing := {"row", *(columns or ())} - found:
                     raise StoreError(f"{path}: has no column {', '.join(sorted(missing))}; {REMEDY}")
                 table = _read(file, columns, path)
-        except (pyarrow.ArrowException, OSError, ValueError, KeyError, RuntimeError) as error:
+        except (pyarrow.ArrowException, OSError, ValueError, TypeError, LookupError, RuntimeError) as error:
             raise StoreError(f"{path}: not readable as Parquet ({one_line(error)}); {REMEDY}") from None
     if table.num_rows != lines:
         raise StoreError(f"{path}: {table.num_rows:,} lines where it says {lines:,}; {REMEDY}")
@@ -62,7 +62,7 @@ def _read(file: "pyarrow.parquet.ParquetFile", columns: Sequence[str] | None, pa
     if packed > budget:
         raise StoreError(f"{path}: would take more memory than there is; {REMEDY}")
     schema = file.schema_arrow if columns is None else pyarrow.schema([file.schema_arrow.field(c) for c in columns])
-    return pyarrow.Table.from_batches(batches, schema.remove_metadata() if not batches else None)
+    return pyarrow.Table.from_batches(batches, schema.remove_metadata() if not batches else None).combine_chunks()
 
 
 def numbers(folder: Path, manifest: Manifest, name: str) -> np.ndarray:

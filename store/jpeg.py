@@ -15,6 +15,7 @@ import pyarrow
 
 from store.errors import StoreError
 from store.manifest import MANIFEST, shard_origin
+from store.ours import refuse_foreign
 from store.reader import Store
 from store.shards import ShardTask, read_header, shard_name
 from store.writer import StoreWriter
@@ -101,7 +102,11 @@ class JpegWriter(StoreWriter):
         return len(self.tasks)
 
     def append(self, pictures: Sequence[bytes], key: str, attributes: dict[str, int] | None = None) -> None:
-        """Write the next shard: JPEGs in order."""
+        """Write the next shard: JPEGs in order.
+
+        Raises:
+            StoreError: it cannot be written, or would replace a file of another program.
+        """
         parts = [len(picture).to_bytes(_LENGTH, "little") + picture for picture in pictures]
         data = b"".join(part + bytes(-len(part) % BLOCK) for part in parts)
         rows = np.frombuffer(data, np.uint8).reshape(-1, BLOCK)
@@ -118,6 +123,7 @@ class JpegWriter(StoreWriter):
             origin=shard_origin(self.made_from),
             token=self._lock.token,
         )
+        refuse_foreign(self.path, {task.path.name})
         (self.path / MANIFEST).unlink(missing_ok=True)
         self.tasks.append(task)
         self.write_shard(task.number, rows, key, attributes)

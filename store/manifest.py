@@ -91,12 +91,7 @@ class Manifest:
 
     def __post_init__(self) -> None:
         """Refuse what contradicts itself; what it says of files is compared with them as they are read."""
-        if self.dtype not in DTYPES:
-            raise ValueError(f"dtype {short(self.dtype)} is none that a store can have")
-        if any(not 1 <= size < _MOST for size in self.shape) or self.row_bytes >= _MOST:
-            raise ValueError(f"shape {short(self.shape)} is no row's")
-        if not re.fullmatch(r"\w{1,100}", self.dataset):
-            raise ValueError(f"dataset {short(self.dataset)} should be one word")
+        refuse_rows(self.dataset, self.shape, self.dtype)
         expected = 0
         for shard in self.shards:
             if shard.first_row != expected:
@@ -118,7 +113,7 @@ class Manifest:
     @property
     def row_bytes(self) -> int:
         """Bytes of one row."""
-        return math.prod(self.shape) * int(re.sub(r"\D", "", self.dtype)) // 8
+        return _row_bytes(self.shape, self.dtype)
 
     def write(self, folder: Path) -> None:
         """Commit the store: the last file to appear, and only where its bytes are new."""
@@ -178,6 +173,20 @@ class Manifest:
             return dataclasses.replace(build(cls, values, "manifest"), sealed=stated is not None)
         except ParamsError as error:
             raise StoreError(f"{path}: not a whole manifest ({error.message}); make the store again") from None
+
+
+def refuse_rows(dataset: str, shape: Sequence[int], dtype: str) -> None:
+    """Raise ValueError where a store cannot have rows of this shape and dtype in datasets of this name."""
+    if dtype not in DTYPES:
+        raise ValueError(f"dtype {short(dtype)} is none that a store can have")
+    if any(not 1 <= size < _MOST for size in shape) or _row_bytes(shape, dtype) >= _MOST:
+        raise ValueError(f"shape {short(shape)} is no row's")
+    if not re.fullmatch(r"\w{1,100}", dataset):
+        raise ValueError(f"dataset {short(dataset)} should be one word")
+
+
+def _row_bytes(shape: Sequence[int], dtype: str) -> int:
+    return math.prod(shape) * int(re.sub(r"\D", "", dtype)) // 8
 
 
 def _written(values: Mapping[str, Any]) -> str:

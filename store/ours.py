@@ -4,6 +4,7 @@ A wrong output folder must not cost anyone a file, whatever the file is called.
 """
 
 import json
+import os
 import re
 from pathlib import Path
 
@@ -38,13 +39,12 @@ def refuse_foreign(folder: Path, names: set[str]) -> None:
     Raises:
         StoreError: names the file.
     """
-    ours = {path.name for path in our_files(folder)}
-    for name in sorted(names - ours):
-        path = folder / name
-        if path.is_symlink() or path.exists():
-            raise StoreError(
-                f"{path}: was not written by this program and would be replaced; move it away, or choose another folder"
-            )
+    there = {name for name in names if os.path.lexists(folder / name)}
+    if foreign := sorted(there and there - {path.name for path in our_files(folder)}):
+        raise StoreError(
+            f"{folder / foreign[0]}: was not written by this program and would be replaced; move it away, or choose "
+            "another folder"
+        )
 
 
 def _listed(folder: Path) -> set[str]:

@@ -18,7 +18,7 @@ from store.checksums import CHECKSUMS, block_rows
 from store.errors import StoreError
 from store.files import in_words, replacing, sha256_file
 from store.lock import FolderLock
-from store.manifest import INDEX, MANIFEST, Checksums, Index, Manifest, Shard, shard_origin
+from store.manifest import INDEX, MANIFEST, Checksums, Index, Manifest, Shard, refuse_rows, shard_origin
 from store.ours import our_files, refuse_foreign
 from store.shards import PATIENCE_SECONDS, ShardTask, difference, finished, read_header, shard_name
 from store.threads import in_threads
@@ -55,6 +55,7 @@ class StoreWriter:
         self.path = Path(path).absolute()
         self.kind, self.split, self.dataset = kind, split, dataset
         self.shape, self.dtype = tuple(int(size) for size in shape), np.dtype(dtype).name
+        refuse_rows(self.dataset, self.shape, self.dtype)
         self._row_bytes = math.prod(self.shape) * np.dtype(dtype).itemsize
         self.made_from: dict[str, Any] = json.loads(json.dumps(made_from))
         self.tasks: list[ShardTask] = []
@@ -109,12 +110,13 @@ class StoreWriter:
             self._checksums = self._known_checksums()
             self._shards = {n: shard for n, shard in enumerate(in_threads(self._kept, self.tasks)) if shard}
             self.kept = sorted(self._shards)
-            if len(self.kept) < len(self.tasks) or self._strays():
+            strays = self._strays()
+            if len(self.kept) < len(self.tasks) or strays:
                 # The store stops existing before any of its files changes. The shards go last: by them it is known
                 # whose the other files are, should this run be killed here.
                 for name in (MANIFEST, INDEX, CHECKSUMS):
                     (self.path / name).unlink(missing_ok=True)
-            for path in self._strays():
+            for path in strays:
                 path.unlink(missing_ok=True)
         return self.missing()
 
@@ -254,8 +256,8 @@ def remove_store(path: str | Path) -> None:
         return
     with in_words(folder):
         with FolderLock(folder):
-            # The manifest first: without it there is no store.
-            for path in sorted(our_files(folder), key=lambda path: path.name != MANIFEST):
+            # The manifest first: without it there is no store. The shards last: by them the others are known.
+            for path in sorted(our_files(folder), key=lambda path: (path.name != MANIFEST, path.suffix == ".h5")):
                 path.unlink()
         if not any(folder.iterdir()):
             folder.rmdir()

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +17,7 @@ import pytest
 
 from store import Store, StoreError, StoreWriter
 from store import shards as shards_module
+from store.jpeg import BLOCK, JpegWriter
 from store.manifest import content_key
 from store.shards import OtherMount, read_header
 from store.verify import verify_store
@@ -183,6 +185,52 @@ def test_a_file_of_another_program_is_never_replaced(tmp_path, name, what):
     remove_store(folder)
     assert [entry.name for entry in folder.iterdir()] == [name]
     assert what == "folder" or path.read_bytes() == b'{"name": "my extension"}'
+
+
+def test_a_file_in_the_way_of_a_store_of_jpegs_is_never_replaced(tmp_path):
+    """How many shards it will have is known only once they are made."""
+    about: dict[str, Any] = {"kind": "images", "split": "t", "shape": (BLOCK,), "dtype": "uint8", "dataset": "images"}
+    (tmp_path / "images-00001.h5").write_bytes(b"x")
+    with JpegWriter(tmp_path, made_from={"encoding": "jpeg", "size": 8}, **about) as writer:
+        writer.keep(["a", "b"])
+        writer.append([b"one"], "a")
+        with pytest.raises(StoreError, match=r"images-00001\.h5: was not written by this program"):
+            writer.append([b"two"], "b")
+    assert (tmp_path / "images-00001.h5").read_bytes() == b"x"
+
+
+@pytest.mark.parametrize(
+    ("about", "message"),
+    [
+        ({"dtype": "complex64"}, "dtype 'complex64' is none that a store can have"),
+        ({"shape": (8, 0)}, r"shape \(8, 0\) is no row's"),
+        ({"dataset": "../x"}, "should be one word"),
+    ],
+)
+def test_rows_that_no_store_can_have_are_refused_before_the_work(tmp_path, about, message):
+    usual = {"kind": "captions", "split": "t", "shape": (8,), "dtype": "float16", "made_from": {}}
+    with pytest.raises(ValueError, match=message):
+        StoreWriter(tmp_path / "s", **usual | about)
+    assert not (tmp_path / "s").exists()
+
+
+def test_an_index_that_contradicts_the_rows_is_refused(tmp_path):
+    with StoreWriter(tmp_path, kind="captions", split="t", shape=(8,), dtype="float16", made_from=ORIGIN) as writer:
+        writer.plan(plan_for(ORIGIN))
+        for number, (first, count, key) in enumerate(plan_for(ORIGIN)):
+            writer.write_shard(number, rows_for()[first : first + count], key)
+        for index, lengths in (
+            ({"row": [0, 3], "rounds": [3, 8]}, None),
+            ({"row": [0, 3], "rounds": [3, 7]}, "rounds"),
+            ({"row": [3, 0], "rounds": [8, 3]}, "rounds"),
+            ({"row": [0, 3]}, "rounds"),
+            ({"row": list(map(str, range(11)))}, None),
+            ({"row": [*range(10), None]}, None),
+        ):
+            with pytest.raises(ValueError, match="the index "):
+                writer.commit(pa.table(index), lengths=lengths)
+        assert writer.commit(pa.table({"row": [0, 3], "words": [3, 8]}), lengths="words").lengths == "words"
+    assert Store(tmp_path).lengths.tolist() == [3, 8]
 
 
 def test_a_run_killed_at_any_moment_of_planning_can_be_run_again(tmp_path, monkeypatch):
