@@ -66,6 +66,9 @@ def make_corpus(pools: dict[str, list[str]], images: int, captions: int, path: P
     table = pa.table(
         {
             "image_id": np.arange(images, dtype=np.int64),
+            "file_name": pa.array([""]).take(np.zeros(images, np.int8)),
+            "width": pa.nulls(images, pa.int32()),
+            "height": pa.nulls(images, pa.int32()),
             "captions": pa.ListArray.from_arrays(
                 np.concatenate([[0], np.cumsum(per_image)]).astype(np.int32),
                 pa.StructArray.from_arrays([np.arange(captions), texts], ["caption_id", "text"]),
