@@ -181,6 +181,9 @@ def images(
             first = "; ".join(" = ".join(names) for names in made.repeated[:5])
             more = "; ..." if len(made.repeated) > 5 else ""
             click.echo(f"  the same bytes under several names: {len(made.repeated):,} ({first}{more})")
+        if made.other_size:
+            first = ", ".join(map(str, made.other_size[:5])) + (", ..." if len(made.other_size) > 5 else "")
+            click.echo(f"  not as wide and high as the captions file says: {len(made.other_size):,} (images {first})")
         for image_id, (path, reason) in made.unreadable.items():
             click.echo(f"  unreadable, left out: {path} (image {image_id}: {reason})")
 

@@ -33,6 +33,7 @@ _TURNS: dict[object, Image.Transpose] = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_QUARTERS = {_TURNS[number] for number in (5, 6, 7, 8)}
 _ORIENTATION = 0x0112
 
 # Pillow logs what it finds in a damaged file, and Python prints what nobody handles: `Unreadable` says it.
@@ -66,6 +67,15 @@ def decode(path: Path, sizes: tuple[int, ...]) -> list[np.ndarray]:
     # Pillow's decoders raise nearly anything over bytes they did not expect.
     except Exception as error:
         raise Unreadable(one_line(error) or type(error).__name__) from None
+
+
+def has_size(path: Path, size: tuple[int, int]) -> bool:
+    """Is a picture (width, height) as stored, or as its EXIF turns it? By its head; yes where that says nothing."""
+    try:
+        with Image.open(path, formats=_formats()) as image:
+            return size == image.size or (size == image.size[::-1] and _turn(image) in _QUARTERS)
+    except Exception:
+        return True
 
 
 def encode_jpeg(array: np.ndarray, quality: int) -> bytes:

@@ -89,12 +89,36 @@ def decode_all(
             future.cancel()
 
 
-def _decode_some(paths: Sequence[Path], recipe: Recipe) -> list[Result]:
+@contextlib.contextmanager
+def starting() -> Iterator[None]:
+    """Say what to do where the system lets nobody start more threads or processes.
+
+    Raises:
+        ChatPainterError: in place of what Python says then.
+    """
+    try:
+        yield
+    except (RuntimeError, BlockingIOError) as error:
+        if isinstance(error, BlockingIOError) or "start new thread" in str(error):
+            raise ChatPainterError(
+                "the system lets this user start no more threads or processes; run the same command again (finished "
+                "shards are kept) with fewer --workers, or with a higher limit (ulimit -u)"
+            ) from None
+        raise
+
+
+@contextlib.contextmanager
+def quietly() -> Iterator[None]:
+    """Without Pillow's warnings of damaged EXIF blocks, of which COCO has its share, and of more than 89 million pixels
+    (a picture of more than twice as many is not decoded)."""
     with warnings.catch_warnings():
-        # Pillow warns of every damaged EXIF block, and COCO has its share of them. Of a picture of more than 89
-        # million pixels it warns too; one of more than twice as many is not decoded.
         warnings.simplefilter("ignore", UserWarning)
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        yield
+
+
+def _decode_some(paths: Sequence[Path], recipe: Recipe) -> list[Result]:
+    with quietly():
         return [_decode_one(path, recipe) for path in paths]
 
 

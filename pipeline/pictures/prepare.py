@@ -7,19 +7,17 @@ its files, so that a run that was cut short, or whose files changed in part, doe
 import contextlib
 import json
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
-from pipeline.corpora import corpus as corpora
-from pipeline.pictures.files import PictureFiles
-from pipeline.pictures.pool import Failed, Recipe, Result, decode_all, processes
+from pipeline.pictures.listing import Listed, list_images, read_files, same_bytes
+from pipeline.pictures.pool import Failed, Recipe, Result, decode_all, processes, starting
 from pipeline.pictures.stores import size_writer
 from store.errors import ChatPainterError
-from store.files import in_words, inside, replacing, sha256_file
+from store.files import in_words, replacing, sha256_file
 from store.writer import remove_store
 
 # Below this side a JPEG saves little and smears much.
@@ -62,15 +60,6 @@ class ImagesSettings:
 
 
 @dataclass(frozen=True)
-class Listed:
-    """An image of the corpus and its file."""
-
-    image_id: int
-    path: Path
-    file_name: str
-
-
-@dataclass(frozen=True)
 class Prepared:
     """What became of a split.
 
@@ -80,6 +69,7 @@ class Prepared:
         without_file: ids of images left out because the corpus has no file of theirs.
         unreadable: (file, why) of those left out because no decoder could read them, by image id.
         repeated: names of files that have the same bytes, group by group.
+        other_size: ids of images whose file is not as wide and high as the captions file says.
     """
 
     images: int
@@ -88,6 +78,7 @@ class Prepared:
     without_file: list[int]
     unreadable: dict[int, tuple[str, str]]
     repeated: list[list[str]]
+    other_size: list[int]
 
 
 def prepare(
@@ -112,8 +103,9 @@ def prepare(
     Raises:
         ChatPainterError: a file that cannot be read (unless skipped), is missing, or no image is left.
     """
-    listed, without_file = _list(corpus, raw, split, without_image)
-    checksums = _checksums(listed, workers)
+    listed, without_file = list_images(corpus, raw, split, without_image)
+    with starting():
+        checksums, other_size = read_files(listed, workers)
     known = _Unreadable(out, listed, checksums, settings.unreadable)
     recipe = Recipe(settings.sizes, tuple(map(settings.quality, settings.sizes)))
     decoded = 0
@@ -124,6 +116,7 @@ def prepare(
         ]
         for store in stores:
             stack.enter_context(store.writer)
+        stack.enter_context(starting())
         pool = stack.enter_context(processes(workers))
         finished = False
         while not finished:
@@ -147,62 +140,13 @@ def prepare(
                 finished = True
             results.close()
         rows = [each for part in shards for each in part]
-        repeated = _repeated(rows, checksums)
+        repeated = same_bytes(rows, checksums)
         counts = {"images": len(rows), "unreadable": len(known.found), "repeated": sum(map(len, repeated))}
         for store in stores:
             store.commit([each.image_id for each in rows], [each.file_name for each in rows], counts)
         known.write()
     _remove_other_sizes(out, settings.sizes)
-    return Prepared(len(rows), len(shards), decoded, without_file, known.found, repeated)
-
-
-def _list(corpus: Path, raw: Path, split: str, without_image: str) -> tuple[list[Listed], list[int]]:
-    """The images of a corpus that have a file, in its order, and the ids of those that have none."""
-    table = corpora.read(corpus)
-    pictures = PictureFiles(raw, split)
-    listed, lacking = [], []
-    for image_id, name in zip(table["image_id"].to_pylist(), table["file_name"].to_pylist()):
-        # No name: the corpus was made where there was no file.
-        path = pictures.find(_checked(name, corpus, image_id)) if name else None
-        if path:
-            listed.append(Listed(image_id, path, pictures.name(path)))
-        else:
-            lacking.append(image_id)
-            if without_image == "drop":
-                where = ", ".join(map(str, pictures.folders))
-                raise ChatPainterError(
-                    f"{name or 'no file name'}: of image {image_id} in {corpus}, but no such file in {where}; put it "
-                    f"there, name another --raw, or make the corpus again: chatpainter-prepare corpus --split {split}"
-                )
-    if not listed:
-        raise ChatPainterError(f"{raw}: holds not one picture of {corpus}; name the dataset's folder with --raw")
-    return listed, lacking
-
-
-def _checked(name: str, corpus: Path, image_id: int) -> str:
-    inside(corpus.parent, name, stated_in=f"{corpus}: image {image_id}")
-    return name
-
-
-def _repeated(listed: list[Listed], checksums: dict[int, str]) -> list[list[str]]:
-    """Names of files that have the same bytes, group by group: somebody's copies, or a picture of another image."""
-    names: dict[str, dict[str, None]] = {}
-    for each in listed:
-        names.setdefault(checksums[each.image_id], {})[each.file_name] = None
-    return [list(group) for group in names.values() if len(group) > 1]
-
-
-def _checksums(listed: list[Listed], workers: int) -> dict[int, str]:
-    """sha256 of every file, by image id; "" where it cannot be opened, which decoding will say."""
-
-    def checksum(each: Listed) -> str:
-        try:
-            return sha256_file(each.path)
-        except OSError:
-            return ""
-
-    with ThreadPoolExecutor(max(4, workers)) as threads:  # hashing lets go of the GIL
-        return {each.image_id: value for each, value in zip(listed, threads.map(checksum, listed))}
+    return Prepared(len(rows), len(shards), decoded, without_file, known.found, repeated, other_size)
 
 
 def _collect(

@@ -392,7 +392,7 @@ def test_a_picture_gone_since_the_corpus_was_made(split: Split) -> None:
     gone = split.ids[3]
     split.file(gone).unlink()
     with pytest.raises(
-        ChatPainterError, match=rf"picture {gone}\.png: of image {gone} in .*prepare corpus --split val"
+        ChatPainterError, match=rf"'picture {gone}\.png': of image {gone} in .*prepare corpus --split val"
     ):
         split.make()
     made = split.make(without_image="keep")
@@ -456,6 +456,26 @@ def test_two_runs_at_once_are_refused(split: Split) -> None:
     with FolderLock(split.out / "12"):
         with pytest.raises(StoreError):
             split.make()
+
+
+@pytest.mark.parametrize("error", [RuntimeError("can't start new thread"), BlockingIOError(11, "try again")])
+def test_no_more_threads_or_processes_is_one_line(
+    split: Split, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise error
+
+    for name in (
+        "pipeline.pictures.listing.ThreadPoolExecutor.submit",
+        "pipeline.pictures.pool.ProcessPoolExecutor.submit",
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(name, refuse)
+            with pytest.raises(ChatPainterError, match=r"no more threads or processes; .*fewer --workers") as caught:
+                split.make(workers=2)
+            assert "\n" not in caught.value.message
+    split.make()
+    split.check(split.ids)
 
 
 # Settings and the command -----------------------------------------------------------------------------------------

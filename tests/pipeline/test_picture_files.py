@@ -181,6 +181,26 @@ def test_one_files_bytes_under_two_names_are_counted(tmp_path: Path) -> None:
     assert made.repeated == [["a.png", "c.png"]]
 
 
+def test_pictures_of_another_size_than_is_stated_are_counted(tmp_path: Path) -> None:
+    """As they are stored, or as EXIF turns them; of what cannot be read nothing is said here."""
+    folder = tmp_path / "images/t"
+    folder.mkdir(parents=True)
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    for number, exif in ((1, None), (2, None), (3, turned), (4, turned), (5, None), (6, None)):
+        Image.new("RGB", (40, 30)).save(folder / f"{number}.jpg", exif=exif or Image.Exif())
+    (folder / "6.jpg").write_bytes(b"no picture")
+    stated = {1: (40, 30), 2: (30, 40), 3: (30, 40), 4: (40, 30), 5: (41, 30), 6: (1, 1), 7: (None, 30)}
+    Image.new("RGB", (40, 30)).save(folder / "7.jpg")
+    rows = [corpus.Row(n, f"{n}.jpg", *stated[n], [], [], "") for n in stated]
+    corpus.write(rows, tmp_path / "t.parquet")
+    settings = ImagesSettings(sizes=(8,), unreadable="skip")
+    for _ in range(2):  # whatever an earlier run decoded
+        made = prepare_pictures(tmp_path / "t.parquet", tmp_path, "t", tmp_path / "out", settings)
+        assert made.other_size == [2, 5]
+        assert list(made.unreadable) == [6]
+
+
 def test_names_are_shown_on_one_line_whatever_they_hold(tmp_path: Path) -> None:
     raw = dataset(tmp_path / "raw", {1: "1.jpg", 2: "a\nb\x1b[2J\u202e.jpg"})
     put(raw, "images/t/1.jpg")
