@@ -1,7 +1,7 @@
 """The step to beat: networks and one iteration the way StackGAN-Pytorch's trainer does them, eager, float32.
 
 Probabilities behind a Sigmoid with BCELoss, one forward for real and one for painted pictures, upsampling followed by a
-convolution, torch's default Adam. Written from the layer table of that project; `tests/trainer/test_networks.py`
+convolution, torch's default Adam. Written from the layer table of that project; `tests/trainer/systems/chatpainter`
 holds our networks and gradients against these.
 """
 

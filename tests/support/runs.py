@@ -1,6 +1,8 @@
 """Whole trainings on small stores, as the commands start them, and what they left behind."""
 
+import itertools
 import json
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -36,3 +38,21 @@ def figures(folder: Path) -> list[dict[str, float]]:
     """The records of a run's log without what was timed."""
     lines = (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()
     return [{name: value for name, value in json.loads(line).items() if name not in TIMES} for line in lines]
+
+
+def hold_after(steps: int, gate: Path) -> None:
+    """In this process no iteration after the first `steps` begins until the file `gate` is there.
+
+    So a test finds a run in its middle, however busy the machine is.
+    """
+    from trainer.systems.chatpainter.step import Gan
+
+    step, begun = Gan.step, itertools.count(1)
+
+    def held(self: Any, *arguments: Any, **named: Any) -> None:
+        if next(begun) > steps:
+            while not gate.exists():
+                time.sleep(0.01)
+        step(self, *arguments, **named)
+
+    Gan.step = held  # type: ignore[method-assign]

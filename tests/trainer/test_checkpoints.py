@@ -14,6 +14,7 @@ import torch
 
 from store.errors import ChatPainterError
 from tests.support.pickles import Hostile
+from tests.support.processes import wait_for
 from tests.support.same import assert_same
 from trainer.checkpoints import Checkpoints, load
 
@@ -171,9 +172,7 @@ def test_killed_at_any_moment_a_whole_one_is_left(tmp_path):
             for images in range(1 + 1000 * life, 1000 * (life + 1)):
                 checkpoints.save({"images": images, "weight": big + images}, images)
             os._exit(0)
-        deadline = time.monotonic() + 20
-        while not list(folder.glob("*.pt")) and time.monotonic() < deadline:
-            time.sleep(0.002)
+        wait_for(lambda: list(folder.glob("*.pt")), "no checkpoint comes")
         time.sleep(random.uniform(0, 0.06))
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)

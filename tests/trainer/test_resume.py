@@ -7,6 +7,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ import yaml
 
 from store.errors import ChatPainterError
 from tests.support.processes import wait_for
-from tests.support.runs import figures
+from tests.support.runs import figures, hold_after
 from tests.support.runs import run_of as any_run
 from tests.support.same import assert_same
 from trainer import generator_file, loop
@@ -29,7 +30,7 @@ IMAGES = 20  # 3 batches an epoch, so that runs cross epochs
 MODEL = ModelConfig(
     gf=4, df=4, residual_blocks=1, condition_dim=6, noise_dim=5, lstm_hidden=6, dialogue="recurrent", standardise=True
 )
-SHORT = {
+SHORT: dict[str, Any] = {
     "epochs": None, "images": 10 * BATCH, "batch": BATCH, "seed": 3, "halve_every_epochs": 1, "ema_half_life": 20,
     "d_norm": "spectral", "loss": "hinge", "diffaugment": True, "keep": 3, "threads": 2,
     "log_every": BATCH, "grid_every": 4 * BATCH, "checkpoint_every": 2 * BATCH,
@@ -85,6 +86,12 @@ def train(run: Run) -> None:
         raise SystemExit(PREEMPTED)
 
 
+def train_and_hold(run: Run, steps: int, gate: Path) -> None:
+    """The same, but no iteration after `steps` begins until the file `gate` is there."""
+    hold_after(steps, gate)
+    train(run)
+
+
 @pytest.mark.parametrize("stage", [1, 2])
 def test_n_and_n_again_are_2n(world, straight, tmp_path, stage):
     half = (5 if stage == 1 else 2) * BATCH
@@ -99,8 +106,8 @@ def test_n_and_n_again_are_2n(world, straight, tmp_path, stage):
 @pytest.mark.parametrize("stage", [1, 2])
 def test_killed_in_the_middle_it_continues_as_if_nothing_had_happened(world, straight, tmp_path, launch, stage):
     folder = tmp_path / "run"
-    processes = launch(train, 1, run_of(world, stage, folder))
     # Past the first checkpoint, so that a part of the log has to be taken back.
+    processes = launch(train_and_hold, 1, run_of(world, stage, folder), 3, tmp_path / "never")
     wait_for(lambda: len(read_log(folder)) >= 3)
     processes.signal(0, signal.SIGKILL)
     assert processes.wait() == [-signal.SIGKILL]
@@ -122,8 +129,18 @@ def test_a_damaged_checkpoint_costs_its_interval_only(world, straight, tmp_path,
     assert_same_run(folder, straight[1])
 
 
+HELD = """
+import sys
+from pathlib import Path
+from tests.support.runs import hold_after
+hold_after(2, Path(sys.argv.pop(1)))
+from trainer.cli import main
+main()
+"""
+
+
 def test_the_command_asked_to_stop_saves_and_leaves_with_its_own_status(world, straight, tmp_path):
-    """The real command, the real signal; then the same command again, to the end."""
+    """The real command, held at its third iteration until it has the real signal; then the same again, to the end."""
     folder = tmp_path / "run"
     changed = {field: value for field, value in vars(TRAINING[1]).items() if value != getattr(Stage1Config(), field)}
     model = {field: value for field, value in vars(MODEL).items() if value != getattr(ModelConfig(), field)}
@@ -131,18 +148,19 @@ def test_the_command_asked_to_stop_saves_and_leaves_with_its_own_status(world, s
         yaml.safe_dump({"splits": ["train", "val"], "model": model, "stage1": changed})
     )
     command = [
-        sys.executable, "-m", "trainer.cli", "stage1", "--params", tmp_path / "params.yaml", "--run", folder,
+        sys.executable, "-c", HELD, tmp_path / "gate", "stage1", "--params", tmp_path / "params.yaml", "--run", folder,
         "--embeddings", world / "data" / "embeddings", "--images", world / "data" / "images", "--device", "cpu",
         "--log", "tensorboard",
     ]  # fmt: skip
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
     process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
-    wait_for(lambda: read_log(folder) or process.poll() is not None)
+    wait_for(lambda: len(read_log(folder)) >= 2 or process.poll() is not None)
     process.send_signal(signal.SIGTERM)
-    output = process.communicate(timeout=90)[0]
+    (tmp_path / "gate").touch()
+    output = process.communicate(timeout=300)[0]
     assert process.returncode == PREEMPTED == 75, output
     stopped = load(Checkpoints(folder / "checkpoints").latest())["images_seen"]
-    assert stopped == read_log(folder)[-1]["images"] < 10 * BATCH
+    assert stopped == read_log(folder)[-1]["images"] == 3 * BATCH
     assert loop.train(run_of(world, 1, folder))
     assert_same_run(folder, straight[1])
 
@@ -182,13 +200,15 @@ class TestTwoProcesses:
     def test_a_signal_to_one_stops_both_and_a_kill_loses_nothing(self, world, together, tmp_path, launch):
         folder = tmp_path / "run"
         run = run_of(world, 1, folder)
-        processes = launch(train, 2, run)
-        wait_for(lambda: read_log(folder))
+        processes = launch(train_and_hold, 2, run, 2, tmp_path / "gate")
+        wait_for(lambda: len(read_log(folder)) >= 2)
         processes.signal(1, signal.SIGUSR1)
+        (tmp_path / "gate").touch()
         assert processes.wait() == [PREEMPTED, PREEMPTED]
         stopped = load(Checkpoints(folder / "checkpoints").latest())["images_seen"]
+        assert stopped == 3 * BATCH
 
-        processes = launch(train, 2, run)
+        processes = launch(train_and_hold, 2, run, 3, tmp_path / "never")
         wait_for(lambda: read_log(folder)[-1]["images"] > stopped)
         for rank in (0, 1):
             processes.signal(rank, signal.SIGKILL)
