@@ -2,6 +2,7 @@
 
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -28,7 +29,7 @@ def primitives(out: Path) -> None:
     found["word"] = distributed.from_main({"latest": f"images-{ranks.rank}.pt", "n": [ranks.rank]})
 
     torch.manual_seed(ranks.rank)
-    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)).to(memory_format=torch.channels_last)
+    net: Any = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)).to(memory_format=torch.channels_last)
     net[1].running_mean += 5 + ranks.rank
     distributed.broadcast_parameters(net)
     found["net"] = net.state_dict()
@@ -107,7 +108,7 @@ class Watched(Gan):
     def __init__(self, *arguments):
         super().__init__(*arguments)
         self.gradients = []
-        self.updates = self.keeping
+        self.updates: Any = self.keeping
 
     def keeping(self, optimizer, parameters):
         distributed.average_gradients(parameters)
@@ -115,7 +116,7 @@ class Watched(Gan):
         return Updates(self.device)(optimizer, parameters)  # averaging equal gradients once more changes nothing
 
 
-def steps_of_stage1(embeddings: Path, images: Path, out: Path, d_norm: str, d_lr: float, steps: int) -> None:
+def steps_of_stage1(embeddings: Path, images: Path, out: Path, d_norm: Any, d_lr: float, steps: int) -> None:
     ranks = distributed.start("cpu")
     alone = ranks.world == 1
     model = ModelConfig(gf=8, df=4, residual_blocks=1, condition_dim=8, noise_dim=6, lstm_hidden=8)

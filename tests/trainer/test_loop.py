@@ -11,6 +11,7 @@ import torch
 
 from store.errors import ChatPainterError, StoreError
 from store.lock import FolderLock
+from tests.support.models import small_model
 from tests.support.runs import figures
 from tests.support.runs import run_of as any_run
 from tests.support.same import assert_same
@@ -21,7 +22,7 @@ from trainer.run import Run
 from trainer.systems.chatpainter.config import Auxiliary, ModelConfig, Stage1Config, Stage2Config
 from trainer.systems.chatpainter.step import Gan
 
-MODEL = ModelConfig(gf=4, df=2, residual_blocks=1, condition_dim=4, noise_dim=3, lstm_hidden=3, standardise=True)
+MODEL: ModelConfig = small_model(standardise=True)
 SHORT: dict[str, Any] = {
     "batch": 4, "epochs": None, "images": 32, "halve_every_epochs": 1, "ema_half_life": 8, "keep": 2,
     "log_every": 8, "grid_every": 16, "checkpoint_every": 16,
@@ -87,10 +88,10 @@ def test_what_a_run_leaves(stage1: Path) -> None:
 def test_statistics_for_standardising_are_the_stores(stage1: Path, stores: Path) -> None:
     from store import Store
 
-    generator = generator_file.load(stage1 / "generator.safetensors")
+    generator: Any = generator_file.load(stage1 / "generator.safetensors")
     turns = Store(stores / "embeddings" / "train" / "turns")
     rows = turns.slice(0, len(turns)).astype(np.float64)
-    got: Any = generator.standardise["dialogues"]
+    got = generator.standardise["dialogues"]
     np.testing.assert_allclose(got.mean.double().numpy(), rows.mean(0), rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(1 / got.scale.double().numpy(), rows.std(0), rtol=1e-4, atol=1e-4)
 
@@ -186,7 +187,8 @@ def test_recognition_reads_coco_instances(tmp_path: Path, stores: Path) -> None:
 
 
 def test_settings_that_depend_on_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    for kind, allowed in (("float32", False), ("tf32", True), ("bfloat16", True)):
+    kinds: list[tuple[Any, bool]] = [("float32", False), ("tf32", True), ("bfloat16", True)]
+    for kind, allowed in kinds:
         loop.set_precision(replace(TRAINING[1], precision=kind))
         assert torch.backends.cuda.matmul.allow_tf32 is allowed
         assert torch.backends.cudnn.allow_tf32 is allowed
@@ -208,7 +210,8 @@ def test_two_trainings_in_one_folder_are_refused(tmp_path: Path, stores: Path) -
     folder = tmp_path / "run"
     train(run_of(stores, folder, stop_at=8))
     with FolderLock(folder):
-        for switches in ({}, {"restart": True, "g_lr": 1e-3}, {"fork": True, "g_lr": 1e-3}):
+        refused: list[dict[str, Any]] = [{}, {"restart": True, "g_lr": 1e-3}, {"fork": True, "g_lr": 1e-3}]
+        for switches in refused:
             with pytest.raises(StoreError, match="another run is writing here"):
                 train(run_of(stores, folder, **switches))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["run"]

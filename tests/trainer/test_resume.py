@@ -14,6 +14,7 @@ import torch
 import yaml
 
 from store.errors import ChatPainterError
+from tests.support.models import small_model
 from tests.support.processes import wait_for
 from tests.support.runs import figures, hold_after
 from tests.support.runs import run_of as any_run
@@ -27,9 +28,7 @@ from trainer.systems.chatpainter.config import ModelConfig, Stage1Config, Stage2
 
 BATCH = 6
 IMAGES = 20  # 3 batches an epoch, so that runs cross epochs
-MODEL = ModelConfig(
-    gf=4, df=4, residual_blocks=1, condition_dim=6, noise_dim=5, lstm_hidden=6, dialogue="recurrent", standardise=True
-)
+MODEL: ModelConfig = small_model(dialogue="recurrent", standardise=True)
 SHORT: dict[str, Any] = {
     "epochs": None, "images": 10 * BATCH, "batch": BATCH, "seed": 3, "halve_every_epochs": 1, "ema_half_life": 20,
     "d_norm": "spectral", "loss": "hinge", "diffaugment": True, "keep": 3, "threads": 2,

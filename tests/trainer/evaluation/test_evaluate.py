@@ -234,7 +234,7 @@ def test_stores_of_other_encoders_and_unknown_settings_are_refused(world, make_g
 
 def test_parts_hold_no_pictures(evaluated, world, tmp_path, monkeypatch):
     """What a part weighs does not grow with the size of the pictures."""
-    sizes = []
+    sizes: list[int] = []
     monkeypatch.setattr(
         parts.Parts, "clear", lambda self: sizes.extend(p.stat().st_size for p in self.folder.iterdir())
     )

@@ -52,8 +52,7 @@ def test_patches_are_cut_where_asked_and_normalised_by_channel() -> None:
             for p in range(PATCHES):
                 top, left = int(tops[n, p]), int(lefts[n, p])
                 expected[n, p] = level[n, :, top : top + PATCH, left : left + PATCH].permute(1, 2, 0).double()
-        expected = expected.reshape(-1, PATCH * PATCH, 3)
-        np.testing.assert_array_equal(cut.numpy(), expected)
+        np.testing.assert_array_equal(cut.numpy(), expected.reshape(-1, PATCH * PATCH, 3))
         flat = expected.reshape(-1, 3)
         np.testing.assert_allclose(
             normalised(cut).numpy().reshape(-1, 3), (flat - flat.mean(0)) / flat.std(0), atol=1e-4

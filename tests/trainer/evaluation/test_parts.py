@@ -1,5 +1,7 @@
 """Finished parts are kept, damaged ones made again, other work's parts deleted."""
 
+from typing import Any
+
 import numpy as np
 import torch
 
@@ -10,7 +12,7 @@ ONE = Ranks(0, 1, torch.device("cpu"))
 
 
 def test_a_killed_run_goes_on_where_it_stopped(tmp_path):
-    made = []
+    made: list[Any] = []
 
     def compute(number):
         if number == 2 and 2 not in made and len(made) == 2:
@@ -32,7 +34,7 @@ def test_a_killed_run_goes_on_where_it_stopped(tmp_path):
 
 
 def test_a_truncated_part_is_made_again_and_other_keys_go(tmp_path):
-    made = []
+    made: list[Any] = []
 
     def compute(number):
         made.append(number)
@@ -51,7 +53,7 @@ def test_a_truncated_part_is_made_again_and_other_keys_go(tmp_path):
 
 
 def test_processes_share_the_parts(tmp_path):
-    made = []
+    made: list[Any] = []
     for rank in (0, 1):
         parts = Parts(tmp_path / "parts", {"a": 1}, Ranks(rank, 2, torch.device("cpu")))
         parts.make(

@@ -1,6 +1,7 @@
 """Told, kept and settled against counting one fact after the other, and on dialogues small enough to count by eye."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -80,7 +81,7 @@ def test_shapes_that_do_not_belong_together_are_refused() -> None:
 
 
 def test_what_was_said_is_read_from_the_truth_file() -> None:
-    scenes = [
+    scenes: list[dict[str, Any]] = [
         {
             "captions": [{"tells": ["a: colour", "a: shape"]}, {"tells": ["b: colour"]}],
             "rounds": [{"tells": ["ground"], "speaks_of": ["ground"]}, {"tells": [], "speaks_of": ["a", "b"]}],

@@ -172,7 +172,7 @@ def test_ceilings_are_what_guessing_scores_on_average(tmp_path):
     truth, ids = made_up(tmp_path, rows, random.integers(0, 2, 150).tolist())
     told = scenes.told(truth)
     wanted = truth.colour_labels(ids)
-    score = {"chance": [], "caption": []}
+    score: dict[str, list[float]] = {"chance": [], "caption": []}
     for _ in range(25):
         blind = Reading(random.integers(0, 4, wanted.shape), random.integers(0, 2, 150))
         score["chance"].append(scenes.scores(blind, truth, ids)["colour_accuracy"])

@@ -4,7 +4,9 @@ import io
 import itertools
 import os
 import shutil
+import threading
 import time
+from collections.abc import Iterator
 
 import numpy as np
 import pyarrow
@@ -17,6 +19,7 @@ from PIL import Image
 from store import Store
 from store.errors import ChatPainterError, StoreError
 from store.jpeg import BLOCK, JpegWriter
+from tests.support.processes import wait_for
 from trainer.feed import data as feed_data
 from trainer.feed.augment import augment
 from trainer.feed.data import TrainingData
@@ -75,12 +78,13 @@ class TestRowsFor:
         with pytest.raises(ValueError):
             rows_for(0, seen, batch, n, 0, world)
 
-    def test_it_is_cheap_at_full_scale(self):
-        rows_for(0, 0, 384, 82_783)
-        began = time.perf_counter()
-        for step in range(1, 101):
-            rows_for(0, step * 384, 384, 82_783)
-        assert time.perf_counter() - began < 0.5
+    def test_an_epoch_is_sorted_once(self, monkeypatch):
+        sorted_ = []
+        real = np.argsort
+        monkeypatch.setattr(np, "argsort", lambda *a, **k: sorted_.append(len(a[0])) or real(*a, **k))
+        for step in range(2 * (1000 // 8)):
+            rows_for(987, step * 8, 8, 1000)
+        assert sorted_ == [1000, 1000]
 
 
 # Written down on 22 Nov 2026: a change here means that no earlier run can be continued exactly.
@@ -251,6 +255,32 @@ class TestTrainingData:
         assert torch.equal(part["turns.length"], batch["turns.length"][2:4])
 
 
+class Clock:
+    """Stands for the module time: a batch takes 5 seconds, begun when the caller begins to wait, or by `ahead`."""
+
+    def __init__(self):
+        self.now, self.begun = 0.0, threading.Semaphore(0)
+        self.waiting: Iterator[bool] = itertools.cycle((True, False))
+
+    def perf_counter(self) -> float:
+        now = self.now
+        if next(self.waiting):
+            self.begun.release()
+        return now
+
+    def gathers(self) -> None:
+        self.begun.acquire()
+        self.now += 5
+
+    def ahead(self) -> None:
+        self.waiting, after = itertools.repeat(False), self.now + 5
+        self.begun.release()
+        wait_for(lambda: self.now == after)
+
+    def let_go(self) -> None:
+        self.begun.release(1000)
+
+
 class TestBatchRing:
     @pytest.mark.parametrize(("threads", "depth"), [(1, 2), (1, 3), (2, 2), (2, 3), (3, 5)])
     def test_it_gives_the_batches_of_rows_for_in_order(self, tmp_path, make_stores, threads, depth):
@@ -273,15 +303,17 @@ class TestBatchRing:
 
     def test_waiting_is_measured(self, tmp_path, make_stores, monkeypatch):
         data = TrainingData(WITH_TURNS, *make_stores(tmp_path))
-        gather = TrainingData.gather
-        monkeypatch.setattr(TrainingData, "gather", lambda *a, **k: (time.sleep(0.05), gather(*a, **k))[1])
+        gather, clock = TrainingData.gather, Clock()
+        monkeypatch.setattr(TrainingData, "gather", lambda *a, **k: (clock.gathers(), gather(*a, **k))[1])
+        monkeypatch.setattr("trainer.feed.ring.time", clock)
         with BatchRing(data, 4, seed=1, threads=1) as ring:
             for _ in range(4):
                 next(ring)
-            assert 0.1 < ring.take_wait() < 2
-            time.sleep(0.3)
+            assert ring.take_wait() == 4 * 5
+            clock.ahead()  # while the caller does something else
             next(ring)
-            assert ring.take_wait() < 0.03
+            assert ring.take_wait() == 0
+            clock.let_go()
 
     def test_an_error_in_a_thread_reaches_the_caller(self, tmp_path, make_stores, monkeypatch):
         data = TrainingData(WITH_TURNS, *make_stores(tmp_path))

@@ -1,6 +1,7 @@
 """Attention of places to tokens against sums written out in float64: any number of tokens, bfloat16, compiled."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -36,7 +37,8 @@ def by_hand(module: PlaceAttention, x: Tensor, keys: Tensor, values: Tensor, the
                     sum(w["query.weight"][i, c] * place[c] for c in range(CHANNELS)) + w["query.bias"][i]
                     for i in range(WIDTH)
                 ]
-                weights = {None: math.exp(sum(q * s for q, s in zip(query, w["silence"])) / math.sqrt(WIDTH))}
+                weights: dict[int | None, Any] = {}
+                weights[None] = math.exp(sum(q * s for q, s in zip(query, w["silence"])) / math.sqrt(WIDTH))
                 for t in range(keys.shape[1]):
                     if there[b, t]:
                         weights[t] = math.exp(sum(q * k for q, k in zip(query, keys[b, t])) / math.sqrt(WIDTH))
@@ -137,7 +139,7 @@ def test_each_kind_of_token_has_its_own_layer_and_they_stand_side_by_side() -> N
     found = module(tokens).double()
     assert found.shape == (2, 5, WIDTH)
     for name, columns, vectors in (("caption", slice(0, 1), caption[:, None]), ("turns", slice(1, 5), turns)):
-        layer = module.kinds[name]
+        layer: Any = module.kinds[name]
         wanted = torch.einsum("btd,wd->btw", vectors.double(), layer.weight.double()) + layer.bias.double()
         torch.testing.assert_close(found[:, columns], wanted, rtol=1e-5, atol=1e-6)
     assert module.there(tokens).tolist() == [[True] * 5, [True, True, False, False, False]]

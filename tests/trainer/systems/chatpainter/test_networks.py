@@ -294,13 +294,14 @@ def test_spectral_norm_holds() -> None:
     head = Logits(16, 3, "spectral")
     for _ in range(30):
         head(torch.randn(2, 16, 4, 4), torch.randn(2, 3))
-    for layer in (head.outlogits[0], head.outlogits[-1]):
+    layers: list[Any] = [head.outlogits[0], head.outlogits[-1]]
+    for layer in layers:
         assert torch.linalg.matrix_norm(layer.weight.flatten(1), 2).item() == pytest.approx(1, abs=1e-2)
 
 
 def test_initialise_draws_as_stackgan() -> None:
     torch.manual_seed(0)
-    network = Discriminator(ModelConfig(df=16, condition_dim=16), 1, "batch")
+    network: Any = Discriminator(ModelConfig(df=16, condition_dim=16), 1, "batch")
     bias = network.get_cond_logits.outlogits[-1].bias.clone()
     network.apply(initialise)
     assert torch.equal(network.get_cond_logits.outlogits[-1].bias, bias)  # convolutions keep PyTorch's
@@ -321,7 +322,7 @@ def test_presets_are_known_by_name() -> None:
 
 def test_refining_starts_from_stage1s_enlarged_picture() -> None:
     torch.manual_seed(0)
-    network = Stage2Generator(replace(SMALL, refine=True), 7)
+    network: Any = Stage2Generator(replace(SMALL, refine=True), 7)
     assert network.state_dict().keys() == Stage2Generator(SMALL, 7).state_dict().keys()
     nn.init.zeros_(network.img[0].weight)
     painted = network(torch.randn(2, 7), torch.randn(2, 6), torch.randn(2, 2, 5))

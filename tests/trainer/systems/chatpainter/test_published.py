@@ -8,11 +8,11 @@ import torch
 
 from store.errors import ChatPainterError
 from tests.support import plain_stackgan as plain
+from tests.support.models import small_model
 from tests.support.pickles import Hostile
 from trainer import generator_file
 from trainer.networks.blocks import initialise
 from trainer.systems.chatpainter import published
-from trainer.systems.chatpainter.config import ModelConfig
 from trainer.systems.chatpainter.networks import Generator, settings
 
 GF, DF, T, C, Z = 4, 4, 6, 5, 3
@@ -87,13 +87,12 @@ def test_their_discriminator_judges_here(tmp_path: Path) -> None:
 
 
 def test_what_stackgan_cannot_hold_is_refused(tmp_path: Path) -> None:
-    small = {"gf": 4, "df": 4, "residual_blocks": 1, "condition_dim": 4, "noise_dim": 3, "lstm_hidden": 2}
     for switches, words in (
         ({"dialogue": "recurrent"}, "dialogue: recurrent"),
         ({"dialogue": "none", "standardise": True}, "standardise"),
         ({"dialogue": "none", "condition_activation": "none"}, "condition_activation"),
     ):
-        generator = Generator(settings(1, ModelConfig(**small, **switches), 6, 5))  # type: ignore[arg-type]
+        generator = Generator(settings(1, small_model(**switches), 6, 5))
         with pytest.raises(ChatPainterError, match=words):
             published.write_generator(generator, tmp_path / "out.pth")
     assert not list(tmp_path.iterdir())

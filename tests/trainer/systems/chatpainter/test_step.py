@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from tests.support import plain_stackgan as plain
+from tests.support.models import small_model
 from trainer.distributed import Ranks
 from trainer.feed.augment import augment
 from trainer.feed.inputs import Batch, stored_side
@@ -29,9 +30,7 @@ from trainer.systems.chatpainter.networks import Generator, settings
 from trainer.systems.chatpainter.step import Gan
 from trainer.systems.chatpainter.system import discriminator
 
-MODEL = ModelConfig(
-    dialogue="recurrent", gf=4, df=2, residual_blocks=1, condition_dim=4, noise_dim=3, lstm_hidden=3, standardise=True
-)
+MODEL: ModelConfig = small_model(dialogue="recurrent", standardise=True)
 TRAINING = {kind: make(batch=6, channels_last=False) for kind, make in ((1, Stage1Config), (2, Stage2Config))}
 CPU = torch.device("cpu")
 
@@ -157,10 +156,8 @@ def _recording(function: Any, met: list[Tensor]) -> Any:
 def test_an_iteration_is_stackgans(stage: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Both networks' weights after one iteration, in float64, beside the plain trainer's."""
     b, size = 3, 64 if stage == 1 else 256
-    model = ModelConfig(
-        dialogue="recurrent", gf=4, df=2, residual_blocks=1, condition_dim=4, noise_dim=3, lstm_hidden=3
-    )
-    moving = {"stage1_batchnorm": "moving"} if stage == 2 else {}
+    model = small_model(dialogue="recurrent")
+    moving: dict[str, Any] = {"stage1_batchnorm": "moving"} if stage == 2 else {}
     gan = make(stage, model, batch=b, crop="centre", **moving)
     for module in (gan.generator, gan.discriminator, gan.average):
         module.double()
@@ -260,7 +257,7 @@ def test_gradient_reaches_the_text_by_both_roads(road: str, monkeypatch: pytest.
     one = batch()
     draw, text, painted = painted_by(gan, one)
     gan.generator_loss(one, draw, text, painted)[0].backward()
-    encoder = gan.generator.dialogue_encoder
+    encoder: Any = gan.generator.dialogue_encoder
     assert encoder is not None
     assert encoder.ahead.weight_ih_l0.grad is not None
     assert encoder.ahead.weight_ih_l0.grad.abs().sum() > 0
@@ -437,7 +434,8 @@ def test_a_learned_condition_trains_its_layer_and_the_dialogue_through_the_discr
     one = batch()
     draw, text, painted = painted_by(gan, one)
     gan.discriminator_loss(one, draw, text, painted, penalised=False)[0].backward(retain_graph=True)
-    encoder, embed = gan.generator.dialogue_encoder, gan.discriminator.embed_text
+    encoder: Any = gan.generator.dialogue_encoder
+    embed: Any = gan.discriminator.embed_text
     assert encoder is not None
     assert embed is not None
     assert embed.weight.grad is not None
