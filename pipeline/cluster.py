@@ -22,7 +22,7 @@ from store.machine import cores
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 _RESULT_SECONDS = 10
-_DESERTED_SECONDS = 20
+_DESERTED_SECONDS = 45  # a worker that starts anew where all cores are busy takes half a minute
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,7 @@ class Cluster:
         self.dashboard, self.report = dashboard, report
         self._client: Any = None
         self._exit = contextlib.ExitStack()
+        self._deserted = False
 
     def __enter__(self) -> "Cluster":
         return self
@@ -129,19 +130,25 @@ class Cluster:
         settings["distributed.scheduler.allowed-failures"] = 1  # a shard is tried again in the next round
         before = dict(os.environ)
         with dask.config.set(settings):
-            cluster = self._exit.enter_context(
-                LocalCluster(
-                    n_workers=self.workers,
-                    threads_per_worker=1,
-                    processes=True,
-                    host="127.0.0.1",
-                    dashboard_address="127.0.0.1:0" if self.dashboard else None,
-                    # dask would count the mapped word vectors as the worker's own memory, and kill it.
-                    memory_limit=0,
-                    silence_logs=logging.CRITICAL,
+            try:
+                cluster = self._exit.enter_context(
+                    LocalCluster(
+                        n_workers=self.workers,
+                        threads_per_worker=1,
+                        processes=True,
+                        host="127.0.0.1",
+                        dashboard_address="127.0.0.1:0" if self.dashboard else None,
+                        # dask would count the mapped word vectors as the worker's own memory, and kill it.
+                        memory_limit=0,
+                        silence_logs=logging.CRITICAL,
+                    )
                 )
-            )
-            client = self._exit.enter_context(Client(cluster, set_as_default=bool(self.report)))
+                client = self._exit.enter_context(Client(cluster, set_as_default=bool(self.report)))
+            except (OSError, TimeoutError, RuntimeError) as error:
+                raise ChatPainterError(
+                    f"this machine: workers cannot be started ({_first_line(error)}); use fewer (--workers), or none: "
+                    "--scheduler sync"
+                ) from None
         for name in os.environ.keys() - before.keys():  # dask leaves its workers' environment in this process
             del os.environ[name]
         os.environ.update(before)
@@ -167,7 +174,8 @@ class Cluster:
 
     def run(self, work: Iterable[Work]) -> Iterator[Made | Lost]:
         queue = iter(work)
-        if self._client is None and self.scheduler is None and not (self.dashboard or self.report):
+        alone = self._client is None and self.scheduler is None and not (self.dashboard or self.report)
+        if alone and not self._deserted:
             first = list(itertools.islice(queue, 2))
             if len(first) < 2:  # nothing to share out: workers would only take longer to start
                 yield from map(make, first)
@@ -194,6 +202,7 @@ class Cluster:
             if self.scheduler is None and watch.alone_seconds > _DESERTED_SECONDS:
                 # Workers that die again and again are given up by those who start them.
                 yield from (Lost(number, "all workers died") for number in pending)
+                self._deserted = True  # what killed them shall not be tried in this process
                 self._stop()
                 return
             for number, future in list(pending.items()):
