@@ -198,6 +198,8 @@ class StoreWriter:
                 lengths=lengths,
                 checksums=self._write_checksums(),
             )
+            for path in self._strays():  # what workers left that were killed while this run went on
+                path.unlink(missing_ok=True)
             manifest.write(self.path)
         return manifest
 

@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-from pipeline import cluster
-from pipeline.worker import Work
+from pipeline import cluster, worker
+from pipeline.worker import Sync, Work, make
 from tests.support.corpora import corpus_rows
 from tests.support.folders import content
 from tests.support.outcomes import one_line
@@ -60,6 +60,23 @@ def test_what_killed_all_workers_is_not_tried_in_the_commands_process(place, mon
     runner._deserted = True
     with pytest.raises(Asked):
         next(runner.run([Work(None, None, ["poison"])]))
+
+
+class LeavesTemporaries(Sync):
+    """Beside every shard lies what a worker left that was killed while it wrote the same one."""
+
+    def run(self, work):
+        for item in work:
+            item.task.path.with_name(f"{item.task.path.name}.0123456789ab.tmp").write_bytes(b"half a shard")
+            yield make(item)
+
+
+def test_what_a_killed_worker_left_is_gone_once_the_store_is_whole(place, rows, whole, monkeypatch):
+    place.corpus(rows)
+    monkeypatch.setattr(worker, "Sync", LeavesTemporaries)
+    done = place.here("--scheduler", "sync")
+    assert done.exit_code == 0, done.output
+    assert content(place.path / "out") == whole
 
 
 def test_workers_that_cannot_be_started(place, monkeypatch):
