@@ -4,6 +4,7 @@ import contextlib
 import errno
 import hashlib
 import os
+import re
 import uuid
 from collections.abc import Iterator
 from pathlib import Path, PureWindowsPath
@@ -12,6 +13,7 @@ from store.errors import StoreError, short
 
 TEMPORARY = ".tmp"
 _BLOCK = 1 << 22
+_CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 def sha256_file(path: Path) -> str:
@@ -63,6 +65,8 @@ def _name_fault(name: object) -> str | None:
         return "is empty"
     if "\0" in name:
         return "has a NUL character, which no file's name can have"
+    if _CONTROLS.search(name):
+        return "has a control character (the end of a line, say), which no message could show"
     windows = PureWindowsPath(name)  # knows backslashes, slashes, drives and shares
     if name.startswith("/") or windows.drive or windows.root:
         return "is absolute; it should be relative to its folder"
