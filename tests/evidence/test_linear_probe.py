@@ -1,12 +1,16 @@
 """The linear probe of the experiment's work folder."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
 
 from evidence import linear_probe, trained
+from evidence import profile as profiles
 from store.errors import ChatPainterError
 from store.reader import Store
+from trainer import generator_file
 
 
 def test_what_is_linear_in_the_vectors_is_read_and_noise_is_not():
@@ -65,3 +69,32 @@ def test_worlds_without_sprites_are_refused(world, tmp_path):
     values = {"splits": ["train", "val"], "evaluate": {"split": "val"}, "raw": str(world / "data/raw/sample")}
     with pytest.raises(ChatPainterError, match="no sprites"):
         next(linear_probe.scores(tmp_path, values, []))
+
+
+def test_every_step_from_texts_to_condition_is_asked(world, load, network, tmp_path):
+    # Two clip-arts: one in two of three scenes, one in all.
+    ids = {split: linear_probe.vectors(world, split, "none", 64)[0] for split in ("train", "val")}
+    for split, images in ids.items():
+        scenes = [
+            {"image_id": int(i), "objects": [{"sprite": name} for name in ("tree", "sun")[int(i) % 3 == 0 :]]}
+            for i in images
+        ]
+        truth = {"world": {"sprites": ["tree", "sun"]}, "scenes": scenes}
+        (tmp_path / f"truth_{split}.json").write_text(json.dumps(truth))
+    plan, values = load(seeds=[0], ablations=[], overrides={"splits": ["train", "val"], "evaluate": {"split": "val"}})
+    job = next(job for job in profiles.jobs(plan, values) if job.arm == "recurrent")
+    file = world / "trainings" / job.name / "run/generator.safetensors"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    generator_file.save(network, file)
+    found = dict(linear_probe.scores(world, values | {"raw": str(tmp_path)}, [job]))
+    names = ["nothing", "caption", "collapsed dialogue", "turns, mean"]
+    assert list(found) == [*names, "condition of recurrent-0", "recurrent, taught directly"]
+    # Who sees nothing names both: all that are there are found, and a tree in vain where there is none.
+    trees = int((ids["val"] % 3 != 0).sum())
+    assert found["nothing"] == pytest.approx(2 * (24 + trees) / (24 + trees + 48))
+    sides = []
+    for split in ("train", "val"):
+        trees_there = ids[split] % 3 != 0
+        seen = linear_probe.vectors(world, split, "recurrent", 64, network)[1]
+        sides += [seen, np.stack([trees_there, np.ones_like(trees_there)], 1)]
+    assert found["condition of recurrent-0"] == pytest.approx(linear_probe.linear_f1(*sides))
