@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.corpora.parquet_footer import count_values
 from pipeline.corpora.recognise import recognise
-from store.errors import ChatPainterError, one_line
+from store.errors import ChatPainterError, one_line, short
 from store.files import in_words, replacing
 from store.machine import available_memory
 
@@ -94,6 +94,8 @@ def read(path: str | Path) -> "pa.Table":
                 raise ChatPainterError(f"{path}: is a folder, where one Parquet file is expected; {remedy}")
             raise ChatPainterError(f"{path}: no such corpus; {remedy.replace('make it again', 'make it with')}")
         table = _read(path, remedy)
+        _check(table, path, remedy)
+        return table if table.schema.equals(schema()) else table.cast(schema())
     except (OSError, ValueError, MemoryError, RecursionError, pa.ArrowException) as error:
         with contextlib.suppress(OSError), path.open("rb") as file:
             head = file.read(512)
@@ -101,8 +103,6 @@ def read(path: str | Path) -> "pa.Table":
                 raise ChatPainterError(f"{path}: not a corpus, but {what}; {remedy}") from None
         why = one_line(error) or type(error).__name__
         raise ChatPainterError(f"{path}: not a corpus (it cannot be read: {why}); {remedy}") from None
-    _check(table, path, remedy)
-    return table if table.schema.equals(schema()) else table.cast(schema())
 
 
 def rows(table: "pa.Table") -> Iterator[Row]:
@@ -178,7 +178,7 @@ def _read(path: Path, remedy: str) -> "pa.Table":
             size += batch.nbytes
             if size > limit:
                 raise ChatPainterError(too_large)
-        found = pa.Table.from_batches(batches, file.schema_arrow.empty_table().select(schema().names).schema)
+        found = pa.Table.from_batches(batches, pa.schema([file.schema_arrow.field(name) for name in schema().names]))
     # Decoded, not yet believed: offsets inside, and text that is not UTF-8.
     found.validate(full=True)
     return found
@@ -188,14 +188,12 @@ def _check_columns(found: "pa.Schema", path: Path, remedy: str) -> None:
     for wanted in schema():
         places = found.get_all_field_indices(wanted.name)
         if len(places) != 1:
-            columns = ", ".join(found.names)
+            where = "is there twice" if places else f"is not among its columns {short(found.names)}"
+            raise ChatPainterError(f"{path}: not a corpus ({wanted.name!r} {where}); {remedy}")
+        kind = found.field(places[0]).type
+        if _plain(kind) != _plain(wanted.type):
             raise ChatPainterError(
-                f"{path}: not a corpus ({wanted.name!r} is not among its columns {columns}); {remedy}"
-            )
-        if _plain(found.field(places[0]).type) != _plain(wanted.type):
-            raise ChatPainterError(
-                f"{path}: not a corpus ({wanted.name!r} should be {wanted.type}, found {found.field(places[0]).type}); "
-                f"{remedy}"
+                f"{path}: not a corpus ({wanted.name!r} should be {wanted.type}, found {one_line(kind)}); {remedy}"
             )
 
 
