@@ -22,11 +22,11 @@ test: .venv/ready-dev lint
 test-slow: .venv/ready-dev
 	$(PYTEST) -m slow
 
-# Properties on random examples, thirty times as many as in `make test`. The seed is printed: SEED=... tries it again.
+# Properties on random examples, many more than in `make test`. The seed is printed: SEED=... tries it again.
 test-random: SEED := $(or $(SEED),$(shell od -An -N4 -tu4 /dev/urandom | tr -d ' '))
 test-random: .venv/ready-dev
 	@echo "make test-random SEED=$(SEED)"
-	$(PYTEST) -m "hypothesis and not slow" --hypothesis-profile=random --hypothesis-seed=$(SEED)
+	$(PYTEST) -m "hypothesis and not slow" --hypothesis-profile=random --hypothesis-seed=$(SEED) --timeout 3600
 
 lint: .venv/ready-dev
 	$(BIN)/ruff check .

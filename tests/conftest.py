@@ -12,7 +12,7 @@ import pytest
 # No deadline: how long an example takes says what else the machine was doing.
 hypothesis.settings.register_profile("repeatable", derandomize=True, database=None, deadline=None, max_examples=60)
 hypothesis.settings.register_profile(
-    "random", derandomize=False, database=None, deadline=None, max_examples=2000, print_blob=True
+    "random", derandomize=False, database=None, deadline=None, max_examples=1000, print_blob=True
 )
 hypothesis.settings.load_profile("repeatable")
 
