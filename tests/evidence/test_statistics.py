@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from evidence import statistics
@@ -37,7 +37,6 @@ def test_the_interval_is_that_of_student_s_table(freedom, t):
     assert two_sided(t, freedom) == pytest.approx(0.05, abs=5e-5)  # the table agrees with the integral below
 
 
-@settings(deadline=None, derandomize=True)
 @given(st.lists(st.integers(-1000, 1000), min_size=2, max_size=12).filter(lambda found: len(set(found)) > 1))
 def test_p_is_the_density_beyond_t(differences):
     found = statistics.over_seeds([each / 1000 for each in differences], [0.0] * len(differences))

@@ -56,7 +56,7 @@ def refusal(path: Path) -> str:
     return caught.value.message
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows)
 def test_rows_come_back_as_they_were_written(tmp_path: Path, written: list[Row]) -> None:
     corpus.write(written, tmp_path / "t.parquet")
@@ -196,7 +196,7 @@ def test_what_is_no_file_is_not_opened(tmp_path: Path) -> None:
     assert "no such corpus; make it with: " in refusal(tmp_path / "none.parquet")
 
 
-@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows, st.integers(1, 4), st.sampled_from(["zstd", "none"]))
 def test_values_are_counted_as_arrow_counts_them(tmp_path: Path, written: list[Row], group: int, packed: str) -> None:
     pq.write_table(corpus.table(written), tmp_path / "t.parquet", row_group_size=group, compression=packed)
