@@ -136,6 +136,8 @@ def _runner(
             "dask is not installed here; pip install 'chatpainter[pipeline]', or work in this process alone with "
             "--scheduler sync"
         )
+    if report and not report.absolute().parent.is_dir():
+        raise ChatPainterError(f"{report}: no such folder for the report; make it first")
     from pipeline.cluster import Cluster, Tls
     from store.machine import cores
 

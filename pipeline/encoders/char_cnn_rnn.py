@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.encoders import CharCnnRnnSettings, Encoded, EncoderSettings, check_texts
-from pipeline.weights import WeightsError, published, reed
+from pipeline.weights import published, reed
 
 VERSION = 1
 MOST_TEXTS = 4096  # in one piece, which bounds memory
@@ -74,8 +74,7 @@ class CharCnnRnn:
         self.settings = settings
         (path,) = found.paths.values()
         weights = reed.load(path)
-        if weights.untrained and found.trained:
-            raise WeightsError(f"{path}: says of itself that it is untrained; take {published.MARKER} along with it")
+        published.refuse_untrained(path, weights.untrained, found)
         self.dim = weights.dim
         self.net = CharacterNet(weights, device(settings.device))
 

@@ -66,7 +66,8 @@ class SkipThought:
             if options.variant not in ("combined", half):
                 continue
             npz, npy = f"{half}_skip.npz", f"{half[0]}table.npy"
-            grus, _ = theano.parameters(found.paths[npz], directions)
+            grus, untrained = theano.parameters(found.paths[npz], directions)
+            published.refuse_untrained(found.paths[npz], untrained, found)
             vectors = tables.mapped(found.paths[npy], self.identity["weights"][npy], Path(settings.converted))
             theano.check_table(found.paths[npy], vectors, lines, grus[0].width)
             where = device(settings.device)

@@ -184,6 +184,16 @@ def hashes(found: Found, known: Path) -> dict[str, str]:
     return result
 
 
+def refuse_untrained(path: Path, untrained: bool, found: Found) -> None:
+    """A file that says of itself that nobody trained it must not lie in a folder that says otherwise.
+
+    Raises:
+        WeightsError: it does.
+    """
+    if untrained and found.trained:
+        raise WeightsError(f"{path}: says of itself that it is untrained; take {MARKER} along with it")
+
+
 def _folders(weights: str, untrained: str | None) -> Iterable[Path]:
     return [Path(folder) for folder in (weights, untrained) if folder]
 

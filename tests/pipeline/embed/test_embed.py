@@ -310,6 +310,7 @@ def test_help_is_quick_because_it_imports_little():
         (["--tls-ca", "params.yaml"], "--tls-ca, --tls-cert and --tls-key go together"),
         (["--scheduler", "sync", "--dashboard"], "works without dask"),
         (["--scheduler", "gone.json"], "gone.json: no such file"),
+        (["--report", "nowhere/report.html"], "nowhere/report.html: no such folder for the report"),
     ],
 )
 def test_what_cannot_work_ends_in_one_line(place, monkeypatch, options, message):

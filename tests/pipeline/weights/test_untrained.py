@@ -173,6 +173,11 @@ def test_untrained_files_cannot_pass_for_others(world, tmp_path):
     stolen = EncoderSettings(weights=str(tmp_path), untrained=None, converted=str(tmp_path / "converted"))
     with pytest.raises(WeightsError, match="says of itself that it is untrained"):
         build("captions", stolen)
+    (tmp_path / MARKER).write_text('{"trained": true}')
+    for kind in ("captions", "dialogues"):
+        with pytest.raises(WeightsError, match="says of itself that it is untrained"):
+            build(kind, stolen)
+    (tmp_path / MARKER).unlink()
     with pytest.raises(WeightsError, match="the published file has"):
         build("dialogues", stolen)
 
