@@ -144,9 +144,10 @@ KILLS = {"command": kill_command, "worker": kill_worker, "scheduler": kill_sched
 
 @click.command()
 @click.option("--kills", default=8, show_default=True, help="Of each: the command, a worker, the scheduler.")
+@click.option("--target", "targets", multiple=True, type=click.Choice(list(KILLS)), help="[default: all]")
 @click.option("--seed", default=0, show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), help="[default: benchmarks/results/reliability-embed.json]")
-def main(kills: int, seed: int, out: Path | None) -> None:
+def main(kills: int, targets: tuple[str, ...], seed: int, out: Path | None) -> None:
     """Kill, say again, compare; print a table and write JSON."""
     result: dict[str, Any] = {"machine": machine.describe(), "shards": SHARDS, "kills": {}}
     with tempfile.TemporaryDirectory() as name:
@@ -155,12 +156,12 @@ def main(kills: int, seed: int, out: Path | None) -> None:
         if reference.start("--scheduler", "sync").wait(PATIENCE):
             raise click.ClickException("the undisturbed run failed")
         whole = content(reference.folder / "out")
-        for target, kill in KILLS.items():
+        for target in targets or KILLS:
             chance = random.Random(f"{target} {seed}")
             rows = []
             for number in range(kills):
                 trial = Trial(folder / f"{target}-{number}")
-                status = kill(trial, chance)
+                status = KILLS[target](trial, chance)
                 finished, before = trial.finished(), len(trial.calls())
                 again = status != 0
                 if again and trial.start("--scheduler", "sync").wait(PATIENCE):

@@ -200,6 +200,7 @@ class Modern:
         self.device = device(settings.device)
         self.tokens = TOKENS.get(self.device.type, TOKENS["cuda"])
         self.sentences: Any = None
+        _silence()
         if place.library == "sentence-transformers":
             from sentence_transformers import SentenceTransformer
 
@@ -263,6 +264,13 @@ class Modern:
             states = self.model(**tokens).last_hidden_state.float()
             mask = tokens["attention_mask"][..., None].float()
             return ((states * mask).sum(1) / mask.sum(1)).cpu().numpy()
+
+
+def _silence() -> None:
+    """The libraries' own progress bars: a run has one, and painting none."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
 
 
 def _batches(lengths: np.ndarray, tokens: int, special: int) -> Iterator[np.ndarray]:

@@ -39,11 +39,12 @@ def copied(installed, tmp_path, monkeypatch):
     return package / "model"
 
 
-def test_vectors_are_those_of_sentence_transformers(installed):
+def test_vectors_are_those_of_sentence_transformers(installed, capfd):
     from sentence_transformers import SentenceTransformer
 
     encoder = build("dialogues", settings("none", dialogue="minilm"))
     encoded = encoder.encode(TEXTS)
+    assert capfd.readouterr() == ("", "")
     assert encoder.dim == 384
     expected = SentenceTransformer(str(installed), device="cpu").encode(TEXTS)
     filled = [place for place, text in enumerate(TEXTS) if text]
