@@ -233,6 +233,23 @@ def test_visitors_are_not_mixed_and_a_reload_loses_no_word(address: str, painter
     assert painter.most == 1
 
 
+def test_an_expired_session_loses_no_word(painter: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(page, "IDLE_SECONDS", 1)
+    url, app = page.launch(page.build(painter, None), wait=False)
+    try:
+        with httpx.Client(base_url=url, timeout=60, trust_env=False) as client:
+            visitor = Visitor(client)
+            visitor.act("cp-caption", "submit", "a red circle")
+            assert app.state_holder.session_data[visitor.hash].state_data
+            while app.state_holder.session_data[visitor.hash].state_data:
+                time.sleep(0.1)
+            seen = visitor.act("cp-answer", "submit", "how many", "two")
+    finally:
+        app.close()
+
+    assert (seen == spelt("a red circle", [("how many", "two")], 4, 0)[0]).all()
+
+
 @pytest.mark.parametrize(
     "remembered",
     ["", "x", "[]", "null", '{"caption": ""}', '{"caption": 5}', '{"caption": "a", "more": 1}', "[" * 9999,
