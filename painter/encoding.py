@@ -34,15 +34,6 @@ class Notes:
     """Some text was longer than its encoder reads."""
 
 
-@dataclass(frozen=True)
-class Vectors:
-    """Of B dialogues: captions (B, dc); `dialogues` are turns (B, T, dd) with rounds (B,), or (B, dd), or None."""
-
-    captions: np.ndarray
-    dialogues: np.ndarray | None
-    rounds: np.ndarray | None
-
-
 class TextEncoders:
     """The caption encoder and, if the generator heard dialogues, the dialogue encoder. Safe to share among threads."""
 
@@ -86,26 +77,31 @@ class TextEncoders:
         folders = [Path(folder) for folder in (self.settings.weights, self.settings.untrained) if folder]
         return [next(folder / name for folder in folders if (folder / name).is_file()) for name in self.hashes()]
 
-    def encode(self, dialogues: Sequence[Dialogue]) -> Vectors:
-        """Vectors of the dialogues, float32. No round at all is a row of zeros, and 0 in `rounds`.
+    def encode(self, dialogues: Sequence[Dialogue]) -> dict[str, np.ndarray]:
+        """What a generator reads of B dialogues, by the names of a `trainer.feed.inputs.Batch`.
+
+        captions (B, dc) float32; and turns (B, T, dd) float32 with turns.length (B,) int64, or dialogues (B, dd), or
+        neither. No round at all is zeros.
 
         Raises:
-            DialogueError: a dialogue is empty, or more than an encoder should read.
+            ChatPainterError: a dialogue is empty, or more than an encoder should read.
         """
+        from trainer.feed.inputs import LENGTH
+
         for dialogue in dialogues:
             check(dialogue)
-        captions = self.captions.vectors([dialogue.caption for dialogue in dialogues])
+        found = {"captions": self.captions.vectors([dialogue.caption for dialogue in dialogues])}
         if self.heard is None:
-            return Vectors(captions, None, None)
+            return found
         strings = [self._strings(dialogue) for dialogue in dialogues]
         flat = self.dialogue.vectors([string for one in strings for string in one])
-        rounds = np.array([len(one) for one in strings], np.int64)
-        turns = np.zeros((len(dialogues), max(1, *rounds), self.dialogue.dim), np.float32)
-        for row, end in enumerate(np.cumsum(rounds)):
-            turns[row, : rounds[row]] = flat[end - rounds[row] : end]
+        lengths = np.array([len(one) for one in strings], np.int64)
+        rows = np.zeros((len(dialogues), max(1, *lengths), self.dialogue.dim), np.float32)
+        for row, end in enumerate(np.cumsum(lengths)):
+            rows[row, : lengths[row]] = flat[end - lengths[row] : end]
         if self.heard == "dialogues":
-            return Vectors(captions, turns[:, 0], None)
-        return Vectors(captions, turns, rounds)
+            return found | {self.heard: rows[:, 0]}
+        return found | {self.heard: rows, self.heard + LENGTH: lengths}
 
     def read(self, dialogue: Dialogue) -> Notes:
         """Which words of the dialogue mean nothing to the encoders, and whether all of it was read.

@@ -7,11 +7,12 @@ stage1.onnx  generator.onnx
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from painter import card, interviewer
+from painter.dialogue import Dialogue
 from painter.painter import Painter, generator_file
 from store.errors import ChatPainterError
 from store.files import replacing
@@ -118,8 +119,8 @@ def _weights(painter: Painter, folder: Path, with_weights: bool) -> str:
 def write_onnx(painter: Painter, folder: Path) -> Iterator[tuple[str, float]]:
     """stage1.onnx and, of a generator with stage 2, generator.onnx; yields the name and the largest difference.
 
-    Inputs: `captions` (B, dc), `turns` (B, T, dd) with `rounds` (B,) or `dialogues` (B, dd), `noise` (B, z), all as
-    encoded; outputs: `picture_64` and `picture_256` (as large as the model paints), (B, 3, s, s) in [-1, 1].
+    Inputs: `noise` (B, z) and what `Painter.texts` gives, by name: `captions` (B, dc), `turns` (B, T, dd) with
+    `turns.length` (B,), or `dialogues` (B, dd); outputs: `picture_64` and so on by side, (B, 3, s, s) in [-1, 1].
 
     Raises:
         ChatPainterError: ONNX Runtime does not paint what torch paints.
@@ -142,8 +143,11 @@ def _export_onnx(painter: Painter, path: Path, sizes: tuple[int, ...]) -> None:
 
     import torch
 
-    inputs = _example(painter, 2, 3)
-    dynamic = {name: {0: "batch", 1: "turns"} if name == "turns" else {0: "batch"} for name in inputs}
+    from trainer.feed.inputs import LENGTH
+
+    names, inputs = _example(painter, 2, 3)
+    ragged = {name.removesuffix(LENGTH) for name in names if name.endswith(LENGTH)}
+    dynamic = tuple({0: "batch", 1: name} if name in ragged else {0: "batch"} for name in names)
     log = logging.getLogger("torch.onnx")
     level = log.level
     log.setLevel(logging.ERROR)
@@ -151,12 +155,12 @@ def _export_onnx(painter: Painter, path: Path, sizes: tuple[int, ...]) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             torch.onnx.export(
-                _network(painter, sizes),
-                kwargs=inputs,
+                _network(painter, names, sizes),
+                args=inputs,
                 f=path,
-                input_names=list(inputs),
+                input_names=names,
                 output_names=[f"picture_{size}" for size in sizes],
-                dynamic_shapes=dynamic,
+                dynamic_shapes=(dynamic,),
                 dynamo=True,
                 external_data=False,
                 verbose=False,
@@ -165,7 +169,8 @@ def _export_onnx(painter: Painter, path: Path, sizes: tuple[int, ...]) -> None:
         log.setLevel(level)
 
 
-def _network(painter: Painter, sizes: tuple[int, ...]) -> "torch.nn.Module":
+def _network(painter: Painter, names: Sequence[str], sizes: tuple[int, ...]) -> "torch.nn.Module":
+    """The generator as a function of tensors in the order of `names`, the noise first."""
     import torch
 
     generator = painter.generator
@@ -175,39 +180,27 @@ def _network(painter: Painter, sizes: tuple[int, ...]) -> "torch.nn.Module":
             super().__init__()
             self.generator = generator
 
-        def forward(
-            self,
-            captions: torch.Tensor,
-            noise: torch.Tensor,
-            turns: torch.Tensor | None = None,
-            rounds: torch.Tensor | None = None,
-            dialogues: torch.Tensor | None = None,
-        ) -> tuple[torch.Tensor, ...]:
-            given = {"captions": captions, "turns": turns, "turns.length": rounds, "dialogues": dialogues}
-            texts = {name: tensor for name, tensor in given.items() if tensor is not None}
-            painted = self.generator.paint(texts, noise, sides=sizes)
+        def forward(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            noise, *texts = inputs
+            painted = self.generator.paint(dict(zip(names[1:], texts)), noise, sides=sizes)
             return tuple(painted[size] for size in sizes)
 
     return Network().eval()
 
 
-def _example(painter: Painter, batch: int, turns: int) -> dict[str, "torch.Tensor"]:
-    """Random inputs of the sizes that the generator takes; some dialogues end early."""
+def _example(painter: Painter, batch: int, turns: int) -> tuple[list[str], tuple["torch.Tensor", ...]]:
+    """Names of the inputs, and random ones as large as those of dialogues of which some end early."""
     import torch
 
     stream = torch.Generator().manual_seed(batch * 100 + turns)
-    dims = painter.generator.dims
-
-    def normal(*shape: int) -> torch.Tensor:
-        return torch.randn(*shape, generator=stream)
-
-    inputs = {"captions": normal(batch, dims["captions"]), "noise": normal(batch, painter.generator.noise_dim)}
-    if "dialogues" in dims:
-        inputs["dialogues"] = normal(batch, dims["dialogues"])
-    elif "turns" in dims:
-        inputs["turns"] = normal(batch, turns, dims["turns"])
-        inputs["rounds"] = torch.arange(batch) % (turns + 1)
-    return inputs
+    rounds = (("is it large", "yes"),) * turns
+    texts = painter.texts([Dialogue("a shape", rounds[: turns - row % (turns + 1)]) for row in range(batch)])
+    inputs = {"noise": painter.noise(batch), **texts}
+    drawn = (
+        torch.randn(rows.shape, generator=stream) if rows.is_floating_point() else rows.cpu()
+        for rows in inputs.values()
+    )
+    return list(inputs), tuple(drawn)
 
 
 def _difference(painter: Painter, path: Path, sizes: tuple[int, ...]) -> float:
@@ -216,13 +209,12 @@ def _difference(painter: Painter, path: Path, sizes: tuple[int, ...]) -> float:
     import torch
 
     session = onnxruntime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
-    network = _network(painter, sizes)
     worst = 0.0
     for batch, turns in ((1, 1), (5, 7)):
-        inputs = _example(painter, batch, turns)
+        names, inputs = _example(painter, batch, turns)
         with torch.inference_mode():
-            expected: Any = network(**inputs)
-        found = session.run(None, {name: value.numpy() for name, value in inputs.items()})
+            expected: Any = _network(painter, names, sizes)(*inputs)
+        found = session.run(None, {name: value.numpy() for name, value in zip(names, inputs)})
         for mine, theirs in zip(expected, found):
             worst = max(worst, float((mine - torch.from_numpy(theirs)).abs().max()))
     return worst

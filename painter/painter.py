@@ -182,37 +182,28 @@ class Painter:
         rows = [np.random.default_rng([seed, i]).standard_normal(self.generator.noise_dim) for i in range(n)]
         return torch.from_numpy(np.float32(truncation) * np.stack(rows).astype(np.float32)).to(self._device)
 
-    def encode(self, dialogues: Sequence[Dialogue]) -> "dict[str, torch.Tensor]":
-        """What the generator makes of the words: named tensors with a row a dialogue.
+    def texts(self, dialogues: Sequence[Dialogue]) -> "dict[str, torch.Tensor]":
+        """The vectors that the generator reads, by name, a row a dialogue (`TextEncoders.encode`).
 
-        A dialogue without rounds adds zeros after the recurrent encoder. A collapsed one adds the average dialogue of
-        the training where the generator knows it (`standardise`), zeros otherwise.
+        Where nothing was said, an input that always has a vector gets the one that the generator knows for it: the
+        average dialogue of its training.
         """
+        import torch
+
+        found = {name: torch.from_numpy(rows) for name, rows in self.text.encode(dialogues).items()}
+        for name, silence in self.generator.silence.items():
+            found[name] = torch.where(found[name].any(1, keepdim=True), found[name], silence.cpu())
+        return {name: rows.to(self._device) for name, rows in found.items()}
+
+    def encode(self, dialogues: Sequence[Dialogue]) -> "dict[str, torch.Tensor]":
+        """What the generator makes of the words: named tensors with a row a dialogue."""
         import torch
 
         # Padded to the longest of its own piece: prefixes of a long dialogue would otherwise fill the memory.
         pieces = [dialogues[start : start + AT_ONCE] for start in range(0, len(dialogues), AT_ONCE)]
-        found = [self._encode(piece) for piece in pieces]
-        return {name: torch.cat([one[name] for one in found]) for name in found[0]}
-
-    def _encode(self, dialogues: Sequence[Dialogue]) -> "dict[str, torch.Tensor]":
-        import torch
-
-        from trainer.feed.inputs import LENGTH, TURNS
-
-        vectors = self.text.encode(dialogues)
-
-        texts = {"captions": torch.from_numpy(vectors.captions)}
-        if vectors.dialogues is not None:
-            heard = torch.from_numpy(vectors.dialogues)
-            if vectors.rounds is None:
-                name = self.generator.inputs[1].name
-                silent = ~heard.any(1, keepdim=True)
-                texts[name] = torch.where(silent, self.generator.silence[name].cpu(), heard)
-            else:
-                texts |= {TURNS.name: heard, TURNS.name + LENGTH: torch.from_numpy(vectors.rounds)}
         with torch.inference_mode():
-            return self.generator.encode({name: tensor.to(self._device) for name, tensor in texts.items()})
+            found = [self.generator.encode(self.texts(piece)) for piece in pieces]
+        return {name: torch.cat([one[name] for one in found]) for name in found[0]}
 
     def _generate(self, texts: "dict[str, torch.Tensor]", noise: "torch.Tensor") -> dict[int, np.ndarray]:
         """What `encode` gave for B texts, noise (B, z) → pictures (B, s, s, 3) uint8 by size."""

@@ -191,12 +191,8 @@ def onnx_equals(ready: Painter, folder: Path) -> dict[str, float]:
     session = onnxruntime.InferenceSession(folder / name, providers=["CPUExecutionProvider"])
     from painter import Dialogue
 
-    vectors = ready.text.encode([Dialogue("a red circle", tuple(ROUNDS)), Dialogue("two shapes")])
-    inputs: dict[str, np.ndarray] = {"captions": vectors.captions, "noise": np.repeat(ready.noise(1, 4).numpy(), 2, 0)}
-    if vectors.rounds is not None and vectors.dialogues is not None:
-        inputs |= {"turns": vectors.dialogues, "rounds": vectors.rounds}
-    elif vectors.dialogues is not None:
-        inputs["dialogues"] = vectors.dialogues
+    texts = ready.text.encode([Dialogue("a red circle", tuple(ROUNDS)), Dialogue("two shapes")])
+    inputs = {**texts, "noise": np.repeat(ready.noise(1, 4).numpy(), 2, 0)}
     picture = session.run([f"picture_{ready.size}"], inputs)[0]
     expected = ready.paint("a red circle", ROUNDS, seed=4)[0], ready.paint("two shapes", seed=4)[0]
     pixels = np.rint((picture.clip(-1, 1) + 1) * 127.5).astype(int).transpose(0, 2, 3, 1)
