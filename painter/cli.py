@@ -1,5 +1,6 @@
 """chatpainter-paint: pictures from words. Options and messages only."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -172,7 +173,7 @@ def interpolate(
     rounds = ask_and_answer(ask, answer)
 
     def end(text: str) -> Dialogue:
-        if Path(text).suffix in (".json", ".txt") and Path(text).is_file():
+        if text.endswith((".json", ".txt")) and os.path.isfile(text):
             said = read(text)[0]
             return check(Dialogue(said.caption, said.rounds + rounds, said.image_id))
         return check(Dialogue(text, rounds))

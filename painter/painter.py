@@ -8,6 +8,7 @@
 """
 
 import math
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -238,8 +239,9 @@ def generator_file(path: str | Path) -> Path:
         ChatPainterError: there is none yet.
     """
     path = Path(path)
-    file = path / "generator.safetensors" if path.is_dir() else path
-    if not file.is_file():
+    # os.path, unlike pathlib, takes a name that is too long for one that is not there.
+    file = path / "generator.safetensors" if os.path.isdir(path) else path
+    if not os.path.isfile(file):
         raise ChatPainterError(
             f"{file}: no such generator; train one (`make repro`), or name a run's folder with --run"
         )

@@ -25,13 +25,19 @@ def dialogues(data: Path, split: str, image_ids: Sequence[int]) -> list[Dialogue
     try:
         table = corpus.read(path)
     except ChatPainterError as error:
-        there = ", ".join(sorted(file.stem for file in path.parent.glob("*.parquet"))) or "none"
-        raise ChatPainterError(f"{error.message} (splits that are there: {there})") from None
+        raise ChatPainterError(f"{error.message} (splits that are there: {_splits(path.parent)})") from None
     known = set(table["image_id"].to_pylist())
     if missing := [image_id for image_id in image_ids if image_id not in known]:
         raise ChatPainterError(f"{path}: no image {missing[0]} in split {split!r}; its column image_id lists them")
     found = {row.image_id: dialogue_of(row) for row in corpus.rows(corpus.of_images(table, image_ids))}
     return [found[image_id] for image_id in image_ids]
+
+
+def _splits(folder: Path) -> str:
+    try:
+        return ", ".join(sorted(path.stem for path in folder.glob("*.parquet"))) or "none"
+    except OSError:
+        return "none"
 
 
 def pictures(data: Path, split: str, image_ids: Sequence[int]) -> np.ndarray | None:

@@ -23,7 +23,7 @@ from PIL import Image
 from painter import page
 from painter.dialogue import Dialogue, Round
 from painter.encoding import Notes
-from painter.gate import BODY_BYTES, Gate
+from painter.gate import BODY_BYTES, OPEN_REQUESTS, Gate
 from painter.session import WAITING, OneAtATime, Refused, Session
 
 httpx = pytest.importorskip("httpx")
@@ -334,6 +334,31 @@ def test_a_public_page_answers_to_addresses_and_to_names_it_was_given() -> None:
     assert answered(public, "192.168.0.7:7860", "http://192.168.0.8:7860") == 403
     alone = Gate(hello, "127.0.0.1")
     assert answered(alone, "192.168.0.7:7860") == 403, "nobody typed an address that does not lead here"
+
+
+def test_too_many_at_once_are_told_so() -> None:
+    gate = Gate(hello, "127.0.0.1")
+    gate.open = OPEN_REQUESTS - 1
+    assert answered(gate, "localhost") == 200
+    assert gate.open == OPEN_REQUESTS - 1, "what is answered is no longer open"
+    gate.open = OPEN_REQUESTS
+    assert answered(gate, "localhost") == 503
+
+
+def test_a_body_that_does_not_arrive_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("painter.gate.BODY_SECONDS", 0.05)
+    said: list[Any] = []
+    scope = {"type": "http", "method": "POST", "path": "/gradio_api/queue/join", "headers": [(b"host", b"localhost")]}
+
+    async def receive() -> Any:
+        await asyncio.sleep(60)
+
+    async def send(message: Any) -> None:
+        said.append(message)
+
+    asyncio.run(Gate(hello, "127.0.0.1")(scope, receive, send))
+
+    assert said[0]["status"] == 408
 
 
 @pytest.mark.parametrize("proxy", ["http://127.0.0.1:9", "socks5://127.0.0.1:9"])

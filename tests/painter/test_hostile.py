@@ -238,6 +238,9 @@ def command(run: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.Monkey
         (["--from", "\udcff.json"], "cannot be read"),
         (["--from", "x" * 5000], "cannot be read"),
         (["--from", "."], "cannot be read"),
+        (["interpolate", "x" * 20_000 + ".json", "b"], "has 20,005 characters"),
+        (["a", "--data", "x" * 5000, "--split", "val"], "say one of"),
+        (["--data", "x" * 5000, "--split", "val", "--image-id", "1"], "splits that are there: none"),
         (["--split", "x" * 5000, "--image-id", "1"], "splits that are there: none"),
         (["--split", "none", "--image-id", str(2**70)], "no such corpus"),
         (["a", "-o", "x" * 300 + ".png"], "cannot be written"),
@@ -251,6 +254,14 @@ def test_options_are_refused_in_one_line(command: Callable[..., Result], words: 
     assert isinstance(result.exception, SystemExit), result.exception
     assert message in result.output
     assert not list(Path().glob("*.png*"))
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "\udcff", "a\x00b", "."])
+def test_names_of_runs_that_cannot_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    with pytest.raises(ChatPainterError, match="no such generator"):
+        Painter.from_run(name)
 
 
 def test_bytes_that_are_no_text_on_the_command_line(run: Path, weights: Path, tmp_path: Path) -> None:
