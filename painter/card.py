@@ -124,7 +124,7 @@ def _template() -> jinja2.Template:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    return environment.get_template("card.md")
+    return environment.get_template("card.md.jinja")
 
 
 def _plain(value: Any) -> Markup:

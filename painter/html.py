@@ -1,4 +1,4 @@
-"""The chat page's own pieces of HTML, from the macros of page.html. Whatever stands in one of them is inert."""
+"""The chat page's own pieces of HTML, from the macros of page.html.jinja. Whatever stands in one of them is inert."""
 
 import base64
 import html
@@ -80,7 +80,7 @@ def _macros() -> Any:
     )
     environment.filters |= {"uri": _uri, "with_unknown": _with_unknown}
     environment.globals |= {"counted": _counted, "short_round": _short_round}
-    return environment.get_template("page.html").module
+    return environment.get_template("page.html.jinja").module
 
 
 def _inert(value: Any) -> Markup:
