@@ -43,7 +43,7 @@ class Spelling:
         self.calls += 1
         self.now += 1
         self.most = max(self.most, self.now)
-        self.pause.wait(60)
+        self.pause.wait(600)
         time.sleep(0.005)
         self.now -= 1
         return spelt(caption, rounds, n, seed)

@@ -110,11 +110,11 @@ def test_two_at_once_the_second_is_refused_before_the_work(tmp_path: Path) -> No
         with replacing_folder(tmp_path / "data", OURS, "mark.json") as temporary:
             (temporary / "mark.json").write_text("first")
             inside.set()
-            leave.wait(60)
+            leave.wait(300)
 
     thread = threading.Thread(target=first)
     thread.start()
-    assert inside.wait(60)
+    assert inside.wait(300)
     with pytest.raises(ChatPainterError, match="another run is writing here"):
         write(tmp_path / "data")
     leave.set()
@@ -133,7 +133,7 @@ def _killed(folder: Path) -> None:
 def test_the_next_run_clears_what_a_killed_one_left(tmp_path: Path) -> None:
     process = multiprocessing.get_context("spawn").Process(target=_killed, args=(tmp_path / "data",))
     process.start()
-    process.join(60)
+    process.join(300)
     assert process.exitcode == 9
     assert not (tmp_path / "data").exists()
     write(tmp_path / "data")

@@ -143,9 +143,9 @@ def test_reading_after_fork(tmp_path, make_store, opened_before):
     children = [context.Process(target=_read_in_child, args=(store, rows, seed, results)) for seed in range(3)]
     for child in children:
         child.start()
-    assert [results.get(timeout=30) for _ in children] == [True] * 3
+    assert [results.get(timeout=300) for _ in children] == [True] * 3
     for child in children:
-        child.join(30)
+        child.join(300)
         assert child.exitcode == 0
 
 

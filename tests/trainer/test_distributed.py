@@ -98,7 +98,7 @@ def runs_in_a_row(out: Path) -> None:
 
 
 def test_one_run_after_another_meets_again(tmp_path, launch):
-    assert launch(runs_in_a_row, 2, tmp_path).wait(60) == [0, 0]
+    assert launch(runs_in_a_row, 2, tmp_path).wait() == [0, 0]
     assert [found["votes"] for found in results(tmp_path, 2)] == [[True, True, False, False]] * 2
 
 

@@ -41,7 +41,7 @@ class Place:
                 "--out", out, *options]  # fmt: skip
 
     def run(
-        self, *options: str, out: str = "out", timeout: float = 180, **environ: str
+        self, *options: str, out: str = "out", timeout: float = 500, **environ: str
     ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             self.command(*options, out=out), cwd=self.path, env=self.environment(**environ),

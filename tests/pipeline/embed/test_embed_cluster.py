@@ -60,7 +60,7 @@ class Dask:
         """The process and its children (a worker and the nanny that would bring it back)."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-        process.wait(30)
+        process.wait(300)
 
     def close(self) -> None:
         self.dismiss()
