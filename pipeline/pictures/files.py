@@ -4,6 +4,7 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
+from unicodedata import normalize
 
 from store.errors import ChatPainterError
 
@@ -32,9 +33,11 @@ class PictureFiles:
         self._ends = Counter(end for name in stated for end in _ends(name))
 
     def find(self, file_name: str) -> Path | None:
-        """The file of a stated name, and of no other: backslashes divide folders where no file has one in its name."""
+        """The file of a stated name, and of no other: backslashes divide folders where no file has one in its name, and
+        a letter with its accent is the same in one code point (NFC) or in two (NFD, as macOS writes archives)."""
         slashes = file_name.replace("\\", "/")
-        for name in dict.fromkeys((file_name, slashes)):
+        forms = (normalize(form, slashes) for form in ("NFC", "NFD"))
+        for name in dict.fromkeys((file_name, slashes, *forms)):
             if found := self._exactly(name):
                 return found
         for end in _ends(slashes):

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from unicodedata import normalize
 
 import pytest
 from PIL import Image
@@ -87,6 +88,16 @@ def test_a_file_that_has_a_backslash_in_its_name_is_meant_first(tmp_path: Path) 
     pictures = PictureFiles(tmp_path, "t")
     assert pictures.find("a\\b.jpg") == tmp_path / "images/t/a\\b.jpg"
     assert pictures.find("a/b.jpg") == tmp_path / "images/t/a/b.jpg"
+
+
+COMPOSED, DECOMPOSED = normalize("NFC", "hündchen.jpg"), normalize("NFD", "hündchen.jpg")
+
+
+@pytest.mark.parametrize("written", [COMPOSED, DECOMPOSED])
+def test_an_accent_is_the_same_in_one_code_point_or_two(tmp_path: Path, written: str) -> None:
+    put(tmp_path, f"images/t/{written}", "images/t/hundchen.jpg")
+    for stated in (COMPOSED, DECOMPOSED):
+        assert PictureFiles(tmp_path, "t").find(stated) == tmp_path / "images/t" / written
 
 
 def test_folders_are_left_out_only_where_the_name_stays_unique(tmp_path: Path) -> None:
