@@ -162,6 +162,11 @@ def make(work: Work) -> Made:
     places = {text: place for place, text in enumerate(distinct)}
     row_of = np.fromiter((places[text] for text in work.texts), np.int64, len(work.texts))
     encoded = encoder.encode(distinct)
+    if encoded.vectors.shape != (len(distinct), encoder.dim) or encoded.vectors.dtype != np.float32:
+        raise ChatPainterError(
+            f"the encoder {encoder.identity.get('name')} gave {encoded.vectors.dtype} of shape {encoded.vectors.shape} "
+            f"for {len(distinct)} texts; expected float32 of {(len(distinct), encoder.dim)}"
+        )
     stored = _as_dtype(encoded.vectors, work, distinct)
     counts = {
         "texts": len(work.texts),

@@ -1,5 +1,6 @@
 """chatpainter-embed in one process: what lands in the stores, what is kept, and what people are told."""
 
+import dataclasses
 import fcntl
 import os
 import pty
@@ -247,6 +248,33 @@ def test_values_that_do_not_fit_are_named(place, value, remedy):
     assert not list((place.path / "out/captions").iterdir())
     if value == 1e6:
         run(place, factory=Loud(value), kinds=["captions"], settings=EmbedSettings("float32"))
+
+
+class Odd:
+    """A factory object whose encoder keeps no promise."""
+
+    def __init__(self, change):
+        self.change = change
+
+    def identity(self, kind, settings):
+        return {"name": "odd"}
+
+    def build(self, kind, settings):
+        class Encoder(hash_encoder.HashEncoder):
+            def encode(inner, texts):
+                encoded = super().encode(texts)
+                return dataclasses.replace(encoded, vectors=self.change(encoded.vectors))
+
+        encoder = Encoder(kind)
+        encoder.identity = self.identity(kind, settings)
+        return encoder
+
+
+@pytest.mark.parametrize("change", [lambda v: v[:-1], lambda v: v[:, :-1], lambda v: v.astype(np.float64), np.ravel])
+def test_an_encoder_that_gives_something_else_is_named(place, change):
+    place.corpus(corpus_rows(3))
+    with pytest.raises(ChatPainterError, match=r"the encoder odd gave float\d+ of shape .*; expected float32 of \("):
+        run(place, factory=Odd(change), kinds=["captions"])
 
 
 @given(bits=st.lists(st.integers(0, 0x477FE000), min_size=1, max_size=20), negative=st.booleans())
