@@ -110,7 +110,7 @@ def words(error: OSError) -> str:
     if error.errno == errno.EROFS:
         return "the folder is on a read-only file system; choose another output folder"
     if error.errno in (errno.EACCES, errno.EPERM):
-        return "no permission to write here; change the folder's permissions or choose another output folder"
+        return "no permission; change the permissions of the file and its folder, or choose another folder"
     if error.errno == errno.ENOENT:
         return "no such file or folder"
     return f"{error.strerror or error} (errno {error.errno})"

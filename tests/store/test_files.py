@@ -1,5 +1,6 @@
 """Names that files state stay in their folder."""
 
+import errno
 import os
 from pathlib import Path
 
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from store.errors import StoreError
-from store.files import inside
+from store.files import in_words, inside
 
 FOLDER = Path("/some/folder")
 
@@ -70,3 +71,20 @@ def test_a_message_is_one_line_whatever_a_file_is_called(message):
     assert shown.encode()
     assert shown == f"/data/{ascii(message)[1:-1]}.jpg: no such file"
     assert StoreError("größer × 2 …").message == "größer × 2 …"
+
+
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [
+        (errno.ENOSPC, "the disk is full"),
+        (errno.EDQUOT, "the disk is full"),
+        (errno.EFBIG, r"ulimit -f.*shard_mib"),
+        (errno.EROFS, "read-only file system; choose another"),
+        (errno.EACCES, "no permission; change the permissions"),
+        (errno.ENOENT, "no such file or folder"),
+        (errno.EIO, r"Input/output error \(errno 5\)"),
+    ],
+)
+def test_what_the_system_refuses_is_said_with_a_remedy(number, said):
+    with pytest.raises(StoreError, match=f"^/data/x: .*{said}"), in_words(Path("/data/x")):
+        raise OSError(number, os.strerror(number))
