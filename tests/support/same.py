@@ -24,6 +24,7 @@ def assert_same(one: Any, other: Any, where: str = "value") -> None:
         _assert_same_array(one, other, where)
     elif hasattr(one, "detach"):
         assert one.device == other.device, f"{where}: on {one.device} and on {other.device}"
+        assert one.dtype == other.dtype, f"{where}: {one.dtype} and {other.dtype}"
         _assert_same_array(_bits(one), _bits(other), where)
     elif isinstance(one, float):
         assert one.hex() == other.hex(), f"{where}: {one!r} and {other!r}"
@@ -41,12 +42,11 @@ def same(one: Any, other: Any) -> bool:
 
 
 def _bits(tensor: Any) -> np.ndarray:
-    """A tensor's bytes, a row an element: of any dtype, bfloat16 too."""
+    """A tensor's elements as so many bytes each: of any dtype, bfloat16 too."""
     import torch
 
-    dense = tensor.detach().cpu().contiguous()
-    array = dense.reshape(-1).view(torch.uint8).numpy().reshape(*dense.shape, -1)
-    return array.view(f"V{dense.element_size()}") if dense.numel() else array.astype(f"S{dense.element_size()}")
+    flat = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
+    return flat.view(f"V{tensor.element_size()}").reshape(tuple(tensor.shape))
 
 
 def _assert_same_array(one: np.ndarray, other: np.ndarray, where: str) -> None:
