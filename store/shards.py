@@ -17,7 +17,7 @@ import numpy as np
 
 from store.checksums import REMEDY, blocks_of
 from store.differences import differences
-from store.errors import StoreError, one_line
+from store.errors import StoreError, one_line, short
 from store.files import in_words, replacing, sha256_file
 from store.lock import read_token
 from store.manifest import DTYPES, FORMAT, VERSION, Shard
@@ -209,7 +209,7 @@ def read_header(path: Path, dataset: str) -> ShardHeader:
     if not placed or header.offset % ALIGNMENT or found_rows != header.rows:
         raise StoreError(f"{path}: {dataset} is not one contiguous run of {header.rows} rows; {REMEDY}")
     if any(type(count) is not int or count < 0 for count in header.counts.values()):
-        raise StoreError(f"{path}: damaged (its counts are {header.counts}); {REMEDY}")
+        raise StoreError(f"{path}: damaged (its counts are {short(header.counts)}); {REMEDY}")
     if header.bytes < header.offset + length:
         raise StoreError(f"{path}: truncated ({header.bytes:,} of {header.offset + length:,} bytes); {REMEDY}")
     return header
