@@ -25,7 +25,10 @@ ANSWERS = 4
 @click.option("--out", default=Path(__file__).parent, show_default=True, type=click.Path(path_type=Path))
 def main(run: str, weights: str | None, out: Path) -> None:
     """Talk to the page and take its picture."""
-    app = page.build(Painter.from_run(run, weights=weights), interviewer.find(Path(run)))
+    found = interviewer.find(Path(run))
+    if found is None:
+        raise click.ClickException(f"{run}: no interviewer.json and no data/corpus/train.parquet to ask questions from")
+    app = page.build(Painter.from_run(run, weights=weights), found)
     address, app = page.launch(app, wait=False)
     out.mkdir(parents=True, exist_ok=True)
     with sync_playwright() as playwright:
