@@ -72,10 +72,21 @@ class TextEncoders:
             for name, digest in encoder.identity.get("weights", {}).items()
         }
 
-    def files(self) -> list[Path]:
-        """The weight files, as the encoders found them."""
-        folders = [Path(folder) for folder in (self.settings.weights, self.settings.untrained) if folder]
-        return [next(folder / name for folder in folders if (folder / name).is_file()) for name in self.hashes()]
+    def files(self) -> dict[str, Path]:
+        """Where each weight file of `hashes` lies.
+
+        Raises:
+            ChatPainterError: one is no longer there.
+        """
+        named = (getattr(self.settings, slot).partition(":")[2] for slot in ("captions", "dialogue"))
+        folders = [Path(folder) for folder in (*named, self.settings.weights, self.settings.untrained) if folder]
+        found = {}
+        for name in self.hashes():
+            paths = [folder / name for folder in folders if (folder / name).is_file()]
+            if not paths:
+                raise ChatPainterError(f"{self.settings.weights}: {name} is gone; name its folder with --weights")
+            found[name] = paths[0]
+        return found
 
     def encode(self, dialogues: Sequence[Dialogue]) -> dict[str, np.ndarray]:
         """What a generator reads of B dialogues, by the names of a `trainer.feed.inputs.Batch`.

@@ -98,13 +98,14 @@ def _weights(painter: Painter, folder: Path, with_weights: bool) -> str:
     from pipeline.weights import published
 
     files = painter.text.files()
-    size = sum(path.stat().st_size for path in files)
+    size = sum(path.stat().st_size for path in files.values())
     folder.mkdir(exist_ok=True)
     if with_weights or size <= SMALL:
-        for path in files:
-            with replacing(folder / path.name) as temporary:
+        for name, path in files.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            with replacing(folder / name) as temporary:
                 shutil.copyfile(path, temporary)
-        marker = files[0].parent / published.MARKER
+        marker = next(iter(files.values())).parent / published.MARKER
         if marker.is_file():
             _write(folder / published.MARKER, marker.read_text(encoding="utf-8"))
         return f"{folder}: {len(files)} weight files, {size / 1024**2:,.1f} MiB"

@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
 
-from painter import Dialogue, Painter
+from painter import Dialogue, Painter, encoding
 from painter import dialogue as module
 from painter.cli import main
 from painter.dialogue import DialogueError, ask_and_answer, check, read, to_visdial
@@ -353,3 +353,19 @@ def test_names_of_weight_files_stay_in_their_folder(run: Path, weights: Path) ->
         stores["captions"]["encoder"]["weights"] = {outside: digest}
         with pytest.raises(ChatPainterError, match="expected a sha256 for each file"):
             TextEncoders(stores, where)
+
+
+@pytest.mark.parametrize(
+    ("params", "expected"),
+    [
+        ("sentence-transformers:models/mini", "sentence-transformers:models/mini"),
+        ("transformers:models/other", "sentence-transformers:data/weights"),
+        ("char-cnn-rnn", "sentence-transformers:data/weights"),
+    ],
+)
+def test_a_modern_encoder_is_looked_for_where_params_say_or_among_the_weights(params: str, expected: str) -> None:
+    identity = {"name": "sentence-transformers", "weights": {"model.safetensors": "0" * 64}, "precision": "float32"}
+
+    found = encoding._with_switches(EncoderSettings(captions=params), "captions", identity, "generator.safetensors")
+
+    assert found.captions == expected
