@@ -135,6 +135,10 @@ class Config(Protocol):
         """Sections by name, as plain values: what config.json and the generator's file hold."""
         ...
 
+    def defaults(self) -> dict[str, Any]:
+        """The same where nothing is given: what a setting was before it existed."""
+        ...
+
 
 def at_least_one(values: Any, *names: str) -> None:
     """Raise ValueError for the first of these fields that is given and below 1."""

@@ -8,7 +8,7 @@ Without torchrun everything below is a no-op for a world of one.
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -141,6 +141,34 @@ def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
         pieces = flat.split([gradient.numel() for gradient in gradients])
         for gradient, piece in zip(gradients, pieces, strict=True):
             gradient.copy_(piece.view(gradient.shape))
+
+
+class _Rows(torch.autograd.Function):
+    """See `gather_rows`."""
+
+    @staticmethod
+    def forward(context: Any, rows: torch.Tensor) -> torch.Tensor:
+        context.count = len(rows)
+        pieces = [torch.empty_like(rows) for _ in range(dist.get_world_size())]
+        dist.all_gather(pieces, rows.contiguous())
+        return torch.cat(pieces)
+
+    @staticmethod
+    def backward(context: Any, *gradients: torch.Tensor) -> torch.Tensor:
+        gradient = gradients[0].contiguous()
+        dist.all_reduce(gradient)
+        first = dist.get_rank() * context.count
+        return gradient[first : first + context.count]
+
+
+def gather_rows(rows: torch.Tensor) -> torch.Tensor:
+    """rows (b, …) of every process below each other, (world b, …); what comes back as gradient is summed over them."""
+    if not dist.is_initialized():
+        return rows
+    if rows.dtype == torch.bool:
+        return gather_rows(rows.to(torch.uint8)).bool()
+    gathered: torch.Tensor = _Rows.apply(rows)
+    return gathered
 
 
 def sum_over_ranks(values: torch.Tensor) -> torch.Tensor:

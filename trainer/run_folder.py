@@ -73,7 +73,15 @@ def _changed(run: Run, config: dict[str, Any]) -> list[str]:
     except ValueError:
         raise ChatPainterError(f"{path}: not JSON; remove the run's folder to start again") from None
     own = tuple(f"{run.system.name}.{name}" for name in MAY_CHANGE)
+    before = _over(run.config.defaults(), before)  # a setting that came later was as it is by default
     return changes(before, config, ignore=("dataset", *own, *run.system.retired))
+
+
+def _over(defaults: Any, given: Any) -> Any:
+    """`given`, with what it lacks of `defaults`."""
+    if not isinstance(defaults, dict) or not isinstance(given, dict):
+        return given
+    return {**defaults, **{name: _over(defaults.get(name), value) for name, value in given.items()}}
 
 
 def set_aside(folder: Path) -> Path:

@@ -87,3 +87,37 @@ class PlaceAttention(nn.Module):
         said = attention.to(values.dtype) @ self.norm(values).to(values.dtype)
         x = x + self.out(said).transpose(1, 2).reshape(b, channels, height, width)
         return x, attention.transpose(1, 2).reshape(b, -1, height, width)
+
+
+class Heard(NamedTuple):
+    """What is said to a picture: T tokens."""
+
+    keys: Tensor  # (B, T, width)
+    values: Tensor  # (B, T, width)
+    there: Tensor  # (B, T) bool
+
+
+class Listening(nn.Module):
+    """The sides of a network's features whose places listen to what is said.
+
+    Args:
+        channels: of the features, by side.
+        dims: width of each kind of token.
+    """
+
+    def __init__(self, channels: Mapping[int, int], dims: Mapping[str, int], width: int):
+        super().__init__()
+        self.keys, self.values = TokenProjection(dims, width), TokenProjection(dims, width)
+        self.places = nn.ModuleDict({str(side): PlaceAttention(wide, side, width) for side, wide in channels.items()})
+
+    def hear(self, tokens: Mapping[str, Tokens]) -> Heard:
+        """What is said, as every side hears it."""
+        return Heard(self.keys(tokens), self.values(tokens), self.keys.there(tokens))
+
+    def forward(self, x: Tensor, heard: Heard, maps: dict[int, Tensor]) -> Tensor:
+        """x (B, channels, side, side) with what its places heard, if this side listens; the map goes into `maps`."""
+        side = x.shape[-1]
+        if str(side) not in self.places:
+            return x
+        x, maps[side] = self.places[str(side)](x, *heard)
+        return x

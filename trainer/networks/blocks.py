@@ -1,5 +1,6 @@
 """Building blocks of StackGAN (hanzhanggit/StackGAN-Pytorch, code/model.py), parameters under the same names."""
 
+import math
 from typing import Literal, cast
 
 import torch
@@ -8,7 +9,8 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 from torch.nn.utils.parametrize import is_parametrized
 
-Norm = Literal["batch", "spectral", "none"]
+Norm = Literal["batch", "spectral", "group", "none"]
+GROUPS = 8
 
 
 def conv3x3(inputs: int, outputs: int) -> nn.Conv2d:
@@ -86,13 +88,16 @@ def _normed(inputs: int, outputs: int, norm: Norm, first: bool, kernel: int, str
     convolution = spectral(nn.Conv2d(inputs, outputs, kernel, stride, padding=1, bias=norm != "batch"), norm)
     layers: list[nn.Module] = [convolution]
     if not first:
-        layers.append(nn.BatchNorm2d(outputs) if norm == "batch" else nn.Identity())
+        if norm == "batch":
+            layers.append(nn.BatchNorm2d(outputs))
+        else:
+            layers.append(nn.GroupNorm(math.gcd(GROUPS, outputs), outputs) if norm == "group" else nn.Identity())
     return [*layers, nn.LeakyReLU(0.2, inplace=True)]
 
 
 def spectral(convolution: nn.Conv2d, norm: Norm) -> nn.Module:
     """The convolution, under spectral norm if that is the norm (initialised first, as its vectors start from it)."""
-    if norm != "spectral":
+    if norm not in ("spectral", "group"):
         return convolution
     initialise(convolution)
     return spectral_norm(convolution)

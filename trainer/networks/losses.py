@@ -47,6 +47,11 @@ def matching_aware(
     return (real(r, loss) + real(r2, loss)) / 2 + (fake(f, loss) + fake(w, loss) + fake(f2, loss)) / 3
 
 
+def unconditional(r: Tensor, f: Tensor, loss: Loss) -> Tensor:
+    """The discriminator's loss over real and painted pictures where no logits know the text."""
+    return real(r, loss) + fake(f, loss)
+
+
 def kl(mu: Tensor, logvar: Tensor) -> Tensor:
     """KL(N(mu, sigma^2) || N(0, 1)) (paper eq. 1), its mean over the batch and the dimensions as in StackGAN's code."""
     return 0.5 * (mu.square() + logvar.exp() - 1 - logvar).mean()

@@ -35,6 +35,8 @@ class MatchingHead(nn.Module):
         focus: log of the sharpness with which a token picks its regions (AttnGAN's gamma_1), learned from there.
         pooling: how near the pooled score comes to that of the best token (gamma_2).
         scale: log of what multiplies scores in the cross-entropies (gamma_3), learned from there.
+        hidden: channels of a 3 x 3 convolution before the projection, by which a region knows what lies around it: an
+            edge is a shape only together with its neighbours; 0 for none.
     """
 
     def __init__(
@@ -47,10 +49,12 @@ class MatchingHead(nn.Module):
         focus: float = 1.6,
         pooling: float = 5.0,
         scale: float = 2.3,
+        hidden: int = 0,
     ):
         super().__init__()
         self.position = nn.Parameter(0.1 * torch.randn(channels, side, side))
-        self.project = nn.Conv2d(channels, width, 1)
+        around = [nn.Conv2d(channels, hidden, 3, padding=1), nn.LeakyReLU(0.2)] if hidden else []
+        self.project = nn.Sequential(*around, nn.Conv2d(hidden or channels, width, 1))
         self.tokens = TokenProjection(dims, width)
         self.focus = nn.Parameter(torch.tensor(focus))
         self.scale = nn.Parameter(torch.tensor(scale))

@@ -40,16 +40,29 @@ class DialogueEncoder(nn.Module):
         self.ahead = nn.LSTM(turn_dim, hidden, batch_first=True)
         self.back = nn.LSTM(turn_dim, hidden, batch_first=True)
 
+    def states(self, turns: Tensor, rounds: Tensor) -> Tensor:
+        """The state at every turn, each way (B, T, 2 hidden); what lies after the last round means nothing.
+
+        turns and rounds as in `forward`. A turn that leans on another ("make it blue") is understood here.
+        """
+        ahead, back, reverse = self._both(turns, rounds)
+        return torch.cat([ahead, back.gather(1, reverse[..., None].expand_as(back))], 2)
+
     def forward(self, turns: Tensor, rounds: Tensor) -> Tensor:
         """turns (B, T, turn_dim), rounds (B,) how many of them are real → (B, 2 hidden); no rounds give zeros."""
-        positions = torch.arange(turns.shape[1], device=turns.device)
+        ahead, back, _ = self._both(turns, rounds)
         last = (rounds - 1).clamp(min=0)
-        reverse = (last[:, None] - positions).clamp(min=0)
-        ahead, _ = self.ahead(turns)
-        back, _ = self.back(turns.gather(1, reverse[..., None].expand_as(turns)))
         rows = torch.arange(len(turns), device=turns.device)
         final = torch.cat([ahead[rows, last], back[rows, last]], 1)
         return final * (rounds > 0)[:, None]
+
+    def _both(self, turns: Tensor, rounds: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """States ahead by turn and back by step, (B, T, hidden) each, and which turn each step back reads (B, T)."""
+        positions = torch.arange(turns.shape[1], device=turns.device)
+        reverse = ((rounds - 1).clamp(min=0)[:, None] - positions).clamp(min=0)
+        ahead, _ = self.ahead(turns)
+        back, _ = self.back(turns.gather(1, reverse[..., None].expand_as(turns)))
+        return ahead, back, reverse
 
 
 class ConditioningAugmentation(nn.Module):

@@ -1,6 +1,7 @@
 """The matching head against sums written out in float64, over ranks, with missing tokens, in bfloat16, compiled."""
 
 import math
+from typing import Any, cast
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ DIMS = {"caption": 5, "turns": 3}
 SIDE, CHANNELS, WIDTH = 2, 6, 4
 
 
-def head(seed: int = 0, **settings: float) -> MatchingHead:
+def head(seed: int = 0, **settings: Any) -> MatchingHead:
     torch.manual_seed(seed)
     return MatchingHead(CHANNELS, SIDE, DIMS, WIDTH, **settings)
 
@@ -58,7 +59,9 @@ def by_hand(module: MatchingHead, pictures: Tensor, tokens: dict[str, Tokens]) -
     regions, words = [], []
     for picture in pictures.double():
         places = (picture + values["position"]).flatten(1).T
-        regions.append([unit(linear(values["project.weight"][:, :, 0, 0], values["project.bias"], p)) for p in places])
+        regions.append(
+            [unit(linear(values["project.0.weight"][:, :, 0, 0], values["project.0.bias"], p)) for p in places]
+        )
     for n in range(b):
         said = []
         for kind in ("caption", "turns"):
@@ -204,3 +207,21 @@ def test_it_compiles_whole() -> None:
     module, tokens = head(), texts([4, 1, 2])
     compiled = torch.compile(module, backend="eager", fullgraph=True, dynamic=False)
     torch.testing.assert_close(tuple(compiled(features(3), tokens)), tuple(module(features(3), tokens)))
+
+
+def test_a_region_may_know_its_neighbours() -> None:
+    """With `hidden` a region is a 3 x 3 convolution, LeakyReLU 0.2 and a projection of its surroundings."""
+    module = head(hidden=7).double()
+    features = torch.randn(2, CHANNELS, SIDE, SIDE, dtype=torch.float64)
+    padded = torch.nn.functional.pad(features + module.position, (1, 1, 1, 1))
+    around, _, project = cast(Any, module.project)
+    found = module.regions(features)
+    for b in range(2):
+        for y in range(SIDE):
+            for x in range(SIDE):
+                window = padded[b, :, y : y + 3, x : x + 3]
+                seen = (around.weight * window).sum((1, 2, 3)) + around.bias
+                seen = torch.where(seen > 0, seen, 0.2 * seen)
+                region = project.weight[:, :, 0, 0] @ seen + project.bias
+                expected = (region / region.norm()).float()
+                torch.testing.assert_close(found[b, y * SIDE + x], expected, rtol=1e-5, atol=1e-6)

@@ -4,10 +4,27 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from store.errors import ParamsError
 from trainer.config import Concern, Optimisers, Pictures, Training, at_least_one, section
 
-Dialogue = Literal["none", "collapsed", "recurrent"]
+Dialogue = Literal["none", "collapsed", "recurrent", "attended"]
 Stage = Literal[1, 2]
+Norm = Literal["batch", "spectral", "group", "none"]  # group: GroupNorm beside spectral norm
+
+
+@dataclass(frozen=True)
+class Attention:
+    """How places of the picture listen to the caption and the turns (`dialogue: attended`; docs/paper.md)."""
+
+    sides: tuple[int, ...] = (8, 16)  # of stage 1's features that attend
+    width: int = 64  # of keys and values, and of the space in which D matches regions and tokens
+    tokens: Literal["turns", "states"] = "turns"  # each turn's vector, or the BiLSTM's state at it
+    condition: Literal["caption", "dialogue"] = "caption"  # what Conditioning Augmentation is made from
+
+    def __post_init__(self) -> None:
+        at_least_one(self, "width")
+        if not self.sides or any(side < 8 or side & (side - 1) for side in self.sides):
+            raise ValueError("attention.sides must be powers of two from 8 on")
 
 
 @dataclass(frozen=True)
@@ -25,6 +42,7 @@ class ModelConfig:
     condition_activation: Literal["relu", "leaky_relu", "none"] = "relu"
     standardise: bool = False
     refine: bool = False  # stage 2 adds to stage 1's enlarged picture, where StackGAN paints anew
+    attention: Attention = field(default_factory=Attention)
 
     def __post_init__(self) -> None:
         for name in ("gf", "df", "residual_blocks", "condition_dim", "noise_dim", "lstm_hidden"):
@@ -34,6 +52,10 @@ class ModelConfig:
             raise ValueError("size must be 32, 64 or 128, the side of stage 1's pictures")
         if self.gf % 4:
             raise ValueError("gf must be a multiple of 4, since stage 2 ends with gf / 4 channels")
+        if self.dialogue != "attended" and self.attention != Attention():
+            raise ValueError(f"attention is for dialogue: attended; dialogue is {self.dialogue}")
+        if max(self.attention.sides) > self.size:
+            raise ValueError(f"attention.sides: stage 1 has features of at most {self.size} x {self.size}")
 
     @property
     def sides(self) -> tuple[int, int]:
@@ -74,21 +96,46 @@ class Auxiliary:
 
 
 @dataclass(frozen=True)
+class Matching:
+    """The discriminator matches regions of the picture with what was said (`dialogue: attended`)."""
+
+    pooled: float = 1.0  # weight: texts find their picture and pictures their text
+    single: float = 1.0  # weight: every turn finds its picture
+    side: int = 8  # of D's features whose places are the regions
+    hidden: int = 64  # channels by which a region knows its neighbours; 0: it knows itself alone
+    focus: float = 1.6  # log of how sharply a turn picks its regions, learned from there
+    pooling: float = 5.0  # how near the pooled score comes to the best turn's
+    scale: float = 2.3  # log of what multiplies scores, learned from there
+
+    def __post_init__(self) -> None:
+        if min(self.pooled, self.single) < 0:
+            raise ValueError("a weight of matching cannot be negative")
+        if self.side < 4 or self.side & (self.side - 1):
+            raise ValueError("matching.side must be a power of two from 4 on")
+
+
+@dataclass(frozen=True)
 class Objective(Concern):
     """The game between generator and discriminator."""
 
     loss: Literal["bce", "hinge", "wgan"] = "bce"
     generator_loss: Literal["non-saturating", "saturating"] = "non-saturating"
     kl_weight: float = 2.0
-    d_condition: Literal["mu", "sample", "learned"] = "mu"
+    d_condition: Literal["mu", "sample", "learned", "none"] = "mu"  # none: D reads the text by matching alone
     wrong_candidates: int = 1  # other texts of the batch; the mismatched pair is the one that D likes best
-    d_norm: Literal["batch", "spectral", "none"] = "batch"
+    d_norm: Norm = "batch"
     penalties: Penalties = field(default_factory=Penalties)
     auxiliary: Auxiliary = field(default_factory=Auxiliary)
+    matching: Matching = field(default_factory=Matching)
+    cut_dialogues: float = 0.0  # share of dialogues that end early, after a uniform number of first rounds
 
     def __post_init__(self) -> None:
         super().__post_init__()
         at_least_one(self, "wrong_candidates")
+        if not 0 <= self.cut_dialogues <= 1:
+            raise ValueError("cut_dialogues is a share, from 0 to 1")
+        if self.d_condition == "none" and self.penalties.matching_aware:
+            raise ValueError("penalties.matching_aware asks for logits with a condition; d_condition is none")
         if self.loss == "wgan" and self.d_norm == "batch":
             raise ValueError(
                 "loss wgan asks for a penalty on each picture, which BatchNorm mixes: d_norm must be none or spectral"
@@ -116,6 +163,7 @@ class Stage2Config(Stage1Config):
 
     stage1_batchnorm: Literal["frozen", "moving"] = "frozen"
     finetune_stage1: float = 0.0  # learning rate of stage 1's generator inside stage 2; 0 = frozen
+    keep_stage1: float = 0.0  # weight of |picture averaged down - stage 1's|, which holds what stage 1 got right
 
 
 @dataclass(frozen=True)
@@ -135,7 +183,10 @@ class StageSettings:
         """
         model = section(values, "model", ModelConfig, PRESETS, where)
         kind = Stage1Config if stage == 1 else Stage2Config
-        return cls(stage, model, section(values, f"stage{stage}", kind, PRESETS, where))
+        training = section(values, f"stage{stage}", kind, PRESETS, where)
+        if complaint := _misfit(model, training, stage):
+            raise ParamsError(f"{where}: stage{stage}: {complaint}")
+        return cls(stage, model, training)
 
     @property
     def side(self) -> int:
@@ -145,6 +196,24 @@ class StageSettings:
     def plain(self) -> dict[str, Any]:
         """The two sections by name."""
         return {"model": asdict(self.model), f"stage{self.stage}": asdict(self.training)}
+
+    def defaults(self) -> dict[str, Any]:
+        """The same where nothing is given."""
+        return {"model": asdict(ModelConfig()), f"stage{self.stage}": asdict(type(self.training)())}
+
+
+def _misfit(model: ModelConfig, training: Stage1Config, stage: Stage) -> str:
+    """Why a stage cannot be trained so on this model; nothing if it can."""
+    attended = model.dialogue == "attended"
+    if not attended and training.matching != Matching():
+        return f"matching is for model.dialogue: attended; it is {model.dialogue}"
+    if not attended and training.d_condition == "none":
+        return f"d_condition none leaves the text to matching, which {model.dialogue} dialogues do not have"
+    if training.cut_dialogues and model.dialogue in ("none", "collapsed"):
+        return f"cut_dialogues: with model.dialogue: {model.dialogue} no rounds are read that could be cut"
+    if attended and training.matching.side >= model.sides[stage - 1]:
+        return f"matching.side {training.matching.side} is not smaller than the picture"
+    return ""
 
 
 _STACKGAN_STAGE = {

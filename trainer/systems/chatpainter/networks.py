@@ -1,6 +1,6 @@
-"""Both stages' generator and discriminator (paper 4.1, 4.2; StackGAN-Pytorch, code/model.py), and what paints.
+"""Both stages' generators (paper 4.1, 4.2; StackGAN-Pytorch, code/model.py), and what paints with them.
 
-Parameters below `stage1.` and `stage2.` bear the names of StackGAN-Pytorch's `netG`, the discriminator's of its `netD`.
+Parameters below `stage1.` and `stage2.` bear the names of StackGAN-Pytorch's `netG`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,23 +13,20 @@ from torch import Tensor, nn
 
 from store import params
 from trainer.feed.inputs import CAPTIONS, COLLAPSED, LENGTH, TURNS, Input
+from trainer.networks.attention import Listening, Tokens, first, one_each
 from trainer.networks.blocks import (
-    Logits,
-    Norm,
     ResidualBlock,
     UpBlock,
     conv3x3,
-    downs,
     initialise,
-    same,
 )
 from trainer.networks.text import ConditioningAugmentation, DialogueEncoder, Standardise, sample
 from trainer.systems.chatpainter.config import Dialogue, ModelConfig, Stage
 
 
 def text_inputs(dialogue: Dialogue) -> tuple[Input, ...]:
-    """What each arm of the paper reads: the caption, and one vector a turn, one a dialogue, or none."""
-    said = {"none": (), "collapsed": (COLLAPSED,), "recurrent": (TURNS,)}
+    """What each arm reads: the caption, and one vector a turn, one a dialogue, or none."""
+    said = {"none": (), "collapsed": (COLLAPSED,), "recurrent": (TURNS,), "attended": (TURNS,)}
     return CAPTIONS, *said[dialogue]
 
 
@@ -41,12 +38,13 @@ class GeneratorOutput(NamedTuple):
     mu: Tensor  # (B, c)
     logvar: Tensor  # (B, c)
     stage1: Tensor | None = None  # (B, 3, s, s): what stage 2 started from
+    attention: Mapping[int, Tensor] = {}  # by side, (B, T, side, side): each token's share of what a place listens to
 
 
 class Stage1Generator(nn.Module):
     """Text and noise to 64 x 64, or another `size` (paper 4.1; STAGE1_G)."""
 
-    def __init__(self, model: ModelConfig, text_dim: int):
+    def __init__(self, model: ModelConfig, text_dim: int, token_dims: Mapping[str, int] | None = None):
         super().__init__()
         channels = model.gf * model.size // 8
         self.channels = channels
@@ -61,15 +59,32 @@ class Stage1Generator(nn.Module):
             self.add_module(name, UpBlock(channels, channels // 2))
             channels //= 2
         self.img = nn.Sequential(conv3x3(channels, 3), nn.Tanh())
+        self.listening = None
+        if token_dims is not None:
+            wide = {side: model.gf * model.size // 2 // side for side in model.attention.sides}
+            self.listening = Listening(wide, token_dims, model.attention.width)
 
-    def forward(self, text: Tensor, noise: Tensor, epsilon: Tensor | None = None) -> GeneratorOutput:
-        """text (B, T), noise (B, z), epsilon (1 or more, B, c), of which the last is used, or None for the mean."""
+    def forward(
+        self,
+        text: Tensor,
+        noise: Tensor,
+        epsilon: Tensor | None = None,
+        tokens: Mapping[str, Tokens] | None = None,
+    ) -> GeneratorOutput:
+        """text (B, T), noise (B, z), epsilon (1 or more, B, c), of which the last is used, or None for the mean.
+
+        tokens: what is said, where places listen.
+        """
         mu, logvar = self.ca_net(text)
         condition = sample(mu, logvar, None if epsilon is None else epsilon[-1])
         x = self.fc(torch.cat([noise, condition], 1)).view(-1, self.channels, 4, 4)
+        heard = self.listening.hear(tokens) if self.listening is not None and tokens is not None else None
+        maps: dict[int, Tensor] = {}
         for name in self.doublings:
             x = getattr(self, name)(x)
-        return GeneratorOutput(self.img(x).to(mu.dtype), condition, mu, logvar)
+            if self.listening is not None and heard is not None:
+                x = self.listening(x, heard, maps)
+        return GeneratorOutput(self.img(x).to(mu.dtype), condition, mu, logvar, attention=maps)
 
 
 class Stage2Generator(nn.Module):
@@ -81,12 +96,12 @@ class Stage2Generator(nn.Module):
         through_stage1: let gradients into stage 1; StackGAN and the paper never do.
     """
 
-    def __init__(self, model: ModelConfig, text_dim: int):
+    def __init__(self, model: ModelConfig, text_dim: int, token_dims: Mapping[str, int] | None = None):
         super().__init__()
         gf = model.gf
         self.through_stage1 = False
         self.refine = model.refine
-        self.STAGE1_G = Stage1Generator(model, text_dim)
+        self.STAGE1_G = Stage1Generator(model, text_dim, token_dims)
         self.ca_net = ConditioningAugmentation(text_dim, model.condition_dim, model.condition_activation)
         self.encoder = nn.Sequential(
             conv3x3(3, gf),
@@ -107,54 +122,40 @@ class Stage2Generator(nn.Module):
         self.upsample3 = UpBlock(gf, gf // 2)
         self.upsample4 = UpBlock(gf // 2, gf // 4)
         self.img = nn.Sequential(conv3x3(gf // 4, 3), nn.Tanh())
+        self.listening = None
+        if token_dims is not None:
+            self.listening = Listening({model.size // 4: 4 * gf}, token_dims, model.attention.width)
 
-    def forward(self, text: Tensor, noise: Tensor, epsilon: Tensor | None = None) -> GeneratorOutput:
-        """text (B, T), noise (B, z), epsilon (2, B, c): draws of this stage's condition, of stage 1's; None: means."""
+    def forward(
+        self,
+        text: Tensor,
+        noise: Tensor,
+        epsilon: Tensor | None = None,
+        tokens: Mapping[str, Tokens] | None = None,
+    ) -> GeneratorOutput:
+        """text (B, T), noise (B, z), epsilon (2, B, c): draws of this stage's condition, of stage 1's; None: means.
+
+        tokens: what is said, where places listen.
+        """
         with torch.set_grad_enabled(self.through_stage1 and torch.is_grad_enabled()):
-            stage1 = self.STAGE1_G(text, noise, epsilon).picture
+            before = self.STAGE1_G(text, noise, epsilon, tokens)
+        stage1 = before.picture
         mu, logvar = self.ca_net(text)
         condition = sample(mu, logvar, None if epsilon is None else epsilon[0])
         encoded = self.encoder(stage1)
         tiled = condition[:, :, None, None].expand(-1, -1, *encoded.shape[2:]).to(encoded.dtype)
-        x = self.residual(self.hr_joint(torch.cat([encoded, tiled], 1)))
+        x = self.hr_joint(torch.cat([encoded, tiled], 1))
+        maps = dict(before.attention)
+        if self.listening is not None and tokens is not None:
+            x = self.listening(x, self.listening.hear(tokens), maps)
+        x = self.residual(x)
         x = self.upsample4(self.upsample3(self.upsample2(self.upsample1(x))))
         convolution, tanh = self.img
         x = convolution(x).to(mu.dtype)
         if self.refine:
             enlarged = F.interpolate(stage1.to(mu.dtype), scale_factor=4, mode="bilinear", align_corners=False)
             x = x + enlarged.clamp(-0.99, 0.99).atanh()
-        return GeneratorOutput(tanh(x), condition, mu, logvar, stage1)
-
-
-class Discriminator(nn.Module):
-    """Either stage's: pictures (B, 3, s, s) → features (B, f, 4, 4); logits from features, with and without condition.
-
-    f is 8 df for pictures of 64 and 256 (STAGE1_D, STAGE2_D). Stage 1 has no unconditional logits.
-
-    Args:
-        classes: object categories to name (paper section 6), 0 for none.
-        text_dim: width of the text that D's own layer makes its condition from; None where it is told G's.
-    """
-
-    def __init__(self, model: ModelConfig, stage: Stage, norm: Norm, classes: int = 0, text_dim: int | None = None):
-        super().__init__()
-        features = model.df * model.size // 8
-        trunk = downs(model.df, model.doublings + (2 if stage == 2 else 0), norm)
-        if stage == 2:
-            trunk += [*same(4 * features, 2 * features, norm), *same(2 * features, features, norm)]
-        self.encode_img = nn.Sequential(*trunk)
-        self.get_cond_logits = Logits(features, model.condition_dim, norm)
-        self.get_uncond_logits = Logits(features, None, norm) if stage == 2 else None
-        self.classify = nn.Conv2d(features, classes, 4) if classes else None
-        self.embed_text = nn.Linear(text_dim, model.condition_dim) if text_dim else None
-
-    def forward(self, pictures: Tensor) -> Tensor:
-        """(B, 3, s, s) → (B, f, 4, 4)."""
-        return self.features(pictures)
-
-    def features(self, pictures: Tensor) -> Tensor:
-        """The same, never compiled: `Module.compile` replaces calls of the module alone."""
-        return self.encode_img(pictures)
+        return GeneratorOutput(tanh(x), condition, mu, logvar, stage1, maps)
 
 
 class Generator(nn.Module):
@@ -174,24 +175,27 @@ class Generator(nn.Module):
         model = params.build(ModelConfig, settings["model"], "model")
         self.model = model
         self.noise_dim, self.condition_dim = model.noise_dim, model.condition_dim
-        self.inputs = text_inputs(model.dialogue)
+        self.inputs, attended = text_inputs(model.dialogue), model.dialogue == "attended"
         if type(settings["stage"]) is not int or settings["stage"] not in (1, 2):
             raise ValueError(f"stage is {settings['stage']!r}, not 1 or 2")
         self.stage: Stage = 2 if settings["stage"] == 2 else 1
         caption_dim, dialogue_dim = settings["caption_dim"], settings["dialogue_dim"]
         self.dims = {one.name: dim for one, dim in zip(self.inputs, (caption_dim, dialogue_dim))}
-        heard = {"none": 0, "collapsed": dialogue_dim, "recurrent": 2 * model.lstm_hidden}[model.dialogue]
-        self.text_dim = caption_dim + heard
+        recurrent = 2 * model.lstm_hidden
+        joined = model.dialogue == "recurrent" or (attended and model.attention.condition == "dialogue")
+        states = attended and model.attention.tokens == "states"
+        self.text_dim = caption_dim + (dialogue_dim if model.dialogue == "collapsed" else recurrent if joined else 0)
+        self.token_dims = None
+        if attended:
+            self.token_dims = {CAPTIONS.name: caption_dim, TURNS.name: recurrent if states else dialogue_dim}
         self.standardise = nn.ModuleDict()
         if model.standardise:
             self.standardise["captions"] = Standardise(caption_dim)
             if model.dialogue != "none":
                 self.standardise["dialogues"] = Standardise(dialogue_dim)
-        self.dialogue_encoder = (
-            DialogueEncoder(dialogue_dim, model.lstm_hidden) if model.dialogue == "recurrent" else None
-        )
+        self.dialogue_encoder = DialogueEncoder(dialogue_dim, model.lstm_hidden) if joined or states else None
         network: Stage1Generator | Stage2Generator
-        network = (Stage1Generator if self.stage == 1 else Stage2Generator)(model, self.text_dim)
+        network = (Stage1Generator if self.stage == 1 else Stage2Generator)(model, self.text_dim, self.token_dims)
         network.apply(initialise)
         self.add_module(f"stage{self.stage}", network)
 
@@ -228,9 +232,32 @@ class Generator(nn.Module):
             return {"text": captions}
         said = texts[self.inputs[1].name]
         said = self.standardise["dialogues"](said) if self.model.standardise else said.float()
+        if self.model.dialogue == "attended":
+            return self._encode_tokens(captions, said, texts[TURNS.name + LENGTH])
         if self.dialogue_encoder is not None:
             said = self.dialogue_encoder(said, texts[TURNS.name + LENGTH])
         return {"text": torch.cat([captions, said.float()], 1)}
+
+    def _encode_tokens(self, captions: Tensor, turns: Tensor, rounds: Tensor) -> dict[str, Tensor]:
+        """captions (B, dc), turns (B, T, dd), rounds (B,) → text (B, ·), and caption and turns as they are attended."""
+        text, tokens = captions, turns
+        if self.dialogue_encoder is not None:
+            if self.model.attention.condition == "dialogue":
+                text = torch.cat([captions, self.dialogue_encoder(turns, rounds).float()], 1)
+            if self.model.attention.tokens == "states":
+                tokens = self.dialogue_encoder.states(turns, rounds).float()
+        there = first(rounds, turns.shape[1])
+        # Standardised padding is not zero, and what lies after the last round may be anything.
+        tokens = tokens.masked_fill(~there[..., None], 0.0)
+        return {"text": text, CAPTIONS.name: captions, TURNS.name: tokens, TURNS.name + LENGTH: rounds}
+
+    def tokens(self, encoded: Mapping[str, Tensor]) -> dict[str, Tokens] | None:
+        """What places of the picture listen to, of what `encode` gave; None where they do not."""
+        if self.token_dims is None:
+            return None
+        turns = encoded[TURNS.name]
+        there = first(encoded[TURNS.name + LENGTH], turns.shape[1])
+        return {CAPTIONS.name: one_each(encoded[CAPTIONS.name]), TURNS.name: Tokens(turns, there)}
 
     def condition(self, texts: Mapping[str, Tensor]) -> Tensor:
         """The mean condition μ (B, c) that stage 1 makes of texts, which are as in `encode`."""
@@ -245,12 +272,20 @@ class Generator(nn.Module):
         sides: Sequence[int] | None = None,
     ) -> dict[int, Tensor]:
         """`paint` from what `encode` gave."""
-        text = encoded["text"]
+        text, tokens = encoded["text"], self.tokens(encoded)
         epsilon = None if condition_noise is None else condition_noise.expand(2, -1, -1)
         if self.stage == 1 or (sides is not None and max(sides) == self.model.size):
-            return {self.model.size: self.first(text, noise, epsilon).picture}
-        painted = self.stage2(text, noise, epsilon)
+            return {self.model.size: self.first(text, noise, epsilon, tokens).picture}
+        painted = self.stage2(text, noise, epsilon, tokens)
         return dict(zip(self.model.sides, (painted.stage1, painted.picture)))
+
+    def listen(self, encoded: Mapping[str, Tensor], noise: Tensor) -> dict[int, Tensor]:
+        """Which token each place listens to while the mean condition is painted, by side, (B, 1 + T, side, side).
+
+        The first token is the caption, then the turns; what is missing to 1 listens to nothing. {} where no place does.
+        """
+        tokens = self.tokens(encoded)
+        return dict(self.network(encoded["text"], noise, None, tokens).attention) if tokens else {}
 
     def paint(
         self,

@@ -14,7 +14,8 @@ from store.errors import ChatPainterError
 from store.files import replacing
 from trainer.systems import Generator as AnyGenerator
 from trainer.systems.chatpainter.config import ModelConfig, Stage
-from trainer.systems.chatpainter.networks import Discriminator, Generator, settings
+from trainer.systems.chatpainter.discriminator import Discriminator
+from trainer.systems.chatpainter.networks import Generator, settings
 
 State = dict[str, Tensor]
 

@@ -11,26 +11,41 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from trainer.config import Machine
-from trainer.distributed import Ranks, synchronise_batchnorm
+from trainer.distributed import Ranks, gather_rows, synchronise_batchnorm
 from trainer.feed.augment import augment
-from trainer.feed.inputs import Batch
+from trainer.feed.inputs import LENGTH, TURNS, Batch
 from trainer.feed.labels import Labels
 from trainer.feed.pairs import mismatched_rows
 from trainer.feed.sampler import Draws
 from trainer.networks import average, losses
+from trainer.networks.attention import Tokens
 from trainer.networks.diffaugment import DRAWS, diffaugment
 from trainer.optimising import Report, Updates, adam, set_learning_rates
 from trainer.systems.chatpainter.config import Stage1Config, Stage2Config
-from trainer.systems.chatpainter.networks import Discriminator, Generator, GeneratorOutput
+from trainer.systems.chatpainter.discriminator import Discriminator, Seen
+from trainer.systems.chatpainter.networks import Generator, GeneratorOutput
 
 
-class Drawn(NamedTuple):
-    """What is random in one part of a batch."""
+class Part(NamedTuple):
+    """Some rows of the batch, and what is random about them."""
 
+    texts: Batch  # with the dialogues cut where they are
     pictures: Tensor  # real (b, 3, s, s), cropped and flipped
     noise: Tensor  # (b, z)
     epsilon: Tensor  # (stages, b, c): of the stage's own condition, then of stage 1's inside stage 2
     draws: Draws  # for what is drawn on the way
+
+
+class Told(NamedTuple):
+    """What the networks make of the texts of one part."""
+
+    text: Tensor  # (b, T) caption and dialogue for Conditioning Augmentation, and for D's own layer
+    tokens: dict[str, Tokens] | None  # what places and regions are told, where there is attention
+
+    def detach(self) -> "Told":
+        """The same, without the way back into the text's layers."""
+        tokens = self.tokens and {kind: Tokens(one.vectors.detach(), one.there) for kind, one in self.tokens.items()}
+        return Told(self.text.detach(), tokens)
 
 
 class Gan:
@@ -88,30 +103,30 @@ class Gan:
         training = self.training
         set_learning_rates(training, epoch, self.g_optimizer, self.d_optimizer)
         size = batch.size // training.accumulate
-        parts = [batch.rows(slice(i * size, (i + 1) * size)) for i in range(training.accumulate)]
-        draws = [self.draw(part, images_seen, i) for i, part in enumerate(parts)]
+        rows = [slice(i * size, (i + 1) * size) for i in range(training.accumulate)]
+        parts = [self.part(batch.rows(part), images_seen, part.start) for part in rows]
         penalised = bool(training.penalties) and images_seen // training.batch % training.penalties.every == 0
 
         # One forward of the generator serves both steps. With several parts only one graph is kept at a time, so
         # each part is painted again for the generator's step, with the same draws and unmoved BatchNorm statistics.
         alone = len(parts) == 1
-        for part, draw in zip(parts, draws):
-            text = self.encode(part)
+        for part in parts:
+            told = self.tell(part)
             with torch.set_grad_enabled(alone):
-                painted = self.paint(text, draw)
-            loss, figures = self.discriminator_loss(part, draw, text, painted, penalised)
+                painted = self.paint(told, part)
+            loss, figures = self.discriminator_loss(part, told, painted, penalised)
             # The generator's step still needs the text's graph.
-            (loss / training.accumulate).backward(retain_graph=alone and self.discriminator.embed_text is not None)
+            (loss / training.accumulate).backward(retain_graph=alone and told.text.requires_grad)
             report(figures)
         report({"d_grad_norm": self.updates(self.d_optimizer, self.d_parameters)})
 
         self.discriminator.requires_grad_(False)
-        for part, draw in zip(parts, draws):
+        for part in parts:
             if not alone:
                 with average.unmoved_statistics(self.generator):
-                    text = self.encode(part)
-                    painted = self.paint(text, draw)
-            loss, figures = self.generator_loss(part, draw, text, painted)
+                    told = self.tell(part)
+                    painted = self.paint(told, part)
+            loss, figures = self.generator_loss(part, told, painted)
             (loss / training.accumulate).backward()
             report(figures)
         report({"g_grad_norm": self.updates(self.g_optimizer, self.g_parameters)})
@@ -119,29 +134,33 @@ class Gan:
         seen = images_seen + training.batch
         average.update_average(self.average, self.generator, training.ema_half_life, seen, training.batch)
 
-    def draw(self, part: Batch, images_seen: int, number: int) -> Drawn:
-        """What is random in this process's part `number` of the step after `images_seen` pictures; all its rows."""
-        training, generator, b = self.training, self.generator, part.size
-        first = self.ranks.rank * (training.batch // self.ranks.world) + number * b
+    def part(self, texts: Batch, images_seen: int, first: int) -> Part:
+        """The rows from `first` on of this process's share of the batch after `images_seen` pictures."""
+        training, generator, b = self.training, self.generator, texts.size
+        first += self.ranks.rank * (training.batch // self.ranks.world)
         draws = Draws(training.seed, images_seen, training.batch, slice(first, first + b), self.device)
         # A central crop is not drawn, and neither is a mirror then.
         crop = draws.uniform("crop", 3) if training.crop == "random" else None
-        pictures = augment(part["images"], max(generator.names), crop, training.flip)
+        pictures = augment(texts["images"], max(generator.names), crop, training.flip)
         epsilon = [draws.normal(f"condition of {name}", generator.condition_dim) for name in generator.names.values()]
-        return Drawn(pictures, draws.normal("noise", generator.noise_dim), torch.stack(epsilon[::-1]), draws)
+        noise = draws.normal("noise", generator.noise_dim)
+        if training.cut_dialogues:
+            texts = cut_dialogues(texts, training.cut_dialogues, draws.uniform("end of the dialogue", 2))
+        return Part(texts, pictures, noise, torch.stack(epsilon[::-1]), draws)
 
-    def encode(self, part: Batch) -> Tensor:
-        """(b, T) caption and dialogue as the networks read them."""
+    def tell(self, part: Part) -> Told:
+        """What the networks make of the part's texts."""
         with autocast(self.training, self.device):
-            return self.generator.encode(part)["text"]
+            encoded = self.generator.encode(part.texts)
+            return Told(encoded["text"], self.generator.tokens(encoded))
 
-    def paint(self, text: Tensor, draw: Drawn) -> GeneratorOutput:
-        """The stage's pictures of text (b, T)."""
+    def paint(self, told: Told, part: Part) -> GeneratorOutput:
+        """The stage's pictures."""
         with autocast(self.training, self.device):
-            return self.generator.network(text, draw.noise, draw.epsilon)
+            return self.generator.network(told.text, part.noise, part.epsilon, told.tokens)
 
     def condition(self, text: Tensor, painted: GeneratorOutput) -> Tensor:
-        """What the discriminator is told of the text, (b, c).
+        """What the discriminator's logits are told of the text (b, T), (b, c).
 
         The generator's mean (StackGAN's code) or its sample (paper 4.1), both without gradient; or what the
         discriminator's own layer makes of the text, with gradient.
@@ -151,93 +170,122 @@ class Gan:
         return (painted.mu if self.training.d_condition == "mu" else painted.condition).detach()
 
     def discriminator_loss(
-        self, part: Batch, draw: Drawn, text: Tensor, painted: GeneratorOutput, penalised: bool
+        self, part: Part, told: Told, painted: GeneratorOutput, penalised: bool
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """(), and the figures to report (paper eq. 3, 5)."""
         training, discriminator = self.training, self.discriminator
-        others, found = mismatched_rows(part["image_id"], training.wrong_candidates)
+        others, found = mismatched_rows(part.texts["image_id"], training.wrong_candidates)
         with autocast(training, self.device):
-            condition = self.condition(text, painted)
-            real = discriminator(self.augmented(draw.pictures, draw, "real"))
-            fake = discriminator(self.augmented(painted.picture.detach(), draw, "painted"))
-            r = discriminator.get_cond_logits(real, condition)
-            w = discriminator.get_cond_logits(real, condition[self.hardest_negative(others, real, condition)])
-            f = discriminator.get_cond_logits(fake, condition)
-            # Where a part holds one image only there is no mismatched pair: its painted pair counts twice.
-            w = torch.where(found, w, f)
-            unconditional = None
-            if discriminator.get_uncond_logits is not None:
-                unconditional = discriminator.get_uncond_logits(real), discriminator.get_uncond_logits(fake)
-        loss = losses.matching_aware(r, w, f, training.loss, unconditional)
-        figures = {"d_real": r, "d_wrong": w, "d_fake": f}
+            condition = self.condition(told.text, painted)
+            real = discriminator(self.augmented(part.pictures, part, "real"))
+            fake = discriminator(self.augmented(painted.picture.detach(), part, "painted"))
+            loss, figures = self.logits_loss(real, fake, condition, others, found)
+            loss = loss + self.matching_loss(real, told, figures, "d")
         if self.labels is not None:
-            loss = loss + training.auxiliary.weight * self.auxiliary_loss(real, part, self.labels)
+            loss = loss + training.auxiliary.weight * self.auxiliary_loss(real.features, part, self.labels)
         if penalised:
-            figures["penalty"] = self.penalty(draw, painted, condition)
+            figures["penalty"] = self.penalty(part, painted, condition)
             loss = loss + training.penalties.every * figures["penalty"]
         return loss, {"d_loss": loss, **figures}
+
+    def logits_loss(
+        self, real: Seen, fake: Seen, condition: Tensor, others: Tensor, found: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """() of real, mismatched and painted pairs, and logits; others (b, k): other images' rows, if found (b,)."""
+        training, score, plain = self.training, self.discriminator.get_cond_logits, self.discriminator.get_uncond_logits
+        if score is None:
+            assert plain is not None
+            r, f = plain(real.features), plain(fake.features)
+            return losses.unconditional(r, f, training.loss), {"d_real": r, "d_fake": f}
+        r = score(real.features, condition)
+        w = score(real.features, condition[self.hardest_negative(others, real.features, condition)])
+        f = score(fake.features, condition)
+        # Where a part holds one image only there is no mismatched pair: its painted pair counts twice.
+        w = torch.where(found, w, f)
+        unconditional = None if plain is None else (plain(real.features), plain(fake.features))
+        loss = losses.matching_aware(r, w, f, training.loss, unconditional)
+        return loss, {"d_real": r, "d_wrong": w, "d_fake": f}
 
     def hardest_negative(self, others: Tensor, real: Tensor, condition: Tensor) -> Tensor:
         """Of the rows `others` (b, k), for each row the one whose condition D finds most fitting, (b,).
 
         Most other texts differ from the right one in plain ways, and D, once it sees those, learns nothing from them.
         """
-        if others.shape[1] == 1:
+        score = self.discriminator.get_cond_logits
+        if others.shape[1] == 1 or score is None:
             return others[:, 0]
         with torch.no_grad():
-            score = self.discriminator.get_cond_logits
             logits = torch.stack([score(real, condition[rows]) for rows in others.unbind(1)], 1)
         return others.gather(1, logits.argmax(1, keepdim=True))[:, 0]
 
-    def generator_loss(
-        self, part: Batch, draw: Drawn, text: Tensor, painted: GeneratorOutput
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    def generator_loss(self, part: Part, told: Told, painted: GeneratorOutput) -> tuple[Tensor, dict[str, Tensor]]:
         """(), and the figures to report (paper eq. 4, 6); the discriminator takes no gradient."""
         training, discriminator = self.training, self.discriminator
         saturating = training.generator_loss == "saturating"
+        figures: dict[str, Tensor] = {}
+        heard = told.detach()
         with autocast(training, self.device):
-            features = discriminator(self.augmented(painted.picture, draw, "painted anew"))
-            logits = discriminator.get_cond_logits(features, self.condition(text.detach(), painted))
-            loss = losses.generator(logits, training.loss, saturating)
+            seen = discriminator(self.augmented(painted.picture, part, "painted anew"))
+            loss = torch.zeros((), device=self.device)
+            if discriminator.get_cond_logits is not None:
+                logits = discriminator.get_cond_logits(seen.features, self.condition(heard.text, painted))
+                loss = losses.generator(logits, training.loss, saturating)
             if discriminator.get_uncond_logits is not None:
-                loss = loss + losses.generator(discriminator.get_uncond_logits(features), training.loss, saturating)
+                logits = discriminator.get_uncond_logits(seen.features)
+                loss = loss + losses.generator(logits, training.loss, saturating)
+            total = loss + self.matching_loss(seen, heard, figures, "g")
         divergence = losses.kl(painted.mu, painted.logvar)
-        total = loss + training.kl_weight * divergence
+        total = total + training.kl_weight * divergence
         if self.labels is not None:
-            total = total + training.auxiliary.weight * self.auxiliary_loss(features, part, self.labels)
+            total = total + training.auxiliary.weight * self.auxiliary_loss(seen.features, part, self.labels)
+        if isinstance(training, Stage2Config) and training.keep_stage1 and painted.stage1 is not None:
+            factor = painted.picture.shape[-1] // painted.stage1.shape[-1]
+            figures["moved"] = (F.avg_pool2d(painted.picture, factor) - painted.stage1.detach()).abs().mean()
+            total = total + training.keep_stage1 * figures["moved"]
         # If the condition's mean hardly differs from text to text, the text is not used.
         spread = painted.mu.detach().std(0)
         active = (spread > 0.01).float().mean()
-        return total, {"g_loss": loss, "kl": divergence, "mu_spread": spread, "mu_active": active}
+        return total, {"g_loss": loss, "kl": divergence, "mu_spread": spread, "mu_active": active, **figures}
 
-    def augmented(self, pictures: Tensor, draw: Drawn, which: str) -> Tensor:
+    def matching_loss(self, seen: Seen, told: Told, figures: dict[str, Tensor], who: str) -> Tensor:
+        """() how badly the pictures of the batch, of all processes, and what was said find each other; adds figures."""
+        head, weights = self.discriminator.matching, self.training.matching
+        if head is None or seen.regions is None or told.tokens is None:
+            return torch.zeros((), device=self.device)
+        gather = gather_rows if self.ranks.world > 1 else None
+        found = head(seen.regions, told.tokens, self.ranks.rank, gather)
+        figures |= {f"{who}_matching": found.pooled, f"{who}_matching_single": found.single}
+        return weights.pooled * found.pooled + weights.single * found.single
+
+    def augmented(self, pictures: Tensor, part: Part, which: str) -> Tensor:
         """(b, 3, s, s) as the discriminator gets them; `which` of the step's pictures they are."""
         if self.training.channels_last:
             pictures = pictures.contiguous(memory_format=torch.channels_last)
         if not self.training.diffaugment:
             return pictures
-        return diffaugment(pictures, draw.draws.uniform(f"diffaugment {which}", DRAWS))
+        return diffaugment(pictures, part.draws.uniform(f"diffaugment {which}", DRAWS))
 
-    def auxiliary_loss(self, features: Tensor, part: Batch, labels: Labels) -> Tensor:
+    def auxiliary_loss(self, features: Tensor, part: Part, labels: Labels) -> Tensor:
         """How badly the discriminator names the objects of the image (paper section 6)."""
         assert self.discriminator.classify is not None
         with torch.autocast(features.device.type, enabled=False):
             logits = self.discriminator.classify(features.float()).flatten(1)
-            return F.binary_cross_entropy_with_logits(logits, labels(part["image_id"]))
+            return F.binary_cross_entropy_with_logits(logits, labels(part.texts["image_id"]))
 
-    def penalty(self, draw: Drawn, painted: GeneratorOutput, condition: Tensor) -> Tensor:
+    def penalty(self, part: Part, painted: GeneratorOutput, condition: Tensor) -> Tensor:
         """The configured gradient penalties, in float32 and never compiled, as neither survives a double backward."""
         weights, discriminator = self.training.penalties, self.discriminator
 
         def score(pictures: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
-            features = discriminator.features(pictures)
-            conditional = discriminator.get_cond_logits(features, condition)
-            if discriminator.get_uncond_logits is None:
-                return conditional, conditional
-            return conditional, conditional + discriminator.get_uncond_logits(features)
+            """Logits with the condition, and all logits together."""
+            features = discriminator.look(pictures).features
+            every = [] if discriminator.get_uncond_logits is None else [discriminator.get_uncond_logits(features)]
+            if discriminator.get_cond_logits is not None:
+                every.insert(0, discriminator.get_cond_logits(features, condition))
+            return every[0], sum(every[1:], every[0])
 
         total = torch.zeros((), device=self.device)
-        real = draw.pictures.detach().float().requires_grad_()
+        real = part.pictures.detach().float().requires_grad_()
         condition = condition.detach().float().requires_grad_()
         if weights.r1 or weights.matching_aware:
             conditional, both = score(real, condition)
@@ -246,7 +294,7 @@ class Gan:
             if weights.matching_aware:
                 total = total + weights.matching_aware * losses.matching_aware_penalty(conditional, real, condition)
         if weights.gradient_penalty:
-            share = draw.draws.uniform("between real and painted", 1, 1, 1)
+            share = part.draws.uniform("between real and painted", 1, 1, 1)
             between = torch.lerp(real.detach(), painted.picture.detach(), share).requires_grad_()
             total = total + weights.gradient_penalty * losses.gradient_penalty(score(between, condition)[1], between)
         return total
@@ -270,6 +318,13 @@ class Gan:
             getattr(self, name).load_state_dict(state[name])
 
     _parts = ("generator", "discriminator", "average", "g_optimizer", "d_optimizer")
+
+
+def cut_dialogues(texts: Batch, share: float, draws: Tensor) -> Batch:
+    """A share of the dialogues ends after some first rounds, any number from 0 to all as likely; draws (b, 2)."""
+    rounds = texts[TURNS.name + LENGTH]
+    fewer = (draws[:, 1] * (rounds + 1)).long()
+    return Batch({**texts, TURNS.name + LENGTH: torch.where(draws[:, 0] < share, fewer, rounds)})
 
 
 def autocast(machine: Machine, device: torch.device) -> torch.autocast:

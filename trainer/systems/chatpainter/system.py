@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from trainer.distributed import Ranks
     from trainer.feed.data import TrainingData
     from trainer.feed.inputs import Input
-    from trainer.systems.chatpainter.networks import Discriminator, Generator
+    from trainer.systems.chatpainter.discriminator import Discriminator
+    from trainer.systems.chatpainter.networks import Generator
     from trainer.systems.chatpainter.step import Gan
 
 STANDARDISE_ROWS = 4096
@@ -108,11 +109,19 @@ STAGE2 = _Stage(2, "Stage 1's picture and the text again, to 256 x 256.", starts
 def discriminator(generator: "Generator", config: StageSettings, classes: int = 0) -> "Discriminator":
     """The opponent of `generator`, freshly initialised."""
     from trainer.networks.blocks import initialise
-    from trainer.systems.chatpainter.networks import Discriminator
+    from trainer.systems.chatpainter.discriminator import Discriminator
 
     training = config.training
-    text = generator.text_dim if training.d_condition == "learned" else None
-    network = Discriminator(config.model, generator.stage, training.d_norm, classes, text)
+    network = Discriminator(
+        config.model,
+        generator.stage,
+        training.d_norm,
+        classes,
+        generator.text_dim if training.d_condition == "learned" else None,
+        conditional=training.d_condition != "none",
+        matching=training.matching,
+        token_dims=generator.token_dims,
+    )
     network.apply(initialise)
     return network
 

@@ -14,8 +14,8 @@ from trainer.config import section
 from trainer.networks.blocks import Logits, UpBlock, initialise, upsampled_conv3x3
 from trainer.networks.text import ConditioningAugmentation, DialogueEncoder, Standardise, sample
 from trainer.systems.chatpainter.config import PRESETS, ModelConfig
+from trainer.systems.chatpainter.discriminator import Discriminator
 from trainer.systems.chatpainter.networks import (
-    Discriminator,
     Generator,
     Stage1Generator,
     Stage2Generator,
@@ -66,7 +66,7 @@ def test_every_size_of_picture(size: int) -> None:
         (painted.stage1, Discriminator(model, 1, "batch")),
         (painted.picture, Discriminator(model, 2, "batch")),
     ):
-        features = discriminator(pictures)
+        features = discriminator(pictures).features
         assert features.shape == (2, 3 * size // 8, 4, 4)
         assert discriminator.get_cond_logits(features, painted.condition).shape == (2,)
     assert [name for name, _ in first.named_children() if name.startswith("up")] == [
@@ -179,7 +179,7 @@ def test_discriminators_judge_as_stackgan_judges(kind: str, size: int) -> None:
     pictures = torch.rand(3, 3, size, size, generator=random, dtype=torch.float64) * 2 - 1
     condition = torch.randn(3, 5, generator=random, dtype=torch.float64)
     ours, theirs = pair(kind)
-    features = ours(pictures)
+    features = ours(pictures).features
     torch.testing.assert_close(features, theirs(pictures))
 
     for name in ("get_cond_logits", "get_uncond_logits"):
@@ -287,7 +287,7 @@ def test_without_batchnorm(norm: Any) -> None:
         one = torch.rand(1, 3, size, size)
         two = torch.cat([one, torch.rand(1, 3, size, size)])
         discriminator.eval()  # no power iteration between the two
-        torch.testing.assert_close(discriminator(one)[0], discriminator(two)[0], atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(discriminator(one).features[0], discriminator(two).features[0], atol=1e-5, rtol=1e-4)
 
 
 def test_spectral_norm_holds() -> None:

@@ -79,7 +79,7 @@ def test_their_discriminator_judges_here(tmp_path: Path) -> None:
     ours = published.read_discriminator(path).eval()
     picture, condition = torch.rand(2, 3, 256, 256), torch.randn(2, C)
     with torch.inference_mode():
-        features, plain_features = ours(picture), theirs(picture)
+        features, plain_features = ours(picture).features, theirs(picture)
         torch.testing.assert_close(
             torch.sigmoid(ours.get_cond_logits(features, condition)),
             theirs.get_cond_logits(plain_features, condition),

@@ -27,7 +27,7 @@ from trainer.systems.chatpainter.config import (
     StageSettings,
 )
 from trainer.systems.chatpainter.networks import Generator, settings
-from trainer.systems.chatpainter.step import Gan
+from trainer.systems.chatpainter.step import Gan, Part, Told
 from trainer.systems.chatpainter.system import discriminator
 
 MODEL: ModelConfig = small_model(dialogue="recurrent", standardise=True)
@@ -70,11 +70,11 @@ def silent(values: object) -> None:
     """Reports nothing."""
 
 
-def painted_by(gan: Gan, one: Batch) -> tuple[Any, Tensor, Any]:
-    """Draws, text and picture of one part."""
-    draw = gan.draw(one, 0, 0)
-    text = gan.encode(one)
-    return draw, text, gan.paint(text, draw)
+def painted_by(gan: Gan, one: Batch) -> tuple[Part, Told, Any]:
+    """One part with its draws, what the networks are told, and its picture."""
+    part = gan.part(one, 0, 0)
+    told = gan.tell(part)
+    return part, told, gan.paint(told, part)
 
 
 def snapshot(module: nn.Module) -> dict[str, Tensor]:
@@ -108,7 +108,7 @@ def test_of_several_mismatched_texts_the_one_that_fits_best_is_taken() -> None:
     gan = make(wrong_candidates=3)
     others, _ = mismatched_rows(torch.arange(6), 3)
     condition = torch.randn(6, gan.generator.condition_dim)
-    real = gan.discriminator(torch.randn(6, 3, 64, 64))
+    real = gan.discriminator(torch.randn(6, 3, 64, 64)).features
     chosen = gan.hardest_negative(others, real, condition)
     score = gan.discriminator.get_cond_logits
     logits = torch.stack([score(real, condition[others[:, k]]) for k in range(3)], 1)
@@ -183,10 +183,10 @@ def test_an_iteration_is_stackgans(stage: int, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(Generator, "encode", _encode_double)
     # StackGAN leaves the last image without a mismatched pair; ours gives it the first one's text.
     monkeypatch.setattr(plain, "d_loss", _closed_circle)
-    draws = gan.draw(one, 0, 0)
-    noise, epsilon = draws.noise.double(), draws.epsilon.double()
-    fixed = draws._replace(pictures=draws.pictures.double(), noise=noise, epsilon=epsilon)
-    monkeypatch.setattr(gan, "draw", lambda *_: fixed)
+    part = gan.part(one, 0, 0)
+    noise, epsilon = part.noise.double(), part.epsilon.double()
+    fixed = part._replace(pictures=part.pictures.double(), noise=noise, epsilon=epsilon)
+    monkeypatch.setattr(gan, "part", lambda *_: fixed)
     numbers = iter([*epsilon, noise])
     monkeypatch.setattr(torch, "randn", lambda *_, **__: next(numbers))
     g_trained = [p for p in [*netg.parameters(), *dialogue.parameters()] if p.requires_grad]
@@ -253,10 +253,10 @@ def test_gradient_reaches_the_text_by_both_roads(road: str, monkeypatch: pytest.
     gan = make(kl_weight=0.0 if road == "picture" else 2.0)
     if road == "divergence":
         # What D says of the picture is cut off: only the KL divergence is left.
-        monkeypatch.setattr(gan, "augmented", lambda pictures, draw, which: pictures.detach().requires_grad_())
+        monkeypatch.setattr(gan, "augmented", lambda pictures, part, which: pictures.detach().requires_grad_())
     one = batch()
-    draw, text, painted = painted_by(gan, one)
-    gan.generator_loss(one, draw, text, painted)[0].backward()
+    part, told, painted = painted_by(gan, one)
+    gan.generator_loss(part, told, painted)[0].backward()
     encoder: Any = gan.generator.dialogue_encoder
     assert encoder is not None
     assert encoder.ahead.weight_ih_l0.grad is not None
@@ -266,13 +266,13 @@ def test_gradient_reaches_the_text_by_both_roads(road: str, monkeypatch: pytest.
 def test_each_networks_loss_leaves_the_other_alone() -> None:
     gan = make(d_norm="none")
     one = batch()
-    draw, text, painted = painted_by(gan, one)
+    part, told, painted = painted_by(gan, one)
     gan.discriminator.requires_grad_(False)
-    gan.generator_loss(one, draw, text, painted)[0].backward()
+    gan.generator_loss(part, told, painted)[0].backward()
     assert all(p.grad is None for p in gan.discriminator.parameters())
     gan.discriminator.requires_grad_(True)
     gan.generator.zero_grad()
-    gan.discriminator_loss(one, *painted_by(gan, one), penalised=False)[0].backward()
+    gan.discriminator_loss(*painted_by(gan, one), penalised=False)[0].backward()
     assert all(p.grad is None for p in gan.generator.parameters())
     assert all(p.grad is not None for p in gan.discriminator.parameters())
 
@@ -423,8 +423,8 @@ def test_compiled_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_condition_of_the_discriminator() -> None:
     for choice in ("mu", "sample"):
         gan = make(d_condition=choice)
-        _, text, painted = painted_by(gan, batch())
-        condition = gan.condition(text, painted)
+        _, told, painted = painted_by(gan, batch())
+        condition = gan.condition(told.text, painted)
         assert torch.equal(condition, painted.mu if choice == "mu" else painted.condition)
         assert not condition.requires_grad
 
@@ -432,8 +432,8 @@ def test_condition_of_the_discriminator() -> None:
 def test_a_learned_condition_trains_its_layer_and_the_dialogue_through_the_discriminator() -> None:
     gan = make(d_condition="learned", kl_weight=0.0)
     one = batch()
-    draw, text, painted = painted_by(gan, one)
-    gan.discriminator_loss(one, draw, text, painted, penalised=False)[0].backward(retain_graph=True)
+    part, told, painted = painted_by(gan, one)
+    gan.discriminator_loss(part, told, painted, penalised=False)[0].backward(retain_graph=True)
     encoder: Any = gan.generator.dialogue_encoder
     embed: Any = gan.discriminator.embed_text
     assert encoder is not None
@@ -444,7 +444,7 @@ def test_a_learned_condition_trains_its_layer_and_the_dialogue_through_the_discr
     before = encoder.back.weight_hh_l0.grad.clone()
     taught = embed.weight.grad.clone()
     gan.discriminator.requires_grad_(False)
-    gan.generator_loss(one, draw, text, painted)[0].backward()
+    gan.generator_loss(part, told, painted)[0].backward()
     # The generator's own gradient comes on top, and none reaches the layer a second time.
     assert not torch.equal(encoder.back.weight_hh_l0.grad, before)
     assert torch.equal(embed.weight.grad, taught)
@@ -460,8 +460,8 @@ def test_penalties_come_every_so_many_iterations_at_so_many_times_their_weight()
         gan = make(d_norm="none", penalties=Penalties(r1=1e8, every=every))
         one = batch()
         with torch.no_grad():
-            draw, text, painted = painted_by(gan, one)
-        gan.discriminator_loss(one, draw, text, painted, penalised=True)[0].backward()
+            part, told, painted = painted_by(gan, one)
+        gan.discriminator_loss(part, told, painted, penalised=True)[0].backward()
         return [p.grad.clone() for p in gan.discriminator.parameters() if p.grad is not None]
 
     one, two, three = ([g.double() for g in d_gradients(every)] for every in (1, 2, 3))
@@ -474,12 +474,12 @@ def test_accumulated_gradients_are_the_mean_of_the_parts(monkeypatch: pytest.Mon
     whole = make(d_norm="none", batch=6, accumulate=2)
     one = batch()
     grads: list[list[Tensor]] = []
-    for number, part in enumerate((one.rows(slice(3)), one.rows(slice(3, 6)))):
-        draw = whole.draw(part, 0, number)
+    for first in (0, 3):
+        part = whole.part(one.rows(slice(first, first + 3)), 0, first)
         with torch.no_grad():
-            text = whole.encode(part)
-            painted = whole.paint(text, draw)
-        (whole.discriminator_loss(part, draw, text, painted, penalised=False)[0] / 2).backward()
+            told = whole.tell(part)
+            painted = whole.paint(told, part)
+        (whole.discriminator_loss(part, told, painted, penalised=False)[0] / 2).backward()
         grads.append([p.grad.clone() for p in whole.d_parameters if p.grad is not None])
         whole.discriminator.zero_grad()
     seen: list[list[Tensor]] = []
@@ -503,13 +503,13 @@ def test_accumulated_gradients_are_the_mean_of_the_parts(monkeypatch: pytest.Mon
 
 def test_unmoved_statistics_of_the_second_painting() -> None:
     gan = make()
-    draw, text, painted = painted_by(gan, batch())
+    part, told, painted = painted_by(gan, batch())
     before = {name: value for name, value in snapshot(gan.generator).items() if "running" in name}
     with average.unmoved_statistics(gan.generator):
-        second = gan.paint(text, draw).picture
+        second = gan.paint(told, part).picture
     assert torch.equal(painted.picture, second)
     assert all(torch.equal(gan.generator.state_dict()[name], value) for name, value in before.items())
-    gan.paint(text, draw)
+    gan.paint(told, part)
     assert any(not torch.equal(gan.generator.state_dict()[name], value) for name, value in before.items())
 
 
