@@ -55,6 +55,7 @@ def evaluate(paths: Paths, settings: EvaluateSettings, ranks: "Ranks") -> dict[s
     from store.files import sha256_file
     from trainer import generator_file
     from trainer.evaluation import gallery, report
+    from trainer.evaluation.by_round import by_round
     from trainer.evaluation.figures import Figures
     from trainer.evaluation.judges import Judges
     from trainer.evaluation.parts import Parts
@@ -128,6 +129,7 @@ def evaluate(paths: Paths, settings: EvaluateSettings, ranks: "Ranks") -> dict[s
         report.domain_figures(figures, world, it)
         report.probe_figures(figures, world, it, probe_arrays, len(probe_images))
         report.plots(paths.out / "plots", world, it, probe_arrays, len(probe_images))
+        by_round(figures, paths.out / "plots", world, it, probe_arrays, held_out.chosen(probe_images))
     report.published_figures(figures, judges, it, held_out, images)
     report.losses(figures, paths.logs)
     report.table(paths.out / f"pictures_{settings.split}.csv", world, it)

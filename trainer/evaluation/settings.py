@@ -45,7 +45,7 @@ class EvaluateSettings:
     dialogue: Literal["own", "shuffled", "reversed"] = "own"
     rounds: int | None = None  # only the first so many; null: all
     probes: tuple[Literal["shuffled", "reversed"], ...] = ("shuffled", "reversed")
-    rounds_curve: tuple[int, ...] = (0, 1, 2, 4, 6, 8, 10)
+    rounds_curve: tuple[int, ...] = tuple(range(11))
     probe_pictures: int = 500  # images that the probes are painted for, at stage 1
     gallery: int = 12
     noises: int = 4

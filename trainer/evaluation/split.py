@@ -69,6 +69,10 @@ class HeldOutSplit:
             [_random(self.seed, self.image_ids[i], CAPTION_DRAW).integers(2**62) for i in images], dtype=np.uint64
         )
 
+    def chosen(self, images: np.ndarray) -> np.ndarray:
+        """(B,) which of its captions, in the order of its store, each image is painted from."""
+        return self.data.chosen("captions", images, self.numbers(images))
+
     def donors(self, images: np.ndarray) -> np.ndarray:
         """Whose dialogue each image is given when they are shuffled: always another image's."""
         order = np.random.default_rng(self.seed).permutation(len(self))

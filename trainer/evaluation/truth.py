@@ -7,7 +7,7 @@ the classifier.
 
 import hashlib
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,6 +69,7 @@ class Truth:
     sprites: tuple[str, ...]
     ceilings: dict[str, dict[str, float]]  # score -> what was told (chance, caption, dialogue) -> the best possible
     scenes: dict[int, Scene]
+    words: dict[int, Mapping[str, Any]]  # what captions and rounds tell (trainer.evaluation.rounds), where it is known
 
     @classmethod
     def load(cls, path: str | Path) -> "Truth":
@@ -167,8 +168,11 @@ def _parse(path: Path, sha256: str, values: dict[str, Any]) -> Truth:
     sprites = () if places else tuple(world["sprites"])
     known: dict[str, Collection[str]] = {"place": places, "colour": colours, "shape": shapes, "size": sizes}
     scenes: dict[int, Scene] = {}
+    words: dict[int, Mapping[str, Any]] = {}
     for entry in values["scenes"]:
         image_id = int(entry["image_id"])
+        if "captions" in entry and "rounds" in entry:
+            words[image_id] = {"captions": entry["captions"], "rounds": entry["rounds"]}
         objects = []
         for item in entry["objects"]:
             name = item.get("sprite")
@@ -197,7 +201,7 @@ def _parse(path: Path, sha256: str, values: dict[str, Any]) -> Truth:
     ceilings = {
         score: {told: float(value) for told, value in best.items()} for score, best in world.get("ceilings", {}).items()
     }
-    return Truth(path, sha256, places, colours, grounds, shapes, sizes, sprites, ceilings, scenes)
+    return Truth(path, sha256, places, colours, grounds, shapes, sizes, sprites, ceilings, scenes, words)
 
 
 def _rgb(value: Any) -> tuple[int, int, int]:

@@ -154,7 +154,7 @@ class TrainingData:
             images = rows.mismatched if one.of == "mismatched" else rows.images
             line = column.first[images]
             if one.pick == "drawn":
-                line = line + (rows.numbers % column.lines[images].astype(np.uint64)).astype(np.int64)
+                line = line + self.chosen(one.name, images, rows.numbers)
             if column.length is None:
                 column.store.take(column.row[line], out=out[one.name].numpy())
             else:
@@ -169,6 +169,10 @@ class TrainingData:
         numbers = np.zeros(len(images), np.uint64) if numbers is None else numbers
         return self.gather(Rows(images, numbers, images))
 
+    def chosen(self, name: str, images: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+        """(b,) which of its lines of the input `name` each image (positions, (b,)) has for these numbers, from 0 on."""
+        return (numbers % self._columns[name].lines[images].astype(np.uint64)).astype(np.int64)
+
     def words(self, images: np.ndarray, numbers: np.ndarray | None = None) -> list[tuple[str, list[str]]]:
         """What `at` reads, for people: each image's caption, and its rounds or its one collapsed dialogue."""
         numbers = np.zeros(len(images), np.uint64) if numbers is None else numbers
@@ -181,7 +185,7 @@ class TrainingData:
                 continue
             line = column.first[images]
             if one.pick == "drawn":
-                line = line + (numbers % column.lines[images].astype(np.uint64)).astype(np.int64)
+                line = line + self.chosen(one.name, images, numbers)
             said = column.store.index.column("texts" if "texts" in names else "text").take(line).to_pylist()
             if one.pick == "drawn":
                 captions = said

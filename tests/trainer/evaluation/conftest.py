@@ -18,7 +18,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "batch": 7,
         "part": 10,
         "probe_pictures": 9,
-        "rounds_curve": [0, 3, 10],
+        "rounds_curve": list(range(11)),
         "gallery": 6,
         "noises": 2,
         "classifier": {"epochs": 1, "batch": 16, "width": 4, "features": 8},

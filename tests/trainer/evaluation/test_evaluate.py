@@ -66,6 +66,7 @@ def test_every_figure_says_how_it_came_about(evaluated, world):
     assert len(about["sha256"]) == 64
     assert about["network"] == "domain classifier"
     assert named["stage1_own_3_rounds_colour_accuracy"]["pictures"] == 9
+    assert {"stage1_told", "stage1_kept", "stage1_settled", "stage1_told_least"} <= flat.keys()
     assert "real_classifier_shape_accuracy" in flat  # its own accuracy stands beside its judgements
     reasons = {entry["name"]: entry["reason"] for entry in values["skipped"]}
     assert "inception_v3_google-0cc3c7bd.pth" in reasons["is_paper"]
@@ -81,7 +82,8 @@ def test_files_for_dvc_and_for_people(evaluated):
         "gallery.html",
         "gallery.png",
         "pictures_val.csv",
-        *(f"plots/{name}.csv" for name in ("colour_by_place", "colour_by_objects", "confusion", "score_by_rounds")),
+        *(f"plots/{name}.csv" for name in ("colour_by_place", "colour_by_objects", "confusion")),
+        *(f"plots/{name}.csv" for name in ("score_by_rounds", "told_by_round")),
     }
     with open(out / "pictures_val.csv", newline="") as file:
         rows = list(csv.DictReader(file))
@@ -112,7 +114,7 @@ def test_an_interrupted_evaluation_continues_and_ends_the_same(evaluated, world,
     before = sum(painted)
     monkeypatch.setattr(split, "paint", lambda *g, **n: painted.append(len(g[2])) or ordinary(*g, **n))
     run(world, generator, tmp_path / "out")
-    probes = 5 * 9
+    probes = (2 + 11) * 9  # shuffled, reversed, and after every number of rounds
     assert sum(painted) - before == 24 - 8 + probes  # the first part of 8 was not painted again
     assert metrics(tmp_path / "out")["figures"] == metrics(whole)["figures"]
     assert not (tmp_path / "out/parts").exists()

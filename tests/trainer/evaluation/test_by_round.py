@@ -1,0 +1,97 @@
+"""Told, kept and settled of the sample world's dialogues, for painters whose pictures are known."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from trainer.evaluation.by_round import EXACT, by_round, counted
+from trainer.evaluation.figures import Figures
+from trainer.evaluation.report import Evaluated, World
+from trainer.evaluation.split import Condition
+from trainer.evaluation.truth import Truth
+
+ROUNDS = 10
+
+
+@pytest.fixture(scope="module")
+def truth(world: Path) -> Truth:
+    return Truth.load(world / "data/raw/sample/truth_val.json")
+
+
+def exact(truth: Truth, ids: np.ndarray) -> np.ndarray:
+    """(n, 1 + places): ground and colours as they are."""
+    return np.concatenate([truth.ground_labels(ids)[:, None], truth.colour_labels(ids) + 1], axis=1)
+
+
+def test_the_truth_painted_from_the_start_is_told_kept_and_settled(truth: Truth) -> None:
+    ids = np.array(list(truth.scenes))
+    right = exact(truth, ids)
+    found = counted(truth, ids, np.zeros(len(ids), np.int64), [right] * (ROUNDS + 1), EXACT)
+    assert (found.told_over_all, found.kept_over_all, found.settled_over_all) == (1, 1, 1)
+    assert (found.told[1:] == 1).all()
+    assert len(found.told) == ROUNDS + 1
+
+
+def test_what_is_never_painted_is_never_told_and_what_flickers_is_not_kept(truth: Truth) -> None:
+    ids = np.array(list(truth.scenes))
+    wrong = exact(truth, ids) + 100
+    captions = np.zeros(len(ids), np.int64)
+    found = counted(truth, ids, captions, [wrong] * (ROUNDS + 1), EXACT)
+    assert (found.told_over_all, found.kept_over_all) == (0, 1)
+    found = counted(truth, ids, captions, [wrong + number for number in range(ROUNDS + 1)], EXACT)
+    assert (found.told_over_all, found.kept_over_all) == (0, 0)
+
+
+def test_a_place_that_its_round_forgets_is_lost_from_there_on(truth: Truth) -> None:
+    """Everything is right until a round of the only dialogue tells a fact; from then on that fact is wrong."""
+    image_id = next(iter(truth.scenes))
+    facts = [head.name for head in truth.heads() if head.kind in EXACT]
+    right = exact(truth, np.array([image_id]))
+    rounds = truth.words[image_id]["rounds"]
+    number, fact = next((n, fact) for n, one in enumerate(rounds) for fact in one["tells"] if fact in facts)
+    forgotten = right.copy()
+    forgotten[0, facts.index(fact)] += 1
+    readings = [right if after <= number else forgotten for after in range(len(rounds) + 1)]
+    found = counted(truth, np.array([image_id]), np.zeros(1, np.int64), readings, EXACT)
+    assert found.told[number] == 1
+    assert found.told[number + 1] < 1
+    assert found.told_over_all < 1
+
+
+def evaluated(truth: Truth, ids: np.ndarray, rounds: list[int]) -> tuple[Evaluated, dict[Condition, dict]]:
+    right = exact(truth, ids)
+    heads = truth.heads()
+    sure = [np.eye(len(head.classes))[truth.targets(ids)[:, i]] for i, head in enumerate(heads)]
+    arrays = {
+        "64/scene/colours": right[:, 1:] - 1,
+        "64/scene/grounds": right[:, 0],
+        "64/domain/log_posteriors": np.concatenate(sure, axis=1),
+    }
+    return Evaluated(ids, arrays, arrays, {64: "stage1"}, 0), {Condition("own", number): arrays for number in rounds}
+
+
+def test_figures_and_the_table_for_plots(truth: Truth, tmp_path: Path) -> None:
+    ids = np.array(list(truth.scenes))
+    it, probes = evaluated(truth, ids, list(range(ROUNDS + 1)))
+    figures = Figures()
+    by_round(figures, tmp_path, World(truth, "x", {}), it, probes, np.zeros(len(ids), np.int64))
+    shown = figures.shown()
+    for name in ("told", "kept", "settled"):
+        assert shown[f"stage1_{name}"] == shown[f"stage1_{name}_least"] == 1
+    values = {figure.name: figure.value for figure in figures.made}
+    assert values["stage1_own_4_rounds_told"] == values["stage1_own_10_rounds_classifier_kept"] == 1
+    with open(tmp_path / "told_by_round.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["rounds"] for row in rows] == [str(number) for number in range(ROUNDS + 1)]
+    assert rows[0]["kept"] == ""
+    assert float(rows[10]["settled"]) == 1
+
+
+def test_rounds_left_out_are_said(truth: Truth, tmp_path: Path) -> None:
+    it, probes = evaluated(truth, np.array(list(truth.scenes)), [0, 3, 10])
+    figures = Figures()
+    by_round(figures, tmp_path, World(truth, "x", {}), it, probes, np.zeros(len(it.ids), np.int64))
+    assert "every number of rounds" in figures.skipped[0]["reason"]
+    assert not list(tmp_path.iterdir())
