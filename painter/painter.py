@@ -135,7 +135,7 @@ class Painter:
         texts = self.encode([first, last])
         ends = torch.cat([self.noise(1, seed, truncation) for seed in seeds])
         shares = torch.linspace(0, 1, steps, device=ends.device)[:, None]
-        mixed = _rows(texts, lambda rows: rows[0] + shares * (rows[1] - rows[0]))
+        mixed = _rows(texts, lambda rows: _between(rows[0], rows[1], shares))
         return self._generate(mixed, _along_sphere(ends[0], ends[1], shares))[self.size]
 
     def read(self, dialogue: Dialogue) -> "Notes":
@@ -204,7 +204,7 @@ class Painter:
         pieces = [dialogues[start : start + AT_ONCE] for start in range(0, len(dialogues), AT_ONCE)]
         with torch.inference_mode():
             found = [self.generator.encode(self.texts(piece)) for piece in pieces]
-        return {name: torch.cat([one[name] for one in found]) for name in found[0]}
+        return {name: _joined([one[name] for one in found]) for name in found[0]}
 
     def _generate(self, texts: "dict[str, torch.Tensor]", noise: "torch.Tensor") -> dict[int, np.ndarray]:
         """What `encode` gave for B texts, noise (B, z) → pictures (B, s, s, 3) uint8 by size."""
@@ -230,6 +230,27 @@ def _rows(
     texts: "dict[str, torch.Tensor]", change: "Callable[[torch.Tensor], torch.Tensor]"
 ) -> "dict[str, torch.Tensor]":
     return {name: change(rows) for name, rows in texts.items()}
+
+
+def _joined(pieces: "list[torch.Tensor]") -> "torch.Tensor":
+    """(b, …) or (b, T, d) each, of any T → all rows, padded with zeros to the longest."""
+    import torch
+
+    if pieces[0].ndim == 3:
+        longest = max(piece.shape[1] for piece in pieces)
+        pieces = [torch.nn.functional.pad(piece, (0, 0, 0, longest - piece.shape[1])) for piece in pieces]
+    return torch.cat(pieces)
+
+
+def _between(first: "torch.Tensor", last: "torch.Tensor", shares: "torch.Tensor") -> "torch.Tensor":
+    """Two rows of any shape, shares (steps, 1) → (steps, …) on the straight way; of lengths the longer one in between."""
+    import torch
+
+    if not first.is_floating_point():
+        mixed = torch.maximum(first, last).repeat(len(shares), *[1] * first.ndim)
+        mixed[-1], mixed[0] = last, first
+        return mixed
+    return first + shares.view(-1, *[1] * first.ndim) * (last - first)
 
 
 def generator_file(path: str | Path) -> Path:

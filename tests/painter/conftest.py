@@ -99,7 +99,7 @@ def _generator(dialogue: str, stage: int, weights: Path) -> Any:
     dialogue_dim = None
     if dialogue != "none":
         dialogue_dim = encoders.build("dialogues", where).dim
-        kind = "turns" if dialogue == "recurrent" else "dialogues"
+        kind = "dialogues" if dialogue == "collapsed" else "turns"
         stores[kind] = {"encoder": encoders.identity("dialogues", where), "text": asdict(TextSettings())}
     model = ModelConfig(
         dialogue=dialogue,  # type: ignore[arg-type]
@@ -128,7 +128,7 @@ def _generator(dialogue: str, stage: int, weights: Path) -> Any:
             captions = torch.randn(12, caption_dim) / caption_dim**0.5
             texts = {"captions": captions}
             if dialogue_dim:
-                shape = (12, 3, dialogue_dim) if dialogue == "recurrent" else (12, dialogue_dim)
+                shape = (12, dialogue_dim) if dialogue == "collapsed" else (12, 3, dialogue_dim)
                 heard = torch.randn(shape) / dialogue_dim**0.5
                 texts |= {"turns": heard, "dialogues": heard, "turns.length": torch.full((12,), 3)}
             generator.paint(texts, torch.randn(12, model.noise_dim))

@@ -78,7 +78,7 @@ def test_stage_1_alone_paints_64_pixels(make_run: Callable[..., Path], weights: 
     assert ready.sides(CAPTION).keys() == {64}
 
 
-@pytest.mark.parametrize("dialogue", ["none", "collapsed", "recurrent"])
+@pytest.mark.parametrize("dialogue", ["none", "collapsed", "recurrent", "attended"])
 def test_any_number_of_rounds(dialogue: str, make_run: Callable[..., Path], weights: Path) -> None:
     ready = Painter.from_run(make_run(dialogue), weights=str(weights))
     many = [(f"what is at the {place}", "nothing") for place in ("top left", "top right")] * 30
@@ -87,6 +87,23 @@ def test_any_number_of_rounds(dialogue: str, make_run: Callable[..., Path], weig
 
     differ = [not np.array_equal(one, two) for one, two in itertools.pairwise(pictures)]
     assert differ == [dialogue != "none"] * 3
+
+
+def test_what_is_read_turn_by_turn_is_painted_in_pieces_and_mixed(make_run: Callable[..., Path], weights: Path) -> None:
+    ready = Painter.from_run(make_run("attended", 1), weights=str(weights))
+    long = Dialogue(CAPTION, tuple((f"what is at the {place}", "sand") for place in ("top left", "top right")) * 10)
+
+    growing = ready.paint_batch(long.prefixes(), seed=3)
+
+    assert len(growing) == 21, "more than pass the generator at once, of other lengths"
+    for end in (0, 1, 17, 20):
+        alone = ready.paint(CAPTION, long.rounds[:end], seed=3)
+        assert abs(growing[end].astype(int) - alone).max() <= 1
+    way = ready.interpolate(Dialogue(CAPTION, tuple(ROUNDS)), Dialogue(CAPTION, long.rounds), 4, (1, 1))
+    assert abs(way[-1].astype(int) - ready.paint(CAPTION, long.rounds, seed=1)[0]).max() <= 1
+    assert abs(way[0].astype(int) - ready.paint(CAPTION, ROUNDS, seed=1)[0]).max() <= 1
+    assert way.shape == (4, 64, 64, 3)
+    assert abs(way[1].astype(int) - way[2]).max() > 0
 
 
 def test_no_round_is_zeros_to_the_recurrent_encoder_and_the_average_to_the_collapsed(
