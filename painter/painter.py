@@ -243,7 +243,7 @@ def _joined(pieces: "list[torch.Tensor]") -> "torch.Tensor":
 
 
 def _between(first: "torch.Tensor", last: "torch.Tensor", shares: "torch.Tensor") -> "torch.Tensor":
-    """Two rows of any shape, shares (steps, 1) → (steps, …) on the straight way; of lengths the longer one in between."""
+    """Two rows of any shape, shares (steps, 1) → (steps, …) on the straight way; of lengths the longer in between."""
     import torch
 
     if not first.is_floating_point():
