@@ -223,7 +223,7 @@ def test_onnx_that_differs_is_not_written(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("dialogue", ["none", "collapsed", "recurrent"])
+@pytest.mark.parametrize("dialogue", ["none", "collapsed", "recurrent", "attended"])
 def test_onnx_of_both_stages(dialogue: str, make_run: Callable[..., Path], weights: Path, tmp_path: Path) -> None:
     ready = Painter.from_run(make_run(dialogue), weights=str(weights))
 
