@@ -86,13 +86,19 @@ class Pictures(Concern):
 
 
 @dataclass(frozen=True)
+class Convolutions(Concern):
+    """How convolutional networks lie in memory and are run; only `sync_batchnorm` changes what is computed."""
+
+    channels_last: bool = True
+    compile: bool = False
+    sync_batchnorm: bool = False
+
+
+@dataclass(frozen=True)
 class Machine(Concern):
     """What the run asks of the machine; only `precision` changes what is computed."""
 
     precision: Literal["float32", "tf32", "bfloat16"] = "float32"
-    channels_last: bool = True
-    compile: bool = False
-    sync_batchnorm: bool = False
     threads: int = 1  # that gather batches
 
     def __post_init__(self) -> None:

@@ -35,6 +35,7 @@ class UpBlock(nn.Sequential):
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        """x (B, inputs, s, s) → (B, outputs, 2 s, 2 s)."""
         upsample, convolution, norm, relu = self
         # Of a 4x4 input the padded edge is a third, and there the channels are most: nothing is won.
         small = x.shape[2] < 8
@@ -67,6 +68,7 @@ class ResidualBlock(nn.Module):
         self.relu = nn.ReLU(inplace=True)
 
     def forward(self, x: Tensor) -> Tensor:
+        """x (B, channels, s, s) → the same shape."""
         return cast(Tensor, self.relu(self.block(x) + x))
 
 
@@ -116,6 +118,7 @@ class Logits(nn.Module):
         self.outlogits = nn.Sequential(*joint, last)
 
     def forward(self, features: Tensor, condition: Tensor | None = None) -> Tensor:
+        """features (B, f, 4, 4), condition (B, c) or None → logits (B,) float32."""
         if condition is not None:
             tiled = condition[:, :, None, None].expand(-1, -1, *features.shape[2:]).to(features.dtype)
             features = torch.cat([features, tiled], 1)

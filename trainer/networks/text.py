@@ -25,6 +25,7 @@ class Standardise(nn.Module):
         self.scale.copy_(torch.where(deviation > 1e-6, 1 / deviation, 1.0))
 
     def forward(self, vectors: Tensor) -> Tensor:
+        """vectors (..., dim) of any float dtype → the same shape, float32."""
         return (vectors.float() - self.mean) * self.scale
 
 
@@ -74,6 +75,7 @@ class ConditioningAugmentation(nn.Module):
         self.activation = {"relu": nn.ReLU(), "leaky_relu": nn.LeakyReLU(0.2), "none": nn.Identity()}[activation]
 
     def forward(self, text: Tensor) -> tuple[Tensor, Tensor]:
+        """text (B, T) → mu, logvar (B, c) each, never in bfloat16."""
         with torch.autocast(text.device.type, enabled=False):
             mu, logvar = self.activation(self.fc(text.to(self.fc.weight.dtype))).chunk(2, 1)
         return mu, logvar

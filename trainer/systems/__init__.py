@@ -51,10 +51,14 @@ class Generator(Protocol):
     dims: dict[str, int]
 
     @property
-    def names(self) -> dict[int, str]: ...
+    def names(self) -> dict[int, str]:
+        """Side → what its pictures are called, smallest first."""
+        ...
 
     @property
-    def silence(self) -> "dict[str, Tensor]": ...
+    def silence(self) -> "dict[str, Tensor]":
+        """Input that always has a vector → the one, (dim,), that stands for nothing said."""
+        ...
 
     def encode(self, texts: "Mapping[str, Tensor]") -> "dict[str, Tensor]":
         """What it makes of B texts: named tensors of B rows, which `draw` paints from."""
@@ -88,11 +92,11 @@ class Generator(Protocol):
         ...
 
     # Of torch.nn.Module:
-    def eval(self) -> Any: ...
-    def parameters(self) -> Any: ...
-    def modules(self) -> Any: ...
-    def state_dict(self) -> dict[str, Any]: ...
-    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any: ...
+    def eval(self) -> Any: ...  # noqa: D102
+    def parameters(self) -> Any: ...  # noqa: D102
+    def modules(self) -> Any: ...  # noqa: D102
+    def state_dict(self) -> dict[str, Any]: ...  # noqa: D102
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any: ...  # noqa: D102
 
 
 class Trainable(Protocol):
@@ -106,16 +110,24 @@ class Trainable(Protocol):
     """
 
     @property
-    def average(self) -> Generator: ...
+    def average(self) -> Generator:
+        """What is painted with, in eval mode."""
+        ...
 
     @property
-    def networks(self) -> "Sequence[nn.Module]": ...
+    def networks(self) -> "Sequence[nn.Module]":
+        """Every module, `average` among them."""
+        ...
 
     @property
-    def updates(self) -> "Updates": ...
+    def updates(self) -> "Updates":
+        """The optimisers' steps."""
+        ...
 
     @property
-    def shown(self) -> tuple[tuple[str, tuple[str, ...]], ...]: ...
+    def shown(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
+        """(label, figures beside each other) of the status line, left to right."""
+        ...
 
     def step(self, batch: "Batch", images_seen: int, epoch: int, report: "Report") -> None:
         """Train on one process's share of a batch; `images_seen` and `epoch` are those before it."""
@@ -149,16 +161,24 @@ class System(Protocol):
     """
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """Its key in `SYSTEMS`, section of params.yaml and folder below runs/."""
+        ...
 
     @property
-    def about(self) -> str: ...
+    def about(self) -> str:
+        """One line for `--help`, a sentence."""
+        ...
 
     @property
-    def starts_from(self) -> str | None: ...
+    def starts_from(self) -> str | None:
+        """The system whose generator it starts from."""
+        ...
 
     @property
-    def retired(self) -> tuple[str, ...]: ...
+    def retired(self) -> tuple[str, ...]:
+        """Keys (`section.key`) of older config.json files that are passed over."""
+        ...
 
     def configure(self, values: Mapping[str, Any], where: str) -> Config:
         """Its sections of params.yaml, checked; `where` names the file. Imports no torch."""

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from store.errors import ParamsError
-from trainer.config import Concern, Optimisers, Pictures, Training, at_least_one, section
+from trainer.config import Concern, Convolutions, Optimisers, Pictures, Training, at_least_one, section
 
 Dialogue = Literal["none", "collapsed", "recurrent", "attended"]
 Stage = Literal[1, 2]
@@ -153,7 +153,7 @@ class Objective(Concern):
 
 
 @dataclass(frozen=True)
-class Stage1Config(Training, Optimisers, Pictures, Objective):
+class Stage1Config(Training, Optimisers, Pictures, Convolutions, Objective):
     """How stage 1 is trained."""
 
 

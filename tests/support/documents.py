@@ -1,0 +1,91 @@
+"""The code that documents show, put into the files that it says it belongs to."""
+
+import configparser
+import os
+import re
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+ROOMS = ("store", "pipeline", "trainer", "evidence", "painter", "tests")
+
+
+def blocks(document: Path, language: str) -> list[tuple[str, str]]:
+    """(file, code) of each block of this language whose first line names a file, in order."""
+    text = document.read_text(encoding="utf-8")
+    return re.findall(rf"^```{language}\n# (\S+\.\w+)\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+
+
+def write(document: Path, tree: Path) -> list[Path]:
+    """Put a document's Python files and changes into the project that lies in `tree`; returns the new files."""
+    new = []
+    for name, code in blocks(document, "python"):
+        path = tree / name
+        assert not path.exists(), f"{name} is there already"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(code, encoding="utf-8")
+        new.append(path)
+    for name, change in blocks(document, "diff"):
+        lines = change.splitlines(keepends=True)
+        before = "".join(line[1:] for line in lines if line[0] in " -")
+        after = "".join(line[1:] for line in lines if line[0] in " +")
+        text = (tree / name).read_text(encoding="utf-8")
+        assert text.count(before) == 1, f"{name}: these lines stand there {text.count(before)} times:\n{before}"
+        (tree / name).write_text(text.replace(before, after), encoding="utf-8")
+    return new
+
+
+def copy_of_the_project(tree: Path) -> None:
+    """The rooms, the tests and the files that steer them, without what was built or measured."""
+    for room in ROOMS:
+        shutil.copytree(ROOT / room, tree / room, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("setup.cfg", "pyproject.toml"):
+        shutil.copy(ROOT / name, tree / name)
+
+
+def install(tree: Path) -> None:
+    """What `pip install -e` writes of a project's entry points, for whoever has `tree` first on its path."""
+    config = configparser.ConfigParser()
+    config.read(tree / "setup.cfg", encoding="utf-8")
+    folder = tree / "chatpainter.egg-info"
+    folder.mkdir()
+    version = config["metadata"]["version"]
+    (folder / "PKG-INFO").write_text(f"Metadata-Version: 2.1\nName: chatpainter\nVersion: {version}\n")
+    groups = (f"[{group}]\n{lines.strip()}\n" for group, lines in config["options.entry_points"].items())
+    (folder / "entry_points.txt").write_text("\n".join(groups))
+
+
+def environment(tree: Path) -> dict[str, str]:
+    """Of a process that imports the project in `tree` and no other."""
+    return {**os.environ, "PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+def python(*arguments: str) -> list[str]:
+    """A command line of this Python."""
+    return [sys.executable, *arguments]
+
+
+def shell_lines(document: Path) -> Iterator[tuple[int, str]]:
+    """(line number, command line) of every `sh` and `console` block, continued lines joined, comments left out."""
+    language, pending, began = None, "", 0
+    for number, line in enumerate(document.read_text(encoding="utf-8").splitlines(), 1):
+        if line.startswith("```"):
+            language = line[3:].strip() if language is None else None
+            continue
+        if language not in ("sh", "console", "bash") and not (language == "" and (line.startswith("$ ") or pending)):
+            continue
+        if pending:
+            line = pending + line.strip()
+        elif language == "sh":
+            began = number
+        elif line.startswith("$ "):
+            line, began = line[2:], number
+        else:
+            continue
+        if line.endswith("\\"):
+            pending = line[:-1]
+            continue
+        pending = ""
+        yield began, line
