@@ -5,7 +5,6 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -65,27 +64,3 @@ def environment(tree: Path) -> dict[str, str]:
 def python(*arguments: str) -> list[str]:
     """A command line of this Python."""
     return [sys.executable, *arguments]
-
-
-def shell_lines(document: Path) -> Iterator[tuple[int, str]]:
-    """(line number, command line) of every `sh` and `console` block, continued lines joined, comments left out."""
-    language, pending, began = None, "", 0
-    for number, line in enumerate(document.read_text(encoding="utf-8").splitlines(), 1):
-        if line.startswith("```"):
-            language = line[3:].strip() if language is None else None
-            continue
-        if language not in ("sh", "console", "bash") and not (language == "" and (line.startswith("$ ") or pending)):
-            continue
-        if pending:
-            line = pending + line.strip()
-        elif language == "sh":
-            began = number
-        elif line.startswith("$ "):
-            line, began = line[2:], number
-        else:
-            continue
-        if line.endswith("\\"):
-            pending = line[:-1]
-            continue
-        pending = ""
-        yield began, line
