@@ -76,9 +76,15 @@ def read_npz(path: Path, names: Iterable[str]) -> tuple[dict[str, np.ndarray], s
                 )
             return {name: _array(path, archive, member) for name, member in wanted.items()}, set(there)
     except _DAMAGED_ARCHIVE as error:
-        if not zipfile.is_zipfile(path):
+        if not _begins_as_archive(path):  # one that does is half of an .npz, not another kind of file
             refuse_another(path, "an .npz file")
         raise WeightsError(f"{path}: not a readable .npz file ({_line(error)}); fetch it again") from None
+
+
+def _begins_as_archive(path: Path) -> bool:
+    with contextlib.suppress(OSError), path.open("rb") as file:
+        return file.read(4) == b"PK\x03\x04"
+    return False
 
 
 def refuse_another(path: Path, expected: str) -> None:
