@@ -19,6 +19,7 @@ import torch
 
 from store.errors import ChatPainterError
 from store.files import replacing, sha256_file
+from trainer import tensor_file
 
 _NAME = re.compile(r"images-(\d+)\.pt")
 
@@ -127,13 +128,9 @@ class Checkpoints:
 
 def load(path: str | Path, map_location: str | torch.device = "cpu") -> dict[str, Any]:
     """See `Checkpoints.load`."""
-    try:
-        state = torch.load(path, map_location=map_location, weights_only=True)
-    except FileNotFoundError:
-        raise ChatPainterError(f"{path}: no such checkpoint") from None
-    except Exception as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ChatPainterError(f"{path}: not a checkpoint of tensors and plain values ({reason})") from None
+    if not Path(path).exists():
+        raise ChatPainterError(f"{path}: no such checkpoint")
+    state = tensor_file.load(path, "a checkpoint of tensors and plain values", map_location)
     if not isinstance(state, dict):
         raise ChatPainterError(f"{path}: expected a mapping of states, found {type(state).__name__}")
     return state
@@ -167,7 +164,7 @@ def _fault(path: Path) -> str | None:
     """What is wrong with a checkpoint, if anything."""
     try:
         expected = _sidecar(path).read_text().split()[0]
-    except (OSError, IndexError):
+    except (OSError, IndexError, UnicodeDecodeError):
         return "has no checksum beside it"
     return None if sha256_file(path) == expected else "damaged (its checksum differs)"
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from store.errors import ChatPainterError
+from store.errors import ChatPainterError, one_line
 
 if TYPE_CHECKING:
     import torch
@@ -135,14 +135,9 @@ def _fidelity(module: str, name: str, features: list[str], path: Path) -> "torch
 
 
 def _read(path: Path) -> dict[str, Any]:
-    import pickle
+    from trainer import tensor_file
 
-    import torch
-
-    try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, OSError) as error:
-        raise ChatPainterError(f"{path}: not a file of plain tensors ({str(error).splitlines()[0]})") from None
+    state: dict[str, Any] = tensor_file.load(path, "a file of plain tensors")
     return state
 
 
@@ -150,7 +145,7 @@ def _load(model: "torch.nn.Module", path: Path) -> None:
     try:
         model.load_state_dict(_read(path))
     except RuntimeError as error:
-        raise ChatPainterError(f"{path}: not the weights of this network ({str(error).splitlines()[0]})") from None
+        raise ChatPainterError(f"{path}: not the weights of this network ({one_line(error)})") from None
     model.eval().requires_grad_(False)
 
 

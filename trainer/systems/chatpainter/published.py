@@ -10,8 +10,9 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from store.errors import ChatPainterError
+from store.errors import ChatPainterError, one_line
 from store.files import replacing
+from trainer import tensor_file
 from trainer.systems import Generator as AnyGenerator
 from trainer.systems.chatpainter.config import ModelConfig, Stage
 from trainer.systems.chatpainter.discriminator import Discriminator
@@ -97,16 +98,15 @@ def write_discriminator(discriminator: Discriminator, path: str | Path) -> None:
 
 
 def _read(path: str | Path) -> State:
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise ChatPainterError(f"{path}: cannot be read ({error.strerror or error})") from None
-    except Exception as error:
-        raise ChatPainterError(f"{path}: not a file of tensors alone ({_first_line(error)})") from None
+    state = tensor_file.load(path, "a file of tensors alone")
+    if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
+        state = state["state_dict"]  # a checkpoint of a trainer that keeps its epoch beside it
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise ChatPainterError(f"{path}: expected a state_dict, a mapping of names to tensors")
-    # A wrapper that saved itself puts its name before every key.
-    return cast(State, {str(name).removeprefix("module."): value for name, value in state.items()})
+    if all(str(name).startswith("module.") for name in state):
+        # DataParallel, saved itself, puts its name before every key.
+        state = {str(name).removeprefix("module."): value for name, value in state.items()}
+    return cast(State, state)
 
 
 def _load(module: nn.Module, state: State) -> None:
@@ -132,4 +132,7 @@ def _write(module: nn.Module, path: str | Path) -> None:
 
 
 def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    """What does not fit, in words."""
+    if isinstance(error, KeyError):
+        return f"its state_dict lacks {error.args[0]}"
+    return one_line(error) or type(error).__name__

@@ -118,3 +118,32 @@ def test_what_is_not_theirs_is_refused(tmp_path: Path) -> None:
     torch.save(state, path)
     with pytest.raises(ChatPainterError, match=r"upsample3\.1\.weight"):
         published.read_generator(path)
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_a_state_dict_within_a_checkpoint_is_read(tmp_path: Path, wrapped: bool) -> None:
+    path = tmp_path / "netG_epoch_9.pth"
+    file_of("g1", path, wrapped)
+    state = torch.load(path, weights_only=True)
+    torch.save({"state_dict": state, "epoch": 9}, tmp_path / "checkpoint.pth")
+    one, other = (published.read_generator(each).state_dict() for each in (path, tmp_path / "checkpoint.pth"))
+    assert all(torch.equal(value, other[name]) for name, value in one.items())
+
+
+def test_what_is_lacking_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "half.pth"
+    torch.save({"module.ca_net.fc.weight": torch.zeros(256, 1024), "module.ca_net.fc.bias": torch.zeros(256)}, path)
+    with pytest.raises(ChatPainterError, match=r"its state_dict lacks fc\.0\.weight"):
+        published.read_generator(path)
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_damage_is_called_so_and_torchs_advice_is_not_passed_on(tmp_path: Path, legacy: bool) -> None:
+    whole, path = tmp_path / "whole.pth", tmp_path / "cut.pth"
+    torch.save({"a": torch.zeros(1000)}, whole, _use_new_zipfile_serialization=not legacy)
+    for kept in (0, 1, 100, 900):
+        path.write_bytes(whole.read_bytes()[:kept])
+        with pytest.raises(ChatPainterError, match="not a file of tensors alone") as caught:
+            published.read_generator(path)
+        assert "weights_only" not in caught.value.message
+        assert len(caught.value.message) < 300
