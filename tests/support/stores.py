@@ -56,7 +56,7 @@ def write_store(
         for number in writer.plan(plan):
             first, count, key = plan[number]
             writer.write_shard(number, rows[first : first + count], key, {"texts": count, "unknown": number})
-        lengths = next((name for name in ("rounds", "blocks") if name in index), None)
+        lengths = next((name for name in ("rounds", "blocks", "length") if name in index), None)
         writer.commit(pa.table({name: list(column) for name, column in index.items()}), lengths=lengths)
 
 

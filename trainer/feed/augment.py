@@ -1,6 +1,9 @@
 """Pictures in bytes, and as networks see them: cropped, mirrored and normalised on their device."""
 
+from collections.abc import Sequence
+
 import torch
+import torch.nn.functional as F
 
 
 def augment(images: torch.Tensor, crop: int, draws: torch.Tensor | None = None, flip: bool = True) -> torch.Tensor:
@@ -31,3 +34,17 @@ def augment(images: torch.Tensor, crop: int, draws: torch.Tensor | None = None, 
 def to_uint8(pictures: torch.Tensor) -> torch.Tensor:
     """(B, 3, s, s) in [-1, 1] → (B, s, s, 3) uint8, rounded."""
     return ((pictures.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+
+
+def at_sides(pictures: torch.Tensor, sides: Sequence[int]) -> dict[int, torch.Tensor]:
+    """The same crops at several sides, (B, 3, s, s) → (B, 3, side, side) each, for systems that paint several.
+
+    Smaller ones are averages over blocks of pixels, on the pictures' device, so one store of the largest serves all.
+
+    Raises:
+        ValueError: a side that does not divide s.
+    """
+    side = pictures.shape[-1]
+    if any(side % each for each in sides):
+        raise ValueError(f"pictures of {side} cannot be averaged down to {', '.join(map(str, sides))}")
+    return {each: pictures if each == side else F.avg_pool2d(pictures, side // each) for each in sides}

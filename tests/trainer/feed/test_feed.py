@@ -20,10 +20,11 @@ from store import Store
 from store.errors import ChatPainterError, StoreError
 from store.jpeg import BLOCK, JpegWriter
 from tests.support.processes import wait_for
+from tests.support.stores import write_store
 from trainer.feed import data as feed_data
-from trainer.feed.augment import augment
+from trainer.feed.augment import at_sides, augment
 from trainer.feed.data import TrainingData
-from trainer.feed.inputs import CAPTIONS, COLLAPSED, TURNS, pictures
+from trainer.feed.inputs import CAPTIONS, COLLAPSED, TURNS, Input, pictures
 from trainer.feed.ring import BatchRing
 from trainer.feed.sampler import Draws, images_per_epoch, rows_for
 
@@ -370,6 +371,62 @@ def crops(count: int, images_seen: int = 384) -> torch.Tensor:
 
 def as_bytes(pictures: torch.Tensor) -> torch.Tensor:
     return ((pictures + 1) * 127.5).round().long()
+
+
+class TestSeveralInputs:
+    """Stores of any names and kinds beside each other: words of the drawn caption, another image as a second index."""
+
+    @pytest.fixture
+    def folders(self, tmp_path, make_stores):
+        embeddings, images = make_stores(tmp_path, images=8, captions=(2, 3))
+        captions = Store(embeddings / "captions")
+        index = captions.index.to_pydict()
+        lengths = [1 + row % 4 for row in index["row"]]
+        # Each word holds its caption's row and its own place.
+        words = np.array(
+            [[row, place] for row, count in zip(index["row"], lengths) for place in range(count)], "float16"
+        )
+        first = np.cumsum(lengths) - lengths
+        lines = {"row": first, "image_id": index["image_id"], "length": np.array(lengths, np.int32)}
+        about = {"corpus": "c0", "encoder": {"name": "one", "sha256": "one"}, "text": {}}
+        write_store(embeddings / "words", words, lines, split="train", shards=1, made_from=about)
+        return embeddings, images
+
+    def test_words_are_those_of_the_caption_that_was_drawn(self, folders):
+        words = Input("words", "words", "words", pick="drawn")
+        data = TrainingData((CAPTIONS, words, PICTURES), *folders)
+        rows = rows_for(0, 0, 8, len(data))
+        batch = data.gather(rows)
+        assert data.longest("words") == batch["words"].shape[1] == 4
+        for caption, said, length in zip(batch["captions"], batch["words"], batch["words.length"]):
+            row = int(caption[0])
+            assert length == 1 + row % 4
+            assert said[:length].tolist() == [[row, place] for place in range(length)]
+            assert not said[length:].any()
+
+    def test_a_mismatched_picture_is_another_image_s(self, folders):
+        wrong = Input("wrong", "76", "an image", where="images", of="mismatched")
+        data = TrainingData((CAPTIONS, PICTURES, wrong), *folders)
+        met = set()
+        for step in range(40):
+            batch = data.gather(rows_for(1, 8 * step, 8, len(data)))
+            own, other = batch["images"][:, 0, 0, 0].tolist(), batch["wrong"][:, 0, 0, 0].tolist()
+            assert all(one != two for one, two in zip(own, other))
+            met |= set(zip(own, other))
+        assert len(met) == 8 * 7  # every other image, sooner or later
+
+    def test_the_same_crop_at_several_sides(self):
+        pictures = torch.arange(2 * 3 * 8 * 8, dtype=torch.float32).reshape(2, 3, 8, 8)
+        found = at_sides(pictures, (2, 4, 8))
+        assert found[8] is pictures
+        for side in (2, 4):
+            block = 8 // side
+            for y in range(side):
+                for x in range(side):
+                    window = pictures[:, :, y * block : (y + 1) * block, x * block : (x + 1) * block]
+                    torch.testing.assert_close(found[side][:, :, y, x], window.mean((2, 3)))
+        with pytest.raises(ValueError, match="cannot be averaged down to 3"):
+            at_sides(pictures, (3,))
 
 
 class TestAugment:
