@@ -4,11 +4,12 @@ The page is one file with its pictures inside. Captions and rounds are other peo
 """
 
 import base64
-import html
 import io
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import jinja2
 import numpy as np
 
 from store.files import replacing
@@ -19,23 +20,23 @@ from trainer.logs.grid import write_grid
 if TYPE_CHECKING:
     from trainer.systems import Generator
 
-STYLE = """
-body { font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 76rem; padding: 0 1rem;
-       color: #222; background: #fff }
-article { display: flex; flex-wrap: wrap; gap: 1.2rem; padding: 1.2rem 0; border-top: 1px solid #ddd }
-figure { margin: 0 }
-figcaption { font-size: 12px; color: #666 }
-img { width: 128px; height: 128px; image-rendering: pixelated; display: block }
-.words { flex: 1 1 20rem }
-.pictures { display: flex; flex-wrap: wrap; gap: .5rem; flex: 2 1 30rem; align-content: flex-start }
-ol { margin: .4rem 0; padding-left: 1.6rem; color: #444 }
-.score { color: #666; font-size: 13px }
-@media (prefers-color-scheme: dark) {
-  body { color: #ddd; background: #161616 }
-  article { border-color: #333 }
-  ol { color: #bbb }
-}
-"""
+
+@dataclass(frozen=True)
+class Shown:
+    """One article of the page."""
+
+    caption: str
+    rounds: list[str]  # or the one collapsed dialogue
+    score: float | None
+    pictures: dict[str, np.ndarray]  # by what stands below each, (s, s, 3) uint8
+
+
+@dataclass(frozen=True)
+class Section:
+    """Articles below one heading."""
+
+    heading: str
+    shown: list[Shown]
 
 
 def choose(scores: np.ndarray | None, count: int, number: int) -> list[tuple[str, np.ndarray]]:
@@ -64,40 +65,48 @@ def write(
     """Write gallery.html and gallery.png into `out`; nothing with `gallery: 0`."""
     if not settings.gallery:
         return
-    sections = choose(scores, len(images), settings.gallery)
     sample = settings.condition == "sample"
-    page = ["<!doctype html><html lang=en><meta charset=utf-8><title>ChatPainter: painted pictures</title>"]
-    page.append(f"<meta name=viewport content='width=device-width'><style>{STYLE}</style><h1>Painted pictures</h1>")
-    page.append(f"<p>{len(images)} images of the split {html.escape(settings.split)}; dialogue: {condition.name}.</p>")
-    for number, (heading, rows) in enumerate(sections):
+    sections = []
+    for number, (heading, rows) in enumerate(choose(scores, len(images), settings.gallery)):
         chosen = images[rows]
         draws = [paint(generator, held_out, chosen, condition, sample, draw) for draw in range(settings.noises)]
         size = max(generator.names)
         columns = {"real": held_out.real(chosen, size)}
         columns |= {name: draws[0][side] for side, name in generator.names.items() if side < size}
         columns |= {f"painted, noise {draw + 1}": pictures[size] for draw, pictures in enumerate(draws)}
-        captions, rounds = zip(*held_out.words(chosen))
-        page.append(f"<h2>{heading}</h2>")
-        for i, row in enumerate(rows):
-            score = "" if scores is None else f"<p class=score>score {scores[row]:.2f}</p>"
-            said = "".join(f"<li>{html.escape(text)}</li>" for text in rounds[i])
-            shown = "".join(
-                f"<figure><img alt='{name}' src='data:image/png;base64,{_png(pictures[i])}'>"
-                f"<figcaption>{name}</figcaption></figure>"
-                for name, pictures in columns.items()
+        told = held_out.words(chosen)
+        shown = [
+            Shown(
+                caption,
+                rounds,
+                None if scores is None else float(scores[row]),
+                {name: pictures[i] for name, pictures in columns.items()},
             )
-            page.append(
-                f"<article><div class=words><b>{html.escape(captions[i])}</b><ol>{said}</ol>{score}</div>"
-                f"<div class=pictures>{shown}</div></article>"
-            )
+            for i, (row, (caption, rounds)) in enumerate(zip(rows, told))
+        ]
+        sections.append(Section(heading, shown))
         if number == 0:
-            words = [[caption, *said] for caption, said in zip(captions, rounds)]
+            words = [[caption, *rounds] for caption, rounds in told]
             write_grid(list(columns.values()), out / "gallery.png", below=words, left=list(columns))
+    page = _page().render(images=len(images), split=settings.split, dialogue=condition.name, sections=sections)
     with replacing(out / "gallery.html") as temporary:
-        temporary.write_text("\n".join(page) + "</html>\n", encoding="utf-8")
+        temporary.write_text(page, encoding="utf-8")
 
 
-def _png(picture: np.ndarray) -> str:
+def _page() -> jinja2.Template:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["base64_png"] = _base64_png
+    return environment.get_template("gallery.html.jinja")
+
+
+def _base64_png(picture: np.ndarray) -> str:
     from PIL import Image
 
     file = io.BytesIO()
