@@ -16,6 +16,7 @@ from pipeline import encoders, texts
 from pipeline.encoders import CharCnnRnnSettings, EncoderSettings, SkipThoughtSettings
 from pipeline.texts import Kind, TextSettings
 from store import params
+from store.differences import difference
 from store.errors import ChatPainterError
 
 REMEMBERED = 4096
@@ -268,22 +269,12 @@ def _with_switches(where: EncoderSettings, store: Kind, identity: dict[str, Any]
 def _same(wanted: dict[str, Any], kind: Kind, settings: EncoderSettings) -> encoders.Encoder:
     """The encoder, built once its identity is known to be the one of the training."""
     found = encoders.identity(kind, settings)
-    if different := _difference(wanted, found):
+    if different := difference(wanted, found, "in training", "here"):
         raise ChatPainterError(
             f"{settings.weights}: not the {kind} encoder that the generator was trained with ({different}); "
             "name the folder with those weight files (--weights), or train again with these"
         )
     return encoders.build(kind, settings)
-
-
-def _difference(wanted: Any, found: Any, name: str = "") -> str:
-    """The first place where two identities differ, in words; "" if they do not."""
-    if isinstance(wanted, dict) and isinstance(found, dict):
-        for key in sorted({*wanted, *found}):
-            if different := _difference(wanted.get(key), found.get(key), f"{name}.{key}" if name else key):
-                return different
-        return ""
-    return "" if wanted == found else f"{name}: {str(wanted)[:16]} in training, {str(found)[:16]} here"
 
 
 def places(folder: Path, weights: str | None) -> EncoderSettings:
