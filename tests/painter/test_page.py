@@ -273,7 +273,8 @@ def test_no_serious_accessibility_findings(tab: Any) -> None:
     tab.wait_for_selector(".cp-problem")
     assert findings() == []
     tab.evaluate("document.body.classList.add('dark')")
-    tab.wait_for_timeout(500)
+    # Colours half-way to the dark ones have another contrast.
+    tab.wait_for_function("!document.getAnimations().some(one => one instanceof CSSTransition)")
     assert findings() == []
 
 

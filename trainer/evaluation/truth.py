@@ -40,7 +40,9 @@ class Object:
 
 
 @dataclass(frozen=True)
-class Scene:
+class TrueScene:
+    """What one picture of a made world shows."""
+
     image_id: int
     ground: str | None
     objects: tuple[Object, ...]
@@ -68,7 +70,7 @@ class Truth:
     sizes: tuple[str, ...]
     sprites: tuple[str, ...]
     ceilings: dict[str, dict[str, float]]  # score -> what was told (chance, caption, dialogue) -> the best possible
-    scenes: dict[int, Scene]
+    scenes: dict[int, TrueScene]
     words: dict[int, Mapping[str, Any]]  # what captions and rounds tell (trainer.evaluation.rounds), where it is known
 
     @classmethod
@@ -92,7 +94,7 @@ class Truth:
             ) from None
         return truth
 
-    def scene(self, image_id: int) -> Scene:
+    def scene(self, image_id: int) -> TrueScene:
         """The scene of one picture.
 
         Raises:
@@ -167,7 +169,7 @@ def _parse(path: Path, sha256: str, values: dict[str, Any]) -> Truth:
     shapes, sizes = tuple(world.get("shapes", ())), tuple(world.get("sizes", ()))
     sprites = () if places else tuple(world["sprites"])
     known: dict[str, Collection[str]] = {"place": places, "colour": colours, "shape": shapes, "size": sizes}
-    scenes: dict[int, Scene] = {}
+    scenes: dict[int, TrueScene] = {}
     words: dict[int, Mapping[str, Any]] = {}
     for entry in values["scenes"]:
         image_id = int(entry["image_id"])
@@ -197,7 +199,7 @@ def _parse(path: Path, sha256: str, values: dict[str, Any]) -> Truth:
         ground = entry.get("ground")
         if grounds and ground not in grounds:
             raise ValueError(f"scene {image_id}: ground {ground!r} is not of this world")
-        scenes[image_id] = Scene(image_id, ground, tuple(objects))
+        scenes[image_id] = TrueScene(image_id, ground, tuple(objects))
     ceilings = {
         score: {told: float(value) for told, value in best.items()} for score, best in world.get("ceilings", {}).items()
     }
