@@ -33,7 +33,7 @@ from torch.nn import functional as F
 from pipeline import tokens
 from pipeline.encoders import CharCnnRnnSettings, char_cnn_rnn, prefix_tree, products
 from pipeline.encoders.character_net import CharacterNet
-from pipeline.encoders.devices import precision
+from pipeline.encoders.devices import fp32_precision
 from pipeline.weights import reed, theano, untrained
 from pipeline.weights.theano import Gru
 from store import machine
@@ -268,7 +268,7 @@ def skip_thought(texts: list[str], device: torch.device, mode: str, runs: int, p
     grus, vectors, directions = networks(len(words), device)
     contestants: dict[str, Callable[[], np.ndarray]] = {"chatpainter": lambda: ours(directions, sequences)}
     batches = {}
-    with precision(mode), torch.inference_mode():
+    with fp32_precision(mode), torch.inference_mode():
         others: dict[str, Any] = {}
         if peers:
             others["torch.nn.GRU, exact lengths"] = PlainGru(grus, vectors, device)
@@ -353,7 +353,7 @@ def captions(texts: list[str], device: torch.device, mode: str, runs: int, peers
 
     contestants: dict[str, Callable[[], np.ndarray]] = {"chatpainter": encode}
     batches = {}
-    with precision(mode), torch.inference_mode():
+    with fp32_precision(mode), torch.inference_mode():
         if peers:
             batch = batches["padded"] = best_batch(partial(padded.encode, rows[:SAMPLE]), device)
             contestants["padded"] = lambda: padded.encode(rows, batch)

@@ -33,7 +33,7 @@ from trainer.logs.statistics import Statistics
 from trainer.loop import set_precision
 from trainer.networks.blocks import initialise
 from trainer.systems.chatpainter.config import PRESETS, ModelConfig, Stage, Stage1Config, Stage2Config, StageSettings
-from trainer.systems.chatpainter.networks import Generator, settings, text_inputs
+from trainer.systems.chatpainter.networks import Generator, generator_settings, text_inputs
 from trainer.systems.chatpainter.step import Gan
 from trainer.systems.chatpainter.system import discriminator
 
@@ -120,7 +120,7 @@ def ours(case: Case, training: Stage1Config) -> Gan:
     set_precision(training)
     torch.manual_seed(0)
     turn_dim = case.turn_dim if TURNS.name in case.inputs else None
-    generator = Generator(settings(case.stage, case.model, case.caption_dim, turn_dim))
+    generator = Generator(generator_settings(case.stage, case.model, case.caption_dim, turn_dim))
     opponent = discriminator(generator, StageSettings(case.stage, case.model, training))
     return Gan(generator, opponent, training, Ranks(0, 1, case.device))
 

@@ -1,6 +1,6 @@
 """Texts to stores: cut the corpus into shards, have the missing ones made, in any order on any machine, and commit.
 
-What dask or anyone says of a shard is hearsay: after each round the folder is compared with the plan.
+What dask or anyone says of a shard is hearsay: after each attempt the folder is compared with the plan.
 """
 
 from collections.abc import Collection
@@ -23,7 +23,7 @@ from store.writer import StoreWriter, remove_store
 if TYPE_CHECKING:
     from pipeline.texts_of_rows import Rows
 
-ROUNDS = 3
+ATTEMPTS = 3
 # A worker's memory is five times a shard, so beyond this a typing error.
 MOST_MIB = 16_384
 MOST_WORKERS = 1024
@@ -120,7 +120,7 @@ class EmbedRun:
         return manifests
 
     def _store(self, kind: str, rows: "Rows", source: Source, width: int, made_from: dict[str, Any]) -> Manifest:
-        """Make one store: what is missing, in rounds, and the manifest last."""
+        """Make one store: what is missing, in a few attempts, and the manifest last."""
         dtype, shape = self.settings.dtype, (width,)
         parts = rows.cut(max(1, self.settings.shard_mib * 2**20 // (width * np.dtype(dtype).itemsize)))
         folder = self.out / kind
@@ -133,7 +133,7 @@ class EmbedRun:
             )
             self.progress.planned(kind, writer, len(rows))
             reasons: dict[int, str] = {}
-            for _ in range(ROUNDS):
+            for _ in range(ATTEMPTS):
                 if not missing:
                     break
                 work = (Work(writer.tasks[number], source, rows.of(*parts[number])) for number in missing)
@@ -150,7 +150,7 @@ class EmbedRun:
                 more = f" and {len(missing) - 8} more" if len(missing) > 8 else ""
                 why = reasons.get(missing[0], "their tasks vanished")
                 raise StoreError(
-                    f"{folder}: {len(missing)} of {len(parts)} shards could not be made in {ROUNDS} rounds: "
+                    f"{folder}: {len(missing)} of {len(parts)} shards could not be made in {ATTEMPTS} attempts: "
                     f"{names}{more} ({why}); run the same command again, finished shards are kept"
                 )
             manifest = writer.commit(rows.index, lengths="rounds" if kind == "turns" else None)

@@ -189,7 +189,7 @@ class Store:
         headers = [self._header(number) for number in range(len(self.manifest.shards))]
         # Every shard starts at whole dialogues from the first, and where huge pages of the page cache can be mapped
         # whole. Addresses are plenty: for all of VisDial these are 0.15 of 128 TB.
-        unit = math.lcm(row_bytes * ROUNDS, _HUGE_PAGE)
+        unit = math.lcm(row_bytes * VISDIAL_ROUNDS, _HUGE_PAGE)
         starts: list[int] = []
         position = 0
         for header in headers:
@@ -244,7 +244,7 @@ def _map_file(path: Path, offset: int, addresses: np.ndarray, start: int, length
         os.close(descriptor)
 
 
-ROUNDS = 10  # of every dialogue in VisDial; others are read as well, row by row
+VISDIAL_ROUNDS = 10  # of every dialogue there; others are read as well, row by row
 _HUGE_PAGE = 1 << 21  # of x86 and of arm64; elsewhere only less speed is lost
 _MAP_FIXED = 0x10  # the same on Linux and macOS
 _libc = ctypes.CDLL(None, use_errno=True)

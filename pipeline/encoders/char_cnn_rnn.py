@@ -80,7 +80,7 @@ class CharCnnRnn:
 
     def encode(self, texts: Sequence[str]) -> Encoded:
         """Vectors of `texts`. An empty text has one too: that of 201 empty columns."""
-        from pipeline.encoders.devices import precision
+        from pipeline.encoders.devices import fp32_precision
 
         read = [channels(text, self.settings.char_cnn_rnn) for text in check_texts(texts)]
         place: dict[bytes, int] = {}
@@ -89,7 +89,7 @@ class CharCnnRnn:
         order = np.empty(len(rows), np.int64)
         order[[place[row] for row in rows]] = np.arange(len(rows))
         vectors = np.empty((len(rows), self.dim), np.float32)
-        with precision(self.settings.precision):
+        with fp32_precision(self.settings.precision):
             for start in range(0, len(rows), MOST_TEXTS):
                 piece = rows[start : start + MOST_TEXTS]
                 padded = np.full((len(piece), LENGTH), NOTHING, np.uint8)

@@ -26,7 +26,7 @@ def device(name: str) -> "torch.device":
 
 
 @contextmanager
-def precision(name: str) -> Iterator[None]:
+def fp32_precision(name: str) -> Iterator[None]:
     """TF32 off (float32) or on (tf32) for matrix products and convolutions, as before afterwards; no gradients."""
     import torch
 

@@ -250,9 +250,9 @@ class Modern:
         return np.concatenate([self._halved(texts[:half]), self._halved(texts[half:])])
 
     def _vectors(self, texts: list[str]) -> np.ndarray:
-        from pipeline.encoders.devices import precision
+        from pipeline.encoders.devices import fp32_precision
 
-        with precision(self.settings.precision):
+        with fp32_precision(self.settings.precision):
             if self.sentences is not None:
                 found = self.sentences.encode(
                     texts, convert_to_numpy=True, show_progress_bar=False, batch_size=len(texts)

@@ -79,7 +79,7 @@ class SkipThought:
     def encode(self, texts: Sequence[str]) -> Encoded:
         """Vectors of `texts`. An empty text, on which the original stops, becomes zeros."""
         from pipeline.encoders import prefix_tree
-        from pipeline.encoders.devices import precision
+        from pipeline.encoders.devices import fp32_precision
 
         texts = check_texts(texts)
         split = [self.tokenize(text) for text in texts]
@@ -92,7 +92,7 @@ class SkipThought:
         filled = np.array([i for i, row in enumerate(ids) if row], np.int64)
         ordered, place = prefix_tree.distinct([ids[i] for i in filled])
         states = np.empty((len(ordered), self.dim), np.float32)
-        with precision(self.settings.precision):
+        with fp32_precision(self.settings.precision):
             for piece in prefix_tree.pieces(ordered):
                 self._encode(prefix_tree.Sequences(ordered[piece]), states[piece])
         vectors[filled] = states[place]

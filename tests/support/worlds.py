@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from tests.support.models import small_model
 from tests.support.stores import write_corpus_vectors
-from trainer.systems.chatpainter.networks import Generator, settings
+from trainer.systems.chatpainter.networks import Generator, generator_settings
 
 WORLD: dict[str, Any] = {
     "dataset": "sample",
@@ -46,7 +46,7 @@ def untrained_generator(stage: int = 1, dialogue: str = "recurrent", encoder: st
     said = {"none": None, "collapsed": "dialogues", "recurrent": "turns"}[dialogue]
     stores = {kind: {"encoder": {"name": encoder}, "text": {}} for kind in ("captions", said) if kind}
     dim = 7 if said else None
-    about = settings(stage, small_model(dialogue=dialogue), 9, dim, system=f"stage{stage}", stores=stores)
+    about = generator_settings(stage, small_model(dialogue=dialogue), 9, dim, system=f"stage{stage}", stores=stores)
     generator = Generator(about)
     for module in generator.modules():
         if isinstance(module, torch.nn.Conv2d | torch.nn.Linear):

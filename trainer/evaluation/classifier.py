@@ -67,7 +67,7 @@ class Classifier(nn.Module):
         return list(logits.split([len(head.classes) for head in self.heads], dim=1))
 
     @torch.inference_mode()
-    def judge(self, pictures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def predict(self, pictures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(n, s, s, 3) uint8 -> features (n, d) float32, log posteriors (n, sum of classes) float32.
 
         Larger pictures are averaged down to 64.
@@ -138,7 +138,7 @@ def read(model: Classifier, pictures: Pictures, batch: int) -> np.ndarray:
     found = []
     for start in range(0, len(pictures), batch):
         whole = pictures.take(np.arange(start, min(start + batch, len(pictures))))
-        log_posteriors = model.judge(middle(whole, _cropped(whole)))[1]
+        log_posteriors = model.predict(middle(whole, _cropped(whole)))[1]
         found.append(answers(log_posteriors, model.heads))
     return np.concatenate(found)
 

@@ -44,11 +44,11 @@ class Judges:
             self.everywhere["scene"] = read
         if classifier is not None:
 
-            def judge(pictures: np.ndarray) -> Arrays:
-                features, log_posteriors = classifier.judge(pictures)
+            def predict(pictures: np.ndarray) -> Arrays:
+                features, log_posteriors = classifier.predict(pictures)
                 return {"features": features, "log_posteriors": log_posteriors}
 
-            self.everywhere["domain"] = judge
+            self.everywhere["domain"] = predict
         self.published = published_networks(published, device, figures)
 
     @property

@@ -183,7 +183,7 @@ def test_a_text_that_kills_every_worker_ends_with_the_list_of_what_is_missing(pl
     done = place.run("--workers", "2", HASH_POISON=poison, timeout=550)
     assert done.returncode == 1
     line = done.stderr.splitlines()[-1]
-    assert "1 of 2 shards could not be made in 3 rounds: vectors-00000.h5 (" in line
+    assert "1 of 2 shards could not be made in 3 attempts: vectors-00000.h5 (" in line
     assert "killed the worker" in line or "all workers died" in line
     assert place.run("--scheduler", "sync").returncode == 0
     assert content(place.path / "out") == whole

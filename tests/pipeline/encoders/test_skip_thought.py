@@ -220,15 +220,15 @@ def test_cuda_without_a_gpu_says_so(skip_thought_files, monkeypatch):
 def test_products_are_exact_and_precision_is_put_back():
     import torch
 
-    from pipeline.encoders.devices import precision
+    from pipeline.encoders.devices import fp32_precision
 
     backends: Any = torch.backends  # torch's own annotations lack fp32_precision
     before = backends.cudnn.rnn.fp32_precision, backends.cuda.matmul.fp32_precision
-    with precision("float32"):
+    with fp32_precision("float32"):
         assert backends.cuda.matmul.fp32_precision == "ieee"
         assert backends.cudnn.conv.fp32_precision == backends.cudnn.rnn.fp32_precision == "ieee"
         assert torch.is_inference_mode_enabled()
-    with precision("tf32"):
+    with fp32_precision("tf32"):
         assert backends.cuda.matmul.fp32_precision == "tf32"
     assert before == (backends.cudnn.rnn.fp32_precision, backends.cuda.matmul.fp32_precision)
 

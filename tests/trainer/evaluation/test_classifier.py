@@ -31,7 +31,7 @@ def test_it_learns_and_larger_pictures_are_judged_at_the_same_size(world, truth)
     assert values["colour_accuracy"] > 0.5  # chance is 1/6 of those it sees
     large = Store(world / "data/images/train/304")
     pictures = large.take(np.arange(48))[:, 24:280, 24:280]  # as StackGAN crops 256 from 304; averaged down to 64
-    found = classifier.answers(model.judge(pictures)[1], model.heads)
+    found = classifier.answers(model.predict(pictures)[1], model.heads)
     assert classifier.scores(found, targets, truth.heads())["ground_accuracy"] > 0.9
 
 
@@ -48,7 +48,7 @@ def test_the_same_seed_gives_the_same_classifier(world, truth):
 def test_log_posteriors_are_a_distribution_for_every_question(truth):
     model = classifier.Classifier(truth.heads(), SMALL).eval()
     pictures = np.random.default_rng(0).integers(0, 256, (5, 64, 64, 3), dtype=np.uint8)
-    features, log_posteriors = model.judge(pictures)
+    features, log_posteriors = model.predict(pictures)
     assert features.shape == (5, 8)
     for part, head in zip(classifier.per_head(log_posteriors, truth.heads()), truth.heads()):
         assert part.shape == (5, len(head.classes))
@@ -64,7 +64,7 @@ def test_keeping(tmp_path, truth):
     again, held_out = classifier.kept(path, truth, {"a": 1})
     assert held_out == {"shape_accuracy": 0.5}
     pictures = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), dtype=np.uint8)
-    np.testing.assert_array_equal(again.judge(pictures)[1], model.judge(pictures)[1])
+    np.testing.assert_array_equal(again.predict(pictures)[1], model.predict(pictures)[1])
     assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
     path.write_bytes(path.read_bytes()[:200])
     with pytest.raises(ChatPainterError, match="delete it"):

@@ -305,6 +305,8 @@ class Generator(nn.Module):
         return self.draw(self.encode(texts), noise, condition_noise, sides)
 
 
-def settings(stage: int, model: ModelConfig, caption_dim: int, dialogue_dim: int | None, **more: Any) -> dict[str, Any]:
+def generator_settings(
+    stage: int, model: ModelConfig, caption_dim: int, dialogue_dim: int | None, **more: Any
+) -> dict[str, Any]:
     """The least that builds a Generator, and `more` beside it."""
     return {"stage": stage, "model": asdict(model), "caption_dim": caption_dim, "dialogue_dim": dialogue_dim, **more}

@@ -16,7 +16,7 @@ from trainer import tensor_file
 from trainer.systems import Generator as AnyGenerator
 from trainer.systems.chatpainter.config import ModelConfig, Stage
 from trainer.systems.chatpainter.discriminator import Discriminator
-from trainer.systems.chatpainter.networks import Generator, settings
+from trainer.systems.chatpainter.networks import Generator, generator_settings
 
 State = dict[str, Tensor]
 
@@ -41,7 +41,7 @@ def read_generator(path: str | Path) -> Generator:
             noise_dim=joint - condition,
         )
         generator = Generator(
-            settings(
+            generator_settings(
                 stage, model, state["ca_net.fc.weight"].shape[1], None, system=f"stage{stage}", source=Path(path).name
             )
         )

@@ -95,11 +95,13 @@ class _Stage:
 
     def _settings(self, config: StageSettings, data: "TrainingData", stores: dict[str, Any]) -> dict[str, Any]:
         from trainer.feed.inputs import CAPTIONS
-        from trainer.systems.chatpainter.networks import settings, text_inputs
+        from trainer.systems.chatpainter.networks import generator_settings, text_inputs
 
         said = text_inputs(config.model.dialogue)[1:]
         dim = data.dim(said[0].name) if said else None
-        return settings(self.stage, config.model, data.dim(CAPTIONS.name), dim, system=self.name, stores=stores)
+        return generator_settings(
+            self.stage, config.model, data.dim(CAPTIONS.name), dim, system=self.name, stores=stores
+        )
 
 
 STAGE1 = _Stage(1, "Text to 64 x 64.")

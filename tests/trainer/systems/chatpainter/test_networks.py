@@ -19,7 +19,7 @@ from trainer.systems.chatpainter.networks import (
     Generator,
     Stage1Generator,
     Stage2Generator,
-    settings,
+    generator_settings,
 )
 
 SMALL = ModelConfig(dialogue="none", gf=4, df=3, residual_blocks=2, condition_dim=5, noise_dim=6)
@@ -266,7 +266,7 @@ def test_text_dim() -> None:
     for dialogue, dim, width in (("none", None, 1024), ("collapsed", 4800, 5824), ("recurrent", 4800, 3072)):
         with torch.device("meta"):
             model = replace(SMALL, dialogue=dialogue, lstm_hidden=1024)  # type: ignore[arg-type]
-            assert Generator(settings(1, model, 1024, dim)).text_dim == width
+            assert Generator(generator_settings(1, model, 1024, dim)).text_dim == width
 
 
 def test_standardise() -> None:

@@ -26,7 +26,7 @@ from trainer.systems.chatpainter.config import (
     Stage2Config,
     StageSettings,
 )
-from trainer.systems.chatpainter.networks import Generator, settings
+from trainer.systems.chatpainter.networks import Generator, generator_settings
 from trainer.systems.chatpainter.step import Gan, Part, Told
 from trainer.systems.chatpainter.system import discriminator
 
@@ -38,7 +38,7 @@ CPU = torch.device("cpu")
 def make(stage: Any = 1, model: ModelConfig = MODEL, labels: Labels | None = None, **switches: Any) -> Gan:
     training = replace(TRAINING[stage], **switches)
     torch.manual_seed(5)
-    generator = Generator(settings(stage, model, 7, 5))
+    generator = Generator(generator_settings(stage, model, 7, 5))
     opponent = discriminator(generator, StageSettings(stage, model, training), labels.classes if labels else 0)
     return Gan(generator, opponent, training, Ranks(0, 1, CPU), labels)
 
