@@ -55,14 +55,18 @@ def by_round(
     ):
         about: dict[str, Any] = {"truth": world.truth.sha256, "seed": it.seed}
         for what in NAMES:
-            overall = getattr(found, f"{what}_over_all")
             each = getattr(found, what)
+            if np.isnan(each).all():
+                figures.skip(f"{name}_{which}{what}", "no picture has a fact to count")
+                continue
+            overall = getattr(found, f"{what}_over_all")
             figures.add(f"{name}_{which}{what}", overall, f"{protocol}, over all rounds", len(ids), shown, **about)
-            least = float(np.nanmin(each)) if not np.isnan(each).all() else float("nan")
+            least = float(np.nanmin(each))
             figures.add(f"{name}_{which}{what}_least", least, f"{protocol}, the worst round", len(ids), shown, **about)
-            for number, value in enumerate(each, len(found.told) - len(each)):
+            for number, value in enumerate(each.tolist(), len(found.told) - len(each)):
                 after = f"{name}_own_{number}_rounds_{which}{what}"
-                figures.add(after, float(value), f"{protocol}, after that round", len(ids), False, **about)
+                if not np.isnan(value):
+                    figures.add(after, value, f"{protocol}, after that round", len(ids), False, **about)
     for number in range(len(exact.told)):
         later = (np.nan, np.nan) if number == 0 else (exact.kept[number - 1], exact.settled[number - 1])
         rows.append(

@@ -95,3 +95,21 @@ def test_rounds_left_out_are_said(truth: Truth, tmp_path: Path) -> None:
     by_round(figures, tmp_path, World(truth, "x", {}), it, probes, np.zeros(len(it.ids), np.int64))
     assert "every number of rounds" in figures.skipped[0]["reason"]
     assert not list(tmp_path.iterdir())
+
+
+def test_what_cannot_be_counted_is_left_out(truth: Truth, tmp_path: Path) -> None:
+    """Of pictures that show nothing right nothing can stay right: no figure, and a reason."""
+    ids = np.array(list(truth.scenes))
+    it, probes = evaluated(truth, ids, list(range(ROUNDS + 1)))
+    wrong = {name: values + 1 if "scene" in name else values for name, values in it.painted.items()}
+    figures = Figures()
+    by_round(figures, tmp_path, World(truth, "x", {}), it, dict.fromkeys(probes, wrong), np.zeros(len(ids), np.int64))
+    assert figures.shown()["stage1_told"] < 1
+    figures.write(tmp_path / "metrics.json", {})
+    nothing = {name: values + 100 if "scene" in name else values for name, values in it.painted.items()}
+    figures = Figures()
+    by_round(figures, tmp_path, World(truth, "x", {}), it, dict.fromkeys(probes, nothing), np.zeros(len(ids), np.int64))
+    assert figures.shown()["stage1_told"] == 0
+    assert "stage1_settled" not in figures.shown()
+    assert {entry["name"] for entry in figures.skipped} == {"stage1_settled"}
+    figures.write(tmp_path / "metrics.json", {})  # JSON has no NaN
