@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from store.errors import ChatPainterError
+from store.lock import FolderLock
 from trainer.evaluation.settings import EvaluateSettings
 
 if TYPE_CHECKING:
@@ -51,7 +52,15 @@ def evaluate(paths: Paths, settings: EvaluateSettings, ranks: "Ranks") -> dict[s
 
     Raises:
         ChatPainterError: a file is missing or does not fit the others; says which and what to do.
+        StoreError: another evaluation is writing into `paths.out`.
     """
+    if not ranks.main:
+        return _evaluate(paths, settings, ranks)
+    with FolderLock(paths.out):
+        return _evaluate(paths, settings, ranks)
+
+
+def _evaluate(paths: Paths, settings: EvaluateSettings, ranks: "Ranks") -> dict[str, float]:
     from store.files import sha256_file
     from trainer import generator_file
     from trainer.evaluation import gallery, report

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from store.lock import FolderLock
 from trainer.evaluation import parts, split
 from trainer.evaluation.cli import main
 
@@ -93,6 +94,14 @@ def test_files_for_dvc_and_for_people(evaluated):
     with open(out / "plots/confusion.csv", newline="") as file:
         pairs = [(row["actual"], row["predicted"]) for row in csv.DictReader(file)]
     assert sum(a == b != "nothing" for a, b in pairs) == right
+
+
+def test_two_evaluations_in_one_folder_are_refused(world, make_generator, tmp_path):
+    with FolderLock(tmp_path / "out"):
+        result = CliRunner().invoke(main, arguments(world, make_generator(1, "none"), tmp_path / "out"))
+    assert result.exit_code == 1
+    assert "another run is writing here" in result.output
+    assert not list((tmp_path / "out").iterdir())
 
 
 def test_an_interrupted_evaluation_continues_and_ends_the_same(evaluated, world, tmp_path, monkeypatch):
