@@ -5,14 +5,14 @@ import re
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 import numpy as np
 
 from painter.dialogue import Dialogue, check
-from pipeline import encoders, texts
+from pipeline import encoders, texts, texts_of_rows
 from pipeline.encoders import CharCnnRnnSettings, EncoderSettings, SkipThoughtSettings
 from pipeline.texts import Kind, TextSettings
 from store import params
@@ -54,7 +54,7 @@ class TextEncoders:
         self.settings = where
         for kind, identity in identities.items():
             self.settings = _with_switches(self.settings, kind, identity, f"{file}: stores.{kind}.encoder")
-        self.text = _text_switches(stores[self.heard], f"{file}: stores.{self.heard}") if self.heard else None
+        self.text = _text_switches(self.heard, stores, file) if self.heard else None
         self.captions = _Remembering(_same(identities["captions"], "captions", self.settings))
         self.dialogue = self.captions
         if self.heard:
@@ -229,11 +229,11 @@ def _is_checksum(entry: tuple[Any, Any]) -> bool:
     return inside and isinstance(digest, str) and re.fullmatch("[0-9a-f]{64}", digest) is not None
 
 
-def _text_switches(store: dict[str, Any], where: str) -> TextSettings:
-    text = store.get("text")
+def _text_switches(kind: Kind, stores: dict[Kind, Any], file: str | Path) -> TextSettings:
+    text, where = stores[kind].get("text"), f"{file}: stores.{kind}"
     settings = params.build(TextSettings, text, f"{where}.text")
-    # A default would read other text than the training did.
-    if missing := asdict(settings).keys() - set(text or {}):
+    # A default would read other text than the training did. A store records those that its kind of text depends on.
+    if missing := texts_of_rows.switches(kind, settings).keys() - set(text or {}):
         raise ChatPainterError(f"{where}.text: {', '.join(sorted(missing))} not recorded; train or export it again")
     return settings
 

@@ -81,26 +81,24 @@ def make_run(tmp_path_factory: pytest.TempPathFactory, weights: Path) -> Callabl
 
 
 def _generator(dialogue: str, stage: int, weights: Path) -> Any:
-    from dataclasses import asdict
-
     import torch
 
-    from pipeline import encoders
+    from pipeline import encoders, texts_of_rows
     from pipeline.encoders import EncoderSettings
-    from pipeline.texts import TextSettings
+    from pipeline.texts import Kind, TextSettings
     from trainer.systems.chatpainter.config import ModelConfig
     from trainer.systems.chatpainter.networks import Generator, generator_settings
 
     where = EncoderSettings(weights=str(weights), untrained=None, converted=str(weights / "converted"))
     caption_dim = encoders.build("captions", where).dim
-    stores: dict[str, Any] = {
-        "captions": {"encoder": encoders.identity("captions", where), "text": asdict(TextSettings())}
-    }
+    stores: dict[str, Any] = {"captions": {"encoder": encoders.identity("captions", where), "text": {}}}
     dialogue_dim = None
     if dialogue != "none":
         dialogue_dim = encoders.build("dialogues", where).dim
-        kind = "dialogues" if dialogue == "collapsed" else "turns"
-        stores[kind] = {"encoder": encoders.identity("dialogues", where), "text": asdict(TextSettings())}
+        kind: Kind = "dialogues" if dialogue == "collapsed" else "turns"
+        # As `chatpainter-embed` writes it into the manifest, and training from there into the generator.
+        recorded = texts_of_rows.switches(kind, TextSettings())
+        stores[kind] = {"encoder": encoders.identity("dialogues", where), "text": recorded}
     model = ModelConfig(
         dialogue=dialogue,  # type: ignore[arg-type]
         gf=16,
