@@ -59,7 +59,9 @@ def main() -> None:
     "-n", "count", default=1, show_default=True, type=click.IntRange(1, 64), help="Pictures of each dialogue."
 )
 @noise_options
-@click.option("--every-round", is_flag=True, help="From the caption alone to all rounds; -o film.gif makes it move.")
+@click.option("--every-round", "--film", is_flag=True,
+              help="From the caption alone to all rounds; -o film.gif makes it move.")  # fmt: skip
+@click.option("--attention", is_flag=True, help="Show which round each place of the picture listened to.")
 @click.option("--size", type=Size(), metavar="PIXELS|all", help="Pictures of this size. [default: the largest]")
 @click.option("--plain", is_flag=True, help="The picture alone, without the words beneath; needs one picture.")
 @out_option
@@ -84,6 +86,7 @@ class Paint:
     seed: int
     truncation: float
     every_round: bool
+    attention: bool
     size: int | str | None
     plain: bool
     out: Path
@@ -119,13 +122,18 @@ def _paint(asked: Paint) -> None:
     dialogues = asked.dialogues()
     if asked.plain and (len(dialogues) * asked.count > 1 or asked.size == "all" or asked.every_round):
         raise click.UsageError("--plain writes one picture; leave out -n, --from, --every-round and --size all")
+    if asked.attention and (len(dialogues) * asked.count > 1 or asked.size or asked.every_round or asked.plain):
+        raise click.UsageError("--attention shows one picture; leave out -n, --every-round, --size and --plain")
     painter = _painter(asked.run, asked.weights, asked.device)
     _warn(painter, dialogues)
     from painter import figures, splits
 
     side = asked.size if isinstance(asked.size, int) else None
     noise: dict[str, Any] = {"seed": asked.seed, "truncation": asked.truncation}
-    if asked.plain:
+    if asked.attention:
+        for quarter in figures.attended(painter, dialogues[0], asked.out, **noise):
+            click.echo(quarter)
+    elif asked.plain:
         figures.plain(painter, dialogues[0], asked.out, side=side, **noise)
     else:
         real = splits.pictures(asked.data, asked.split, asked.image_ids) if asked.split else None

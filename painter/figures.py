@@ -138,6 +138,32 @@ def interpolation(
     write_grid([pictures], out, below=ends)
 
 
+def attended(painter: Painter, dialogue: Dialogue, out: Path, *, seed: int = 0, truncation: float = 1.0) -> list[str]:
+    """The picture, the picture coloured by what each place listened to most, and where each round was listened to.
+
+    Returns:
+        for every quarter of the picture what it listened to most, in words.
+
+    Raises:
+        ChatPainterError: places of this generator's pictures listen to nothing, or there are more rounds than one
+            figure shows.
+    """
+    from trainer.logs.grid import write_grid
+
+    _refuse_more(1, len(dialogue.rounds) + 3)
+    heard = painter.attention(dialogue.caption, dialogue.rounds, 1, seed, truncation)
+    if not heard:
+        raise ChatPainterError(
+            "this generator's pictures listen to no single round (model.dialogue: attended does); leave out --attention"
+        )
+    picture = painter.paint(dialogue.caption, dialogue.rounds, 1, seed, truncation)[0]
+    said = {f"round {number}": _round(*each) for number, each in enumerate(dialogue.rounds, 1)}
+    said["caption"] = dialogue.caption
+    below = [["painted"], heard[0].words(), *([f"{token}:", said.get(token, "")] for token in heard[0].tokens)]
+    write_grid([heard[0].strip(picture)], out, below=below)
+    return heard[0].words()
+
+
 def changes(painter: Painter, dialogue: Dialogue, n: int = 8, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Which round changed what: the picture painted without each round, and how far each pixel moved.
 

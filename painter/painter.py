@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import torch
 
     from painter.encoding import Notes, TextEncoders
+    from trainer.logs.attention import Attention
     from trainer.systems import Generator
 
 AT_ONCE = 16
@@ -137,6 +138,24 @@ class Painter:
         shares = torch.linspace(0, 1, steps, device=ends.device)[:, None]
         mixed = _rows(texts, lambda rows: _between(rows[0], rows[1], shares))
         return self._generate(mixed, _along_sphere(ends[0], ends[1], shares))[self.size]
+
+    def attention(
+        self, caption: str, rounds: Sequence[Round] = (), n: int = 1, seed: int = 0, truncation: float = 1.0
+    ) -> "list[Attention]":
+        """Which part of what was said each place of the n pictures of `paint` listened to.
+
+        [] of a generator whose places do not listen; `trainer.logs.attention.Attention` makes pictures and words of it.
+        """
+        from trainer.logs.attention import attend
+
+        noise = self.noise(n, seed, truncation)
+        texts = self.texts([Dialogue(caption, tuple(rounds))])
+        each = _rows(texts, lambda rows: rows.expand(n, *rows.shape[1:]))
+        found = []
+        for start in range(0, n, AT_ONCE):
+            some = slice(start, start + AT_ONCE)
+            found += attend(self.generator, {name: rows[some] for name, rows in each.items()}, noise[some])
+        return found
 
     def read(self, dialogue: Dialogue) -> "Notes":
         """Which of the words the encoders do not know, and whether they read the texts to their ends.

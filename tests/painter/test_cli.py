@@ -16,6 +16,7 @@ from painter.cli import main
 from painter.dialogue import Dialogue, read, to_visdial
 from store.errors import ChatPainterError
 from tests.support.stores import write_store
+from trainer.logs.grid import MARGIN
 
 
 @pytest.fixture
@@ -180,7 +181,7 @@ def test_film_as_strip_and_as_gif(command: Any, split: Path, painter: Any) -> No
     assert command("--split", "train", "--image-id", "5", "--every-round", "-o", "film.png").exit_code == 0
     assert Image.open("film.png").width > 5 * 256, "caption alone, three rounds, the real picture"
 
-    assert command("--split", "train", "--image-id", "5", "--every-round", "-o", "film.gif").exit_code == 0
+    assert command("--split", "train", "--image-id", "5", "--film", "-o", "film.gif").exit_code == 0
     film = Image.open("film.gif")
     assert frames("film.gif") == 4
     film.seek(0)
@@ -193,6 +194,27 @@ def test_film_as_strip_and_as_gif(command: Any, split: Path, painter: Any) -> No
     assert abs(first - painter.paint(said.caption)[0]).mean() < 12, "255 colours are near"
     assert abs(last - painter.paint(said.caption, said.rounds)[0]).mean() < 12
     assert abs(first - last).mean() > 0
+
+
+def test_attention_is_shown_and_said(command: Any, make_run: Any, weights: Path) -> None:
+    run, words = make_run("attended"), ["a red circle", "--ask", "what is the ground like", "--answer", "sand"]
+
+    result = command(*words, "--attention", "--run", run, "--seed", "3", "-o", "heard.png")
+
+    assert result.exit_code == 0, result.output
+    from painter import Painter
+
+    painter = Painter.from_run(run, weights=str(weights))
+    (heard,) = painter.attention("a red circle", [("what is the ground like", "sand")], seed=3)
+    assert heard.tokens == ("caption", "round 1")
+    assert result.output == "\n".join([*heard.words(), "painted heard.png\n"])
+    sheet = np.asarray(Image.open("heard.png"))
+    shown = heard.strip(painter.paint("a red circle", [("what is the ground like", "sand")], seed=3)[0])
+    for number, picture in enumerate(shown):
+        left = MARGIN + number * (256 + MARGIN)
+        assert (sheet[MARGIN : MARGIN + 256, left : left + 256] == picture).all()
+    assert "listen to no single round" in command(*words, "--attention").output
+    assert "--attention shows one picture" in command(*words, "--attention", "-n", "2").output
 
 
 def test_walks_between_texts_and_noises(command: Any) -> None:

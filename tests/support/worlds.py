@@ -43,7 +43,7 @@ def small_world(root: Path, **changes: Any) -> None:
 def untrained_generator(stage: int = 1, dialogue: str = "recurrent", encoder: str = "made up") -> Generator:
     """A generator for the world's vectors whose weights are noise: it paints, and something else for other texts."""
     torch.manual_seed(1)
-    said = {"none": None, "collapsed": "dialogues", "recurrent": "turns"}[dialogue]
+    said = {"none": None, "collapsed": "dialogues", "recurrent": "turns", "attended": "turns"}[dialogue]
     stores = {kind: {"encoder": {"name": encoder}, "text": {}} for kind in ("captions", said) if kind}
     dim = 7 if said else None
     about = generator_settings(stage, small_model(dialogue=dialogue), 9, dim, system=f"stage{stage}", stores=stores)

@@ -15,10 +15,14 @@ import numpy as np
 from store.files import replacing
 from trainer.evaluation.settings import EvaluateSettings
 from trainer.evaluation.split import Condition, HeldOutSplit, paint
+from trainer.logs.attention import Attention, attend
 from trainer.logs.grid import write_grid
+from trainer.systems import device_of
 
 if TYPE_CHECKING:
     from trainer.systems import Generator
+
+LISTENED = "listened to"
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,7 @@ class Shown:
     rounds: list[str]  # or the one collapsed dialogue
     score: float | None
     pictures: dict[str, np.ndarray]  # by what stands below each, (s, s, 3) uint8
+    listened: list[str]  # what the quarters of the first painted picture listened to; [] where they do not
 
 
 @dataclass(frozen=True)
@@ -74,6 +79,9 @@ def write(
         columns = {"real": held_out.real(chosen, size)}
         columns |= {name: draws[0][side] for side, name in generator.names.items() if side < size}
         columns |= {f"painted, noise {draw + 1}": pictures[size] for draw, pictures in enumerate(draws)}
+        heard = _attention(generator, held_out, chosen, condition)
+        if heard:
+            columns[LISTENED] = np.stack([one.coloured(seen) for one, seen in zip(heard, draws[0][size])])
         told = held_out.words(chosen)
         shown = [
             Shown(
@@ -81,6 +89,7 @@ def write(
                 rounds,
                 None if scores is None else float(scores[row]),
                 {name: pictures[i] for name, pictures in columns.items()},
+                heard[i].words() if heard else [],
             )
             for i, (row, (caption, rounds)) in enumerate(zip(rows, told))
         ]
@@ -91,6 +100,15 @@ def write(
     page = _page().render(images=len(images), split=settings.split, dialogue=condition.name, sections=sections)
     with replacing(out / "gallery.html") as temporary:
         temporary.write_text(page, encoding="utf-8")
+
+
+def _attention(
+    generator: "Generator", held_out: HeldOutSplit, images: np.ndarray, condition: Condition
+) -> list[Attention]:
+    """What places of the first noise's pictures listen to; [] of a generator whose places do not."""
+    noise, _ = held_out.noise(images, (generator.noise_dim, generator.condition_dim))
+    device = device_of(generator)
+    return attend(generator, held_out.texts(images, condition).to(device), noise.to(device))
 
 
 def _page() -> jinja2.Template:

@@ -8,7 +8,7 @@ logs, evaluation) sees these two and nothing of the networks. There is no base c
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from store.errors import ChatPainterError
 from trainer.config import Config
@@ -97,6 +97,27 @@ class Generator(Protocol):
     def modules(self) -> Any: ...  # noqa: D102
     def state_dict(self) -> dict[str, Any]: ...  # noqa: D102
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any: ...  # noqa: D102
+
+
+@runtime_checkable
+class Listens(Protocol):
+    """What a `Generator` has besides, if places of its pictures attend to tokens; others simply lack it."""
+
+    @property
+    def listens_to(self) -> tuple[str, ...]:
+        """Names of the inputs whose vectors are the tokens, in the order of the tokens; none of one that is deaf."""
+        ...
+
+    def encode(self, texts: "Mapping[str, Tensor]") -> "dict[str, Tensor]":
+        """As `Generator.encode`."""
+        ...
+
+    def listen(self, encoded: "Mapping[str, Tensor]", noise: "Tensor") -> "dict[int, Tensor]":
+        """Each token's share of what every place listens to while the mean condition is painted.
+
+        By side, (B, T, side, side); what is missing to 1 over the T tokens listens to nothing.
+        """
+        ...
 
 
 class Trainable(Protocol):

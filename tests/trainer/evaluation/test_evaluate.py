@@ -152,12 +152,13 @@ def test_the_words_of_others_are_escaped(world, make_generator, tmp_path, monkey
         return [("<script>alert(1)</script>", ["<img src=x onerror=y>"]) for _ in words(self, images)]
 
     monkeypatch.setattr(split.HeldOutSplit, "words", hostile)
-    run(world, make_generator(1), tmp_path, "--pictures", "8")
+    run(world, make_generator(1, "attended"), tmp_path, "--pictures", "8")
     page = (tmp_path / "gallery.html").read_text()
     assert "&lt;script&gt;alert(1)" in page
     assert "<script" not in page
     assert "<img src=x" not in page
-    assert page.count("data:image/png;base64,") >= 6 * 3
+    assert page.count("data:image/png;base64,") >= 6 * 4
+    assert page.count('alt="listened to"') == page.count("listened to: top left: ") == 6
 
 
 def test_shuffled_dialogue_changes_the_pictures_of_a_generator_that_reads_it(world, make_generator, tmp_path):

@@ -279,6 +279,11 @@ class Generator(nn.Module):
         painted = self.stage2(text, noise, epsilon, tokens)
         return dict(zip(self.model.sides, (painted.stage1, painted.picture)))
 
+    @property
+    def listens_to(self) -> tuple[str, ...]:
+        """Inputs whose vectors are what places listen to, in the order of `listen`."""
+        return tuple(self.token_dims or ())
+
     def listen(self, encoded: Mapping[str, Tensor], noise: Tensor) -> dict[int, Tensor]:
         """Which token each place listens to while the mean condition is painted, by side, (B, 1 + T, side, side).
 

@@ -16,6 +16,7 @@ from tests.support.stores import write_training_stores
 from trainer import distributed, generator_file, loop
 from trainer.checkpoints import Checkpoints, load
 from trainer.feed.inputs import Batch, stored_side
+from trainer.logs.attention import attend
 from trainer.systems.chatpainter.config import (
     Attention,
     Matching,
@@ -128,6 +129,19 @@ def test_shares_of_what_places_listen_to() -> None:
         for row, rounds in enumerate(given["turns.length"].tolist()):
             assert not shares[row, 1 + rounds :].any()
             assert (shares[row, : 1 + rounds] > 0).all()
+
+
+def test_what_is_listened_to_is_named() -> None:
+    generator = generator_of(1)
+    assert generator.listens_to == ("captions", "turns")
+    given, noise = texts(), torch.randn(4, generator.noise_dim)
+    with torch.inference_mode():
+        maps = generator.listen(generator.encode(given), noise)
+    for row, heard in enumerate(attend(generator, given, noise)):
+        rounds = int(given["turns.length"][row])
+        assert heard.tokens == ("caption", *(f"round {number}" for number in range(1, rounds + 1)))
+        for side, shares in heard.maps.items():
+            assert (shares == maps[side][row, : 1 + rounds].numpy()).all()
 
 
 def test_a_file_of_it_paints_the_same(tmp_path: Path) -> None:
