@@ -1,7 +1,7 @@
 """chatpainter-prepare: from raw files to the corpus, the images and untrained weights. Options and messages only."""
 
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -11,6 +11,9 @@ from store import params as parameters
 from store.errors import ChatPainterError, ParamsError
 from store.files import inside
 from store.options import CONTEXT, corpus_option, params_option, version_option
+
+if TYPE_CHECKING:
+    from pipeline.pictures.prepare import ImagesSettings
 
 T = TypeVar("T")
 
@@ -48,8 +51,10 @@ def _out(default: str) -> Any:
 @click.option("--train", type=click.IntRange(1), help="Scenes to train on. [params: world.train]")
 @click.option("--val", type=click.IntRange(1), help="Scenes held out. [params: world.val]")
 @click.option("--image-size", type=click.IntRange(32, 2048), help="Side in pixels. [params: world.image_size]")
+@click.option("--turn-pictures", is_flag=True, default=None,
+              help="Also draw what is told after every round. [params: world.turn_pictures]")  # fmt: skip
 @click.pass_obj
-def world(params_path: Path, raw: Path | None, **given: int | None) -> None:
+def world(params_path: Path, raw: Path | None, **given: Any) -> None:
     """Make the sample world: scenes of coloured shapes, laid out as COCO and VisDial are."""
     from tqdm import tqdm
 
@@ -136,6 +141,8 @@ def corpus(
     "--unreadable", type=click.Choice(["stop", "skip"]), help="What a damaged file does. [params: images.unreadable]"
 )
 @click.option("--shard-mib", type=click.IntRange(1), help="[params: images.shard_mib]")
+@click.option("--turn-size", type=click.IntRange(8, 4096),
+              help="Side of the pictures of every turn. [params: images.turn_size]")  # fmt: skip
 @click.option("--workers", type=click.IntRange(1), help="Processes that decode. [as many as there are cores]")
 @_out("data/images")
 @click.pass_obj
@@ -148,7 +155,11 @@ def images(
     out: Path,
     **given: Any,
 ) -> None:
-    """Decode every picture of the corpus once, into the stores OUT/SPLIT/SIZE; finished shards are kept."""
+    """Decode every picture of the corpus once, into the stores OUT/SPLIT/SIZE; finished shards are kept.
+
+    With images.turn_size also the pictures of every turn (turn_pictures, first_pictures, presence, first_presence), and
+    with images.graphs scene graphs (objects, boxes, masks, triples).
+    """
     from tqdm import tqdm
 
     from pipeline.corpora.join import CorpusSettings
@@ -186,6 +197,38 @@ def images(
             click.echo(f"  not as wide and high as the captions file says: {len(made.other_size):,} (images {first})")
         for image_id, (path, reason) in made.unreadable.items():
             click.echo(f"  unreadable, left out: {path} (image {image_id}: {reason})")
+        _films(corpus / f"{split}.parquet", raw, split, out / split, settings, workers or machine.cores())
+        _graphs(corpus / f"{split}.parquet", raw, split, out / split, settings)
+
+
+def _films(corpus: Path, raw: Path, split: str, out: Path, settings: "ImagesSettings", workers: int) -> None:
+    """The pictures of every turn, where they are asked for; else none."""
+    from tqdm import tqdm
+
+    from pipeline.pictures import films
+
+    if settings.turn_size is None:
+        films.remove(out)
+        return
+    with tqdm(unit=" pictures", disable=None, desc=f"{split}, turns") as bar:
+        made = films.prepare(
+            corpus, raw, split, out, settings.turn_size, settings.shard_mib << 20,
+            workers=workers, started=bar.reset, done=bar.update,
+        )  # fmt: skip
+    without = f"; without: {made.without:,} images" if made.without else ""
+    click.echo(f"  every turn of {made.images:,} images: {made.pictures:,} pictures at {settings.turn_size}{without}")
+
+
+def _graphs(corpus: Path, raw: Path, split: str, out: Path, settings: "ImagesSettings") -> None:
+    """Scene graphs, where they are asked for; else none."""
+    from pipeline.graphs import stores
+
+    if settings.graphs is None:
+        stores.remove(out)
+        return
+    made = stores.prepare(corpus, raw, split, out, settings.graphs)
+    without = f"; without: {made.without:,} images" if made.without else ""
+    click.echo(f"  scene graphs of {made.images:,} images: {made.objects:,} objects{without}")
 
 
 @main.command()

@@ -5,11 +5,13 @@ import json
 import random
 import re
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pipeline.corpora import visdial
+from pipeline.corpora import films, visdial
 from pipeline.corpora.folders import replacing_folder
+from pipeline.corpora.sample_films import KINDS, film, told
 from pipeline.corpora.sample_pictures import SceneRenderer
 from pipeline.corpora.sample_words import Said, caption_tells, captions, rounds
 from pipeline.corpora.sample_world import (
@@ -29,12 +31,13 @@ from pipeline.corpora.sample_world import (
 
 SPLITS = ("train", "val")
 CAPTIONS = 5
-CATEGORIES = [(colour, shape) for colour in COLOURS for shape in SHAPES]  # of the instances file
+LATER = ("turn_pictures",)  # settings that worlds of before did not have
 # Ids are unique over both splits, as COCO's are.
 FIRST_ID = {"train": 1, "val": 1_000_001}
 _OURS = re.compile(
-    r"(annotations/(captions|instances)_(train|val)\.json|visdial/visdial_1\.0_(train|val)\.json"
-    r"|images/(train|val)/SAMPLE_(train|val)_\d{12}\.jpg|truth_(train|val)\.json)"
+    r"(annotations/(captions|instances|turns)_(train|val)\.json|visdial/visdial_1\.0_(train|val)\.json"
+    r"|images/(train|val)/(SAMPLE_(train|val)_\d{12}|turns/SAMPLE_(train|val)_\d{12}_\d{2})\.jpg"
+    r"|truth_(train|val)\.json)"
 )
 
 
@@ -76,6 +79,7 @@ def _write_split(
     instances: list[dict] = []
     dialogues: list[visdial.Dialogue] = []
     truth: list[dict] = []
+    filmed: list[films.Film] = []
     for image_id, picture, draw in scenes(split, settings):
         images.append(
             {"id": image_id, "file_name": file_name(split, image_id), "width": size, "height": size, "license": 1}
@@ -91,6 +95,8 @@ def _write_split(
         path = raw / "images" / split / file_name(split, image_id)
         # Subsampled chroma would bleed a shape's colour into its neighbourhood.
         renderer.picture(picture, cut).save(path, "JPEG", quality=95, subsampling=0)
+        if settings.turn_pictures:
+            filmed.append(film(image_id, told(picture, talk), path, partial(renderer.picture, cut=cut)))
         done()
     head = {
         "info": {"description": f"ChatPainter's sample world, {split}", "version": "1.0", "seed": settings.seed},
@@ -98,18 +104,25 @@ def _write_split(
         "images": images,
     }
     categories = [
-        {"supercategory": shape, "id": n, "name": f"{colour} {shape}"}
-        for n, (colour, shape) in enumerate(CATEGORIES, 1)
+        {"supercategory": shape, "id": n, "name": f"{colour} {shape}"} for n, (colour, shape) in enumerate(KINDS, 1)
     ]
     _write(raw / "annotations" / f"captions_{split}.json", head | {"annotations": said})
     _write(raw / "annotations" / f"instances_{split}.json", head | {"annotations": instances, "categories": categories})
     _write(raw / "visdial" / f"visdial_1.0_{split}.json", visdial.layout("1.0", split, dialogues))
+    if filmed:
+        names = [" ".join(kind) for kind in KINDS]
+        _write(films.films_file(raw, split), films.layout(names, filmed))
     _write(raw / f"truth_{split}.json", {"world": _world(settings), "scenes": truth})
 
 
 def _world(settings: WorldSettings) -> dict[str, Any]:
     return {
-        **dataclasses.asdict(settings),
+        # What came later is stated where it was asked for, so that older worlds keep their bytes.
+        **{
+            name: value
+            for name, value in dataclasses.asdict(settings).items()
+            if name not in LATER or value != getattr(WorldSettings, name)
+        },
         "places": {place: {"centre": list(centre), "half": HALF} for place, centre in PLACES.items()},
         "colours": {colour: list(rgb) for colour, rgb in COLOURS.items()},
         "grounds": {ground: list(rgb) for ground, rgb in GROUNDS.items()},
@@ -148,7 +161,7 @@ def _instance(image_id: int, number: int, thing: Thing, size: int) -> dict[str, 
     return {
         "id": image_id * 10 + number,
         "image_id": image_id,
-        "category_id": CATEGORIES.index((thing.colour, thing.shape)) + 1,
+        "category_id": KINDS.index((thing.colour, thing.shape)) + 1,
         "segmentation": [[value for corner in corners for value in corner]],
         "area": round(area, 2),
         "bbox": [min(xs), min(ys), round(max(xs) - min(xs), 2), round(max(ys) - min(ys), 2)],

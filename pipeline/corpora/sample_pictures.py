@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from pipeline.corpora.sample_world import COLOURS, GROUNDS, Scene, outline
+from pipeline.corpora.sample_world import BLANK, COLOURS, GROUNDS, PAPER, Scene, outline
 
 # Shapes are drawn this many times larger and averaged down, for smooth edges.
 FINER = 4
@@ -15,6 +15,7 @@ class SceneRenderer:
     def __init__(self, size: int, seed: int) -> None:
         self.size = size
         self._textures = {ground: _texture(ground, size, seed) for ground in GROUNDS}
+        self._textures[BLANK] = np.full((2 * size, 2 * size, 3), PAPER, np.uint8)
 
     def picture(self, scene: Scene, cut: tuple[float, float, bool]) -> Image.Image:
         """The picture of a scene, (size, size) RGB.

@@ -25,6 +25,8 @@ COLOURS = {
     "purple": (145, 50, 180),
 }
 GROUNDS = {"sand": (212, 188, 146), "stone": (126, 128, 132), "earth": (88, 62, 44), "snow": (232, 238, 244)}
+BLANK = "blank"
+PAPER = (255, 255, 255)  # what a blank ground looks like
 SHAPES = ("circle", "square", "triangle")
 # Radius as a fraction of the picture's side; a square's and a triangle's reach follow from it in `outline`.
 SIZES = {"small": 0.10, "large": 0.15}
@@ -45,6 +47,7 @@ class WorldSettings:
     val: int = 500
     image_size: int = 256
     objects: tuple[int, int] = (1, 4)  # the least and the most; every number between is as likely
+    turn_pictures: bool = False  # also draw what is told after every round
 
     def __post_init__(self) -> None:
         if self.train < 1 or self.val < 1:
@@ -77,7 +80,7 @@ class Thing:
 class Scene:
     """One picture's truth; `things` has at most one object a place, in the order of `PLACES`."""
 
-    ground: str
+    ground: str  # of `GROUNDS`, or `BLANK` where nobody has told it yet
     things: tuple[Thing, ...]
 
     def at(self, place: str) -> Thing | None:

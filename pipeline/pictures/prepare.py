@@ -13,6 +13,7 @@ from typing import Literal
 
 import numpy as np
 
+from pipeline.graphs.annotations import GraphSettings
 from pipeline.pictures.listing import Listed, list_images, read_files, same_bytes
 from pipeline.pictures.pool import Failed, Recipe, Result, decode_all, processes, starting
 from pipeline.pictures.stores import size_writer
@@ -34,6 +35,8 @@ class ImagesSettings:
         encoding: `jpeg` compresses sizes of 128 and above (304: 6.5 GB instead of 34 GB for all of COCO 2014).
         unreadable: what a truncated or foreign file does: stop the run, or be skipped and reported.
         shard_mib: decoded size of a shard of the largest size.
+        turn_size: side of the pictures after every turn, for datasets that have them; none are made where null.
+        graphs: how COCO's instances and stuff become scene graphs; none are made where null.
     """
 
     sizes: tuple[int, ...] = (76, 304)
@@ -41,6 +44,8 @@ class ImagesSettings:
     jpeg_quality: int = 95
     unreadable: Literal["stop", "skip"] = "stop"
     shard_mib: int = 128
+    turn_size: int | None = None
+    graphs: GraphSettings | None = None
 
     def __post_init__(self) -> None:
         if not self.sizes or len(set(self.sizes)) < len(self.sizes) or min(self.sizes) < 8 or max(self.sizes) > 4096:
@@ -49,6 +54,8 @@ class ImagesSettings:
             raise ValueError(f"jpeg_quality must be between 1 and 100, found {self.jpeg_quality}")
         if self.shard_mib < 1:
             raise ValueError(f"shard_mib must be at least 1, found {self.shard_mib}")
+        if self.turn_size is not None and not 8 <= self.turn_size <= 4096:
+            raise ValueError(f"turn_size must be between 8 and 4096, found {self.turn_size}")
 
     @property
     def shard_images(self) -> int:

@@ -50,6 +50,29 @@ def test_worlds_with_as_many_objects_as_asked_for() -> None:
             WorldSettings(objects=wrong)
 
 
+# Whoever trained on the sample world, or measured on it, has these files: no later setting may change them.
+BYTES = {
+    "annotations/captions_train.json": "d122efe979c5a591",
+    "annotations/captions_val.json": "b2272dacb8de4dc1",
+    "annotations/instances_train.json": "f6d5008f2a0017a4",
+    "annotations/instances_val.json": "ff9a324fd2152cd5",
+    "truth_train.json": "8cd588b680d30846",
+    "truth_val.json": "46ccec51f0d39f00",
+    "visdial/visdial_1.0_train.json": "2dc404cd4975f989",
+    "visdial/visdial_1.0_val.json": "e1930288f962d4fe",
+}
+
+
+def test_the_sample_world_keeps_its_bytes(tmp_path: Path) -> None:
+    sample_files.make(tmp_path / "sample", WorldSettings(train=12, val=8, image_size=32))
+    for name, begins in BYTES.items():
+        assert hashlib.sha256((tmp_path / "sample" / name).read_bytes()).hexdigest().startswith(begins), name
+    for split, begins in (("train", "8e326a512523"), ("val", "ae08981ac7cf")):
+        path, _ = prepare(tmp_path / "sample", split, tmp_path / "corpus", CorpusSettings(), None)
+        rows = repr([*corpus.rows(corpus.read(path))]).encode()
+        assert hashlib.sha256(rows).hexdigest().startswith(begins), split
+
+
 # What is said -----------------------------------------------------------------------------------------------------
 
 

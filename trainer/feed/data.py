@@ -80,6 +80,20 @@ class TrainingData:
         """Length of one vector of the input `name`."""
         return int(self.shape(name)[0])
 
+    def vocabulary(self, name: str) -> dict[str, tuple[str, ...]]:
+        """The names that stand behind the numbers of the input `name`: of `objects` (kinds), and of `predicates`.
+
+        Raises:
+            StoreError: its store states none.
+        """
+        store = self._stores[name]
+        stated = store.manifest.made_from.get("vocabulary")
+        if not isinstance(stated, dict) or not all(
+            isinstance(words, list) and all(isinstance(word, str) for word in words) for words in stated.values()
+        ):
+            raise StoreError(f"{store.path}: states no vocabulary; make the images again (chatpainter-prepare images)")
+        return {what: tuple(words) for what, words in stated.items()}
+
     def longest(self, name: str) -> int | None:
         """Rows of the split's longest run of the ragged input `name`; None where an image has one row."""
         column = self._columns[name]

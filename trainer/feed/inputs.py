@@ -31,6 +31,16 @@ class Input:
 CAPTIONS = Input("captions", "captions", "a caption", pick="drawn")
 TURNS = Input("turns", "turns", "a dialogue")
 COLLAPSED = Input("dialogues", "dialogues", "a dialogue")
+# Beside `turns`, row for row: the picture after every turn, and which kinds of objects are in it; and those before.
+TURN_PICTURES = Input("turn_pictures", "turn_pictures", "pictures of its turns", where="images")
+PRESENCE = Input("presence", "presence", "what its turns show", where="images")
+FIRST_PICTURES = Input("first_pictures", "first_pictures", "a first picture", where="images")
+FIRST_PRESENCE = Input("first_presence", "first_presence", "what its first picture shows", where="images")
+# Scene graphs, ragged by image: kinds, boxes and masks of the objects and of the image itself, and all their relations.
+OBJECTS = Input("objects", "objects", "objects", where="images")
+BOXES = Input("boxes", "boxes", "boxes", where="images")
+MASKS = Input("masks", "masks", "masks", where="images")
+TRIPLES = Input("triples", "triples", "relations", where="images")
 
 
 def stored_side(side: int) -> int:
@@ -46,8 +56,9 @@ def pictures(side: int) -> Input:
 class Batch(Mapping[str, Tensor]):
     """Tensors by name, each with one row an image, in the stores' dtypes.
 
-    `image_id` (b,) int64 is always there; pictures are (b, s, s, 3) uint8; vectors (b, dim), or (b, T, dim) with
-    zeros after each last row and the number of rows in `NAME.length` (b,) int64.
+    `image_id` (b,) int64 is always there; pictures are (b, s, s, 3) uint8; vectors (b, dim). What is ragged is
+    (b, T, *row): turns (b, T, dim), their pictures (b, T, s, s, 3), boxes (b, n, 4), with zeros after each last row
+    and the number of rows in `NAME.length` (b,) int64.
     """
 
     def __init__(self, tensors: Mapping[str, Tensor]) -> None:
