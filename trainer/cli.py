@@ -1,4 +1,4 @@
-"""chatpainter-train: one command a system, and StackGAN-Pytorch's files in and out."""
+"""chatpainter-train: one command a system, and published projects' files in and out."""
 
 from pathlib import Path
 from typing import Any
@@ -7,6 +7,7 @@ import click
 
 from store import options, params
 from trainer import systems
+from trainer.systems import published
 
 OPTIONS = [
     options.params_option,
@@ -103,29 +104,77 @@ def _train(
         raise SystemExit(PREEMPTED)
 
 
-@main.command("import-stackgan")
-@click.argument("netg", type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="generator.safetensors to write.")
-def import_stackgan(netg: Path, out: Path) -> None:
-    """Turn StackGAN-Pytorch's netG_epoch_N.pth (either stage) into a caption-only generator."""
+def _import(system: str, file: Path, out: Path, options: tuple[str, ...] = ()) -> None:
     from trainer import generator_file
-    from trainer.systems.chatpainter import published
 
-    generator = published.read_generator(netg)
+    given = dict(_option(text) for text in options)
+    generator = published.read_generator(system, file, given)
     generator_file.save(generator, out)
-    click.echo(f"{out}: stage {generator.stage}, caption vectors of {generator.settings['caption_dim']} dimensions")
+    widths = ", ".join(f"{name} of {dim} dimensions" for name, dim in generator.dims.items()) or "no texts"
+    sides = ", ".join(f"{side} x {side}" for side in generator.names)
+    click.echo(f"{out}: {generator.settings['system']}, reads {widths}, paints {sides}")
 
 
-@main.command("export-stackgan")
-@click.argument("generator", type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="netG_epoch_N.pth to write.")
-def export_stackgan(generator: Path, out: Path) -> None:
-    """Turn a caption-only generator.safetensors into StackGAN-Pytorch's netG format."""
+def _export(generator: Path, out: Path) -> None:
     from trainer import generator_file
-    from trainer.systems.chatpainter import published
 
     published.write_generator(generator_file.load(generator), out)
     click.echo(f"{out}: written")
+
+
+def _option(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise click.UsageError(f"--option {text}: expected NAME=VALUE")
+    return name, value
+
+
+_FILE = click.argument("file", type=click.Path(path_type=Path))
+_GENERATOR = click.argument("generator", type=click.Path(path_type=Path))
+_OUT = click.option("--out", type=click.Path(path_type=Path), required=True, help="generator.safetensors to write.")
+_PUBLISHED_OUT = click.option(
+    "--out", type=click.Path(path_type=Path), required=True, help="Published project's file to write."
+)
+
+
+@main.command("import")
+@_FILE
+@click.option(
+    "--system",
+    type=click.Choice(published.names()),
+    required=True,
+    help="Whose file it is.  " + "; ".join(f"{name}: {one.about}" for name, one in published.PUBLISHED.items()),
+)
+@_OUT
+@click.option("--option", "options", multiple=True, metavar="NAME=VALUE",
+              help="What the file does not say itself, by system; repeatable.")  # fmt: skip
+def import_(file: Path, system: str, out: Path, options: tuple[str, ...]) -> None:
+    """Turn a published generator into one of ours, to be painted with or trained on."""
+    _import(system, file, out, options)
+
+
+@main.command("export")
+@_GENERATOR
+@_PUBLISHED_OUT
+def export(generator: Path, out: Path) -> None:
+    """Turn a generator into its published project's file; what was imported comes out as it was."""
+    _export(generator, out)
+
+
+@main.command("import-stackgan", hidden=True)
+@_FILE
+@_OUT
+def import_stackgan(file: Path, out: Path) -> None:
+    """The same as `import --system stackgan`."""
+    _import("stackgan", file, out)
+
+
+@main.command("export-stackgan", hidden=True)
+@_GENERATOR
+@_PUBLISHED_OUT
+def export_stackgan(generator: Path, out: Path) -> None:
+    """The same as `export`."""
+    _export(generator, out)
 
 
 if __name__ == "__main__":

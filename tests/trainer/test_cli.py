@@ -82,20 +82,59 @@ def test_errors_are_one_line(project: Path) -> None:
     assert len(result.output.strip().splitlines()) == 1
 
 
-def test_stackgan_in_and_out(tmp_path: Path) -> None:
+@pytest.fixture
+def netg(tmp_path: Path) -> Path:
+    """StackGAN's own file, as DataParallel saved it."""
     import torch
 
     from tests.support import plain_stackgan as plain
 
+    torch.manual_seed(0)
     state = plain.PlainStage1G(4, 6, 5, 3).state_dict()
-    torch.save({k: v for k, v in state.items() if "num_batches" not in k}, tmp_path / "netG_epoch_1.pth")
-    result = call("import-stackgan", str(tmp_path / "netG_epoch_1.pth"), "--out", str(tmp_path / "g.safetensors"))
+    torch.save({f"module.{k}": v for k, v in state.items()}, tmp_path / "netG_epoch_1.pth")
+    return tmp_path / "netG_epoch_1.pth"
+
+
+@pytest.mark.parametrize(
+    ("into", "back"),
+    [
+        (("import", "--system", "stackgan"), "export"),
+        (("import", "--system", "stage1"), "export"),
+        (("import-stackgan",), "export-stackgan"),
+    ],
+    ids=str,
+)
+def test_published_in_and_out(netg: Path, tmp_path: Path, into: tuple[str, ...], back: str) -> None:
+    import torch
+
+    result = call(*into, str(netg), "--out", str(tmp_path / "g.safetensors"))
     assert result.exit_code == 0, result.output
-    assert "stage 1, caption vectors of 6 dimensions" in result.output
-    result = call("export-stackgan", str(tmp_path / "g.safetensors"), "--out", str(tmp_path / "back.pth"))
+    assert result.output.strip().endswith("stage1, reads captions of 6 dimensions, paints 64 x 64")
+    result = call(back, str(tmp_path / "g.safetensors"), "--out", str(tmp_path / "back.pth"))
     assert result.exit_code == 0, result.output
-    back = torch.load(tmp_path / "back.pth", weights_only=True)
-    assert all(torch.equal(back[name], state[name]) for name in back)
+    before, after = (torch.load(path, weights_only=True) for path in (netg, tmp_path / "back.pth"))
+    assert list(before) == list(after)
+    assert all(torch.equal(after[name], value) for name, value in before.items())
+
+
+def test_what_cannot_be_imported_is_said_in_one_line(netg: Path, tmp_path: Path) -> None:
+    import torch
+
+    state = torch.load(netg, weights_only=True)
+    state["module.img.0.weight"][0, 0, 0, 0] = float("nan")
+    torch.save(state, tmp_path / "nan.pth")
+    (tmp_path / "text.pth").write_text("hello")
+    for arguments, words in (
+        ((str(tmp_path / "nowhere.pth"),), "No such file"),
+        ((str(tmp_path / "text.pth"),), "not a file of tensors alone"),
+        ((str(tmp_path / "nan.pth"),), "weights that are not numbers"),
+        ((str(netg), "--option", "vocabulary=x"), "no option 'vocabulary'; its files take: none"),
+    ):
+        result = call("import", "--system", "stackgan", *arguments, "--out", str(tmp_path / "g.safetensors"))
+        assert result.exit_code == 1
+        assert words in result.output
+        assert len(result.output.strip().splitlines()) == 1
+        assert not (tmp_path / "g.safetensors").exists()
 
 
 def test_help_needs_no_torch_and_names_every_option() -> None:

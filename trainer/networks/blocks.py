@@ -1,6 +1,11 @@
-"""Building blocks of StackGAN (hanzhanggit/StackGAN-Pytorch, code/model.py), parameters under the same names."""
+"""Building blocks of StackGAN, StackGAN++ and AttnGAN (their code/model.py), parameters under the same names.
+
+StackGAN activates by ReLU, its two successors by gated linear units: the blocks are the same, and so are the indices of
+their layers.
+"""
 
 import math
+from collections.abc import Callable
 from typing import Literal, cast
 
 import torch
@@ -10,7 +15,26 @@ from torch.nn.utils.parametrizations import spectral_norm
 from torch.nn.utils.parametrize import is_parametrized
 
 Norm = Literal["batch", "spectral", "group", "none"]
+Activation = Literal["relu", "glu"]
 GROUPS = 8
+
+
+class GLU(nn.Module):
+    """(B, 2c, …) → (B, c, …): the first half of the channels, gated by the sigmoid of the second."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (B, 2c, …) → (B, c, …)."""
+        return F.glu(x, 1)
+
+
+def activate(activation: Activation) -> nn.Module:
+    """The layer; gated linear units halve the channels, so what lies before them makes twice as many (`widened`)."""
+    return nn.ReLU(True) if activation == "relu" else GLU()
+
+
+def widened(outputs: int, activation: Activation) -> int:
+    """Channels before the activation, of which it leaves `outputs`."""
+    return outputs if activation == "relu" else 2 * outputs
 
 
 def conv3x3(inputs: int, outputs: int) -> nn.Conv2d:
@@ -18,29 +42,30 @@ def conv3x3(inputs: int, outputs: int) -> nn.Conv2d:
     return nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
 
 
+def conv_block(inputs: int, outputs: int, activation: Activation = "relu") -> nn.Sequential:
+    """3x3 convolution, BatchNorm, activation: (B, inputs, h, w) → (B, outputs, h, w)."""
+    wide = widened(outputs, activation)
+    return nn.Sequential(conv3x3(inputs, wide), nn.BatchNorm2d(wide), activate(activation))
+
+
 class UpBlock(nn.Sequential):
-    """Nearest-neighbour upsampling, 3x3 convolution, BatchNorm, ReLU: (B, inputs, h, w) → (B, outputs, 2h, 2w).
+    """Nearest-neighbour upsampling, 3x3 convolution, BatchNorm, activation: (B, inputs, h, w) → (B, outputs, 2h, 2w).
 
     Upsampling by repetition followed by a 3x3 convolution is one 4x4 transposed convolution of stride 2 whose
     kernel is the 3x3 kernel summed over the repeats: the same numbers for 4/9 of the multiplications, and the
     enlarged input is never written to memory.
     """
 
-    def __init__(self, inputs: int, outputs: int):
-        super().__init__(
-            nn.Upsample(scale_factor=2, mode="nearest"),
-            conv3x3(inputs, outputs),
-            nn.BatchNorm2d(outputs),
-            nn.ReLU(True),
-        )
+    def __init__(self, inputs: int, outputs: int, activation: Activation = "relu"):
+        super().__init__(nn.Upsample(scale_factor=2, mode="nearest"), *conv_block(inputs, outputs, activation))
 
     def forward(self, x: Tensor) -> Tensor:
         """x (B, inputs, s, s) → (B, outputs, 2 s, 2 s)."""
-        upsample, convolution, norm, relu = self
+        upsample, convolution, norm, activation = self
         # Of a 4x4 input the padded edge is a third, and there the channels are most: nothing is won.
         small = x.shape[2] < 8
         x = convolution(upsample(x)) if small else upsampled_conv3x3(x, cast(nn.Conv2d, convolution).weight)
-        return cast(Tensor, relu(norm(x)))
+        return cast(Tensor, activation(norm(x)))
 
 
 def upsampled_conv3x3(x: Tensor, weight: Tensor) -> Tensor:
@@ -54,30 +79,31 @@ def upsampled_conv3x3(x: Tensor, weight: Tensor) -> Tensor:
 
 
 class ResidualBlock(nn.Module):
-    """(B, c, h, w) → (B, c, h, w): ReLU(x + conv-BN-ReLU-conv-BN(x))."""
+    """(B, c, h, w) → (B, c, h, w): x + conv-BN-activation-conv-BN(x), and a ReLU after it where ReLU activates."""
 
-    def __init__(self, channels: int):
+    def __init__(self, channels: int, activation: Activation = "relu"):
         super().__init__()
         self.block = nn.Sequential(
-            conv3x3(channels, channels),
-            nn.BatchNorm2d(channels),
-            nn.ReLU(True),
-            conv3x3(channels, channels),
-            nn.BatchNorm2d(channels),
+            *conv_block(channels, channels, activation), conv3x3(channels, channels), nn.BatchNorm2d(channels)
         )
-        self.relu = nn.ReLU(inplace=True)
+        self.after = nn.ReLU(inplace=True) if activation == "relu" else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         """x (B, channels, s, s) → the same shape."""
-        return cast(Tensor, self.relu(self.block(x) + x))
+        return cast(Tensor, self.after(self.block(x) + x))
 
 
 def downs(df: int, halvings: int, norm: Norm) -> list[nn.Module]:
     """(B, 3, s, s) → (B, 2^(halvings - 1) df, 4, 4): convolutions 4x4 of stride 2; StackGAN's first has no norm."""
     layers = _normed(3, df, norm, first=True, kernel=4, stride=2)
     for wider in range(halvings - 1):
-        layers += _normed(df << wider, df << wider + 1, norm, first=False, kernel=4, stride=2)
+        layers += down(df << wider, df << wider + 1, norm)
     return layers
+
+
+def down(inputs: int, outputs: int, norm: Norm) -> list[nn.Module]:
+    """(B, inputs, 2h, 2w) → (B, outputs, h, w), convolution 4x4 of stride 2, norm, LeakyReLU."""
+    return _normed(inputs, outputs, norm, first=False, kernel=4, stride=2)
 
 
 def same(inputs: int, outputs: int, norm: Norm) -> list[nn.Module]:
@@ -131,10 +157,19 @@ class Logits(nn.Module):
 
 def initialise(module: nn.Module) -> None:
     """StackGAN's `weights_init`, for `module.apply`: convolutions keep PyTorch's bias, linear layers get zero."""
+    _initialise(module, lambda weight: nn.init.normal_(weight, 0.0, 0.02))
+
+
+def initialise_orthogonal(module: nn.Module) -> None:
+    """StackGAN++'s and AttnGAN's `weights_init`, for `module.apply`: as StackGAN's, with orthogonal weights."""
+    _initialise(module, nn.init.orthogonal_)
+
+
+def _initialise(module: nn.Module, weights: Callable[[Tensor], Tensor]) -> None:
     if is_parametrized(module):
         return
     if isinstance(module, nn.Conv2d | nn.Linear):
-        nn.init.normal_(module.weight, 0.0, 0.02)
+        weights(module.weight)
     if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
         nn.init.normal_(module.weight, 1.0, 0.02)
     if isinstance(module, nn.Linear | nn.BatchNorm1d | nn.BatchNorm2d) and module.bias is not None:

@@ -67,12 +67,20 @@ class DialogueEncoder(nn.Module):
 
 
 class ConditioningAugmentation(nn.Module):
-    """text (B, T) → mu, logvar (B, c) each (paper eq. 1, 2; StackGAN's CA_NET, whose activation clamps both at 0)."""
+    """text (B, T) → mu, logvar (B, c) each (paper eq. 1, 2; StackGAN's CA_NET, whose activation clamps both at 0).
 
-    def __init__(self, text_dim: int, condition_dim: int, activation: Literal["relu", "leaky_relu", "none"]):
+    StackGAN++'s and AttnGAN's has gated linear units instead (`glu`), before which `fc` is twice as wide.
+    """
+
+    def __init__(self, text_dim: int, condition_dim: int, activation: Literal["relu", "leaky_relu", "none", "glu"]):
         super().__init__()
-        self.fc = nn.Linear(text_dim, 2 * condition_dim)
-        self.activation = {"relu": nn.ReLU(), "leaky_relu": nn.LeakyReLU(0.2), "none": nn.Identity()}[activation]
+        self.fc = nn.Linear(text_dim, (4 if activation == "glu" else 2) * condition_dim)
+        self.activation = {
+            "relu": nn.ReLU(),
+            "leaky_relu": nn.LeakyReLU(0.2),
+            "none": nn.Identity(),
+            "glu": nn.GLU(dim=1),
+        }[activation]
 
     def forward(self, text: Tensor) -> tuple[Tensor, Tensor]:
         """text (B, T) → mu, logvar (B, c) each, never in bfloat16."""

@@ -14,12 +14,7 @@ from torch import Tensor, nn
 from store import params
 from trainer.feed.inputs import CAPTIONS, COLLAPSED, LENGTH, TURNS, Input
 from trainer.networks.attention import Listening, Tokens, first, one_each
-from trainer.networks.blocks import (
-    ResidualBlock,
-    UpBlock,
-    conv3x3,
-    initialise,
-)
+from trainer.networks.blocks import ResidualBlock, UpBlock, conv3x3, conv_block, initialise
 from trainer.networks.text import ConditioningAugmentation, DialogueEncoder, Standardise, sample
 from trainer.systems.chatpainter.config import Dialogue, ModelConfig, Stage
 
@@ -113,9 +108,7 @@ class Stage2Generator(nn.Module):
             nn.BatchNorm2d(4 * gf),
             nn.ReLU(True),
         )
-        self.hr_joint = nn.Sequential(
-            conv3x3(4 * gf + model.condition_dim, 4 * gf), nn.BatchNorm2d(4 * gf), nn.ReLU(True)
-        )
+        self.hr_joint = conv_block(4 * gf + model.condition_dim, 4 * gf)
         self.residual = nn.Sequential(*(ResidualBlock(4 * gf) for _ in range(model.residual_blocks)))
         self.upsample1 = UpBlock(4 * gf, 2 * gf)
         self.upsample2 = UpBlock(2 * gf, gf)
