@@ -33,10 +33,10 @@ from torch.nn import functional as F
 from pipeline import tokens
 from pipeline.encoders import CharCnnRnnSettings, char_cnn_rnn, prefix_tree, products
 from pipeline.encoders.character_net import CharacterNet
-from pipeline.encoders.devices import fp32_precision
 from pipeline.weights import reed, theano, untrained
 from pipeline.weights.theano import Gru
 from store import machine
+from store.devices import fp32_precision
 
 E, UNI, BI = 620, 2400, 1200
 PLAIN_TOKEN = 2 * (3 * E * UNI + 3 * UNI**2 + 2 * (3 * E * BI + 3 * BI**2))

@@ -23,6 +23,7 @@ import click
 import torch
 
 from store import machine
+from store.devices import fp32_precision
 from tests.support import plain_stackgan as plain
 from trainer.config import section
 from trainer.distributed import Ranks
@@ -30,10 +31,9 @@ from trainer.feed.data import TrainingData
 from trainer.feed.inputs import CAPTIONS, LENGTH, TURNS, Batch, pictures, stored_side
 from trainer.feed.ring import BatchRing
 from trainer.logs.statistics import Statistics
-from trainer.loop import set_precision
 from trainer.networks.blocks import initialise
 from trainer.systems.chatpainter.config import PRESETS, ModelConfig, Stage, Stage1Config, Stage2Config, StageSettings
-from trainer.systems.chatpainter.networks import Generator, generator_settings, text_inputs
+from trainer.systems.chatpainter.networks import ChatPainterGenerator, generator_settings, text_inputs
 from trainer.systems.chatpainter.step import Gan
 from trainer.systems.chatpainter.system import discriminator
 
@@ -117,10 +117,9 @@ def plain_step(case: Case) -> Callable[[], None]:
 
 
 def ours(case: Case, training: Stage1Config) -> Gan:
-    set_precision(training)
     torch.manual_seed(0)
     turn_dim = case.turn_dim if TURNS.name in case.inputs else None
-    generator = Generator(generator_settings(case.stage, case.model, case.caption_dim, turn_dim))
+    generator = ChatPainterGenerator(generator_settings(case.stage, case.model, case.caption_dim, turn_dim))
     opponent = discriminator(generator, StageSettings(case.stage, case.model, training))
     return Gan(generator, opponent, training, Ranks(0, 1, case.device))
 
@@ -183,7 +182,6 @@ def measure(case: Case, names: list[str], rounds: int, seconds: float) -> dict[s
         "ours, bfloat16": lambda: our_step(case, precision="bfloat16"),
         "ours, bfloat16, compiled": lambda: our_step(case, precision="bfloat16", compile=True),
     }
-    set_precision(case.training)
     work = flops(plain_step(case))
     steps: dict[str, Callable[[], None]] = {}
     memory: dict[str, float] = {}
@@ -194,20 +192,20 @@ def measure(case: Case, names: list[str], rounds: int, seconds: float) -> dict[s
             torch.cuda.reset_peak_memory_stats()
             before = torch.cuda.memory_allocated()
         steps[name] = makers[name]()
-        set_precision(replace(case.training, precision=_precision(name)))
-        for _ in range(3):
-            steps[name]()
+        with fp32_precision(_precision(name)):
+            for _ in range(3):
+                steps[name]()
         wait(device)
         if device.type == "cuda":
             memory[name] = (torch.cuda.max_memory_allocated() - before) / 2**30
     for _ in range(rounds):
         for name in names:
-            set_precision(replace(case.training, precision=_precision(name)))
-            times[name].append(timed(steps[name], device, seconds / rounds / len(names)))
+            with fp32_precision(_precision(name)):
+                times[name].append(timed(steps[name], device, seconds / rounds / len(names)))
     rates = {}
     for kind in {_precision(name) for name in names}:
-        set_precision(replace(case.training, precision=kind))
-        rates[kind] = matmul_rate(device, torch.bfloat16 if kind == "bfloat16" else torch.float32)
+        with fp32_precision(kind):
+            rates[kind] = matmul_rate(device, torch.bfloat16 if kind == "bfloat16" else torch.float32)
     result: dict[str, Any] = {"case": case.name, "gflop_per_image": work / case.batch / 1e9, "contestants": {}}
     base = statistics.median(times["plain"]) if "plain" in times else None
     for name in names:
@@ -319,6 +317,7 @@ def main(
     """Measure one training iteration; see the module's first lines."""
     place = torch.device(device)
     on_gpu = place.type == "cuda"
+    torch.backends.cudnn.benchmark = True  # as the loop has it
     cases = cases or (("paper:1:384", "paper:2:64") if on_gpu else ("tiny:1:64", "paper:1:16"))
     some = ["plain", "ours, float32"]
     every = [*some, "ours, tf32", "ours, bfloat16", "ours, bfloat16, compiled"]

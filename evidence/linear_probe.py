@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from evidence import trained
 from evidence.profile import Job
-from evidence.trained import Generator, Trained, Truth
+from evidence.trained import ChatPainterGenerator, Trained, Truth
 from store.errors import ChatPainterError
 
 # Of the training scenes, to choose penalty and threshold on.
@@ -41,7 +41,7 @@ def scores(work: Path, values: dict[str, Any], jobs: list[Job]) -> Iterator[tupl
     networks = {job: Trained(work, job) for job in jobs}
     side = next(iter(networks.values())).side
 
-    def score(dialogue: str, network: Generator | None = None) -> float:
+    def score(dialogue: str, network: ChatPainterGenerator | None = None) -> float:
         sides = []
         for split, truth in zip(splits, truths):
             image_ids, seen = vectors(work, split, dialogue, side, network)
@@ -94,7 +94,7 @@ def _ridge(seen: np.ndarray, there: np.ndarray, penalty: float) -> Callable[[np.
 
 
 def vectors(
-    work: Path, split: str, dialogue: str, side: int, network: Generator | None = None
+    work: Path, split: str, dialogue: str, side: int, network: ChatPainterGenerator | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """image_ids (n,), and (n, d): the text's vectors, or the mean condition that a generator makes of them.
 
@@ -116,7 +116,7 @@ def vectors(
 
 
 def taught(
-    network: Generator, work: Path, split: str, side: int, there: np.ndarray, images: int, batch: int = 32
+    network: ChatPainterGenerator, work: Path, split: str, side: int, there: np.ndarray, images: int, batch: int = 32
 ) -> None:
     """Teach a recurrent generator's text encoder, from new weights, which sprites there are, by a layer over μ.
 

@@ -17,9 +17,9 @@ from trainer.evaluation.split import Condition, HeldOutSplit, paint
 from trainer.evaluation.truth import Truth
 from trainer.feed.inputs import Batch
 from trainer.logs.grid import write_grid
-from trainer.systems.chatpainter.networks import Generator, text_inputs
+from trainer.systems.chatpainter.networks import ChatPainterGenerator, text_inputs
 
-__all__ = ["Generator", "HeldOutSplit", "Trained", "Truth", "texts", "until_condition", "write_grid"]
+__all__ = ["ChatPainterGenerator", "HeldOutSplit", "Trained", "Truth", "texts", "until_condition", "write_grid"]
 
 
 class Trained:
@@ -31,9 +31,9 @@ class Trained:
         self.settings = params.section(job.params, "evaluate", EvaluateSettings)
 
     @cached_property
-    def network(self) -> Generator:
+    def network(self) -> ChatPainterGenerator:
         network = generator_file.load(self.file)
-        assert isinstance(network, Generator)
+        assert isinstance(network, ChatPainterGenerator)
         return network
 
     @property
@@ -65,7 +65,7 @@ def texts(data: HeldOutSplit, images: np.ndarray) -> Batch:
     return data.texts(images, Condition())
 
 
-def until_condition(network: Generator) -> list[torch.nn.Module]:
+def until_condition(network: ChatPainterGenerator) -> list[torch.nn.Module]:
     """The layers with weights between a recurrent generator's texts and its condition; each has reset_parameters."""
     encoder = network.dialogue_encoder
     assert encoder is not None

@@ -5,11 +5,11 @@ import re
 from pathlib import Path
 from typing import Any
 
-import jinja2
 from markupsafe import Markup
 
 from painter.interviewer import Interviewer
 from painter.painter import Painter
+from store import templates
 from store.errors import ChatPainterError
 
 METRICS = Path("runs/evaluate/metrics.json")
@@ -47,22 +47,26 @@ def write(
     settings, config = generator.settings, _json((run if run.is_dir() else run.parent) / "config.json") or {}
     dataset = settings.get("dataset") or config.get("dataset")
     model = settings.get("model")
-    return _template().render(
-        size=painter.size,
-        reads=[one.called for one in generator.inputs],
-        names=generator.names,
-        parameters=sum(parameter.numel() for parameter in generator.parameters()),
-        images_seen=settings.get("images_seen"),
-        model=model if isinstance(model, dict) else {},
-        dataset=dataset or "not recorded",
-        split=config.get("split") or "not recorded",
-        stores=list(settings["stores"]),
-        encoders={name: _encoder(name, store) for name, store in sorted(settings["stores"].items())},
-        figures=figures,
-        questions=None if found is None else len(found.questions),
-        onnx=onnx,
-        text_trained=painter.text_trained,
-        licence=_licence(dataset),
+    return (
+        templates.environment(Path(__file__).parent, _plain)
+        .get_template("card.md.jinja")
+        .render(
+            size=painter.size,
+            reads=[one.called for one in generator.inputs],
+            names=generator.names,
+            parameters=sum(parameter.numel() for parameter in generator.parameters()),
+            images_seen=settings.get("images_seen"),
+            model=model if isinstance(model, dict) else {},
+            dataset=dataset or "not recorded",
+            split=config.get("split") or "not recorded",
+            stores=list(settings["stores"]),
+            encoders={name: _encoder(name, store) for name, store in sorted(settings["stores"].items())},
+            figures=figures,
+            questions=None if found is None else len(found.questions),
+            onnx=onnx,
+            text_trained=painter.text_trained,
+            licence=_licence(dataset),
+        )
     )
 
 
@@ -112,19 +116,6 @@ def _json(path: Path) -> dict[str, Any] | None:
     except (OSError, ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
-
-
-def _template() -> jinja2.Template:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        finalize=_plain,
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    return environment.get_template("card.md.jinja")
 
 
 def _plain(value: Any) -> Markup:

@@ -124,6 +124,8 @@ def _paint(asked: Paint) -> None:
         raise click.UsageError("--plain writes one picture; leave out -n, --from, --every-round and --size all")
     if asked.attention and (len(dialogues) * asked.count > 1 or asked.size or asked.every_round or asked.plain):
         raise click.UsageError("--attention shows one picture; leave out -n, --every-round, --size and --plain")
+    if asked.every_round and len(dialogues) > 1:
+        raise click.UsageError(f"--every-round shows one dialogue, {len(dialogues)} were given; name one")
     painter = _painter(asked.run, asked.weights, asked.device)
     _warn(painter, dialogues)
     from painter import figures, splits
@@ -139,7 +141,7 @@ def _paint(asked: Paint) -> None:
         real = splits.pictures(asked.data, asked.split, asked.image_ids) if asked.split else None
         noise |= {"count": asked.count, "real": real}
         if asked.every_round:
-            figures.filmstrip(painter, dialogues, asked.out, **noise)
+            figures.filmstrip(painter, dialogues[0], asked.out, **noise)
         else:
             figures.grid(painter, dialogues, asked.out, side=side, every_side=asked.size == "all", **noise)
     click.echo(f"painted {asked.out}")

@@ -215,7 +215,7 @@ def to_visdial(dialogues: Iterable[Dialogue]) -> dict[str, Any]:
     [{'image_id': 7, 'caption': 'a dog', 'dialog': [{'question': 0, 'answer': 0}]}]
     """
     said = [
-        visdial.Dialogue(number if each.image_id is None else each.image_id, each.caption, list(each.rounds))
+        visdial.DialogueRecord(number if each.image_id is None else each.image_id, each.caption, list(each.rounds))
         for number, each in enumerate(dialogues)
     ]
     return visdial.layout("1.0", "chatpainter", said)

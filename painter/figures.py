@@ -83,7 +83,7 @@ def plain(
 
 def filmstrip(
     painter: Painter,
-    dialogues: Sequence[Dialogue],
+    dialogue: Dialogue,
     out: Path,
     *,
     count: int = 1,
@@ -94,13 +94,10 @@ def filmstrip(
     """One dialogue from its caption alone to all its rounds: columns of a PNG, or moments of a GIF.
 
     Raises:
-        ChatPainterError: there are several dialogues, or more rounds than one figure holds.
+        ChatPainterError: it has more rounds than one figure holds.
     """
     from trainer.logs.grid import write_grid
 
-    if len(dialogues) > 1:
-        raise ChatPainterError(f"--every-round shows one dialogue, {len(dialogues)} were given; name one")
-    (dialogue,) = dialogues
     _refuse_more(1, count * (len(dialogue.rounds) + 1))
     pictures = painter.paint_batch(dialogue.prefixes(), count, seed, truncation)
     captions = [dialogue.caption, *(_round(*each) for each in dialogue.rounds)]

@@ -6,12 +6,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import jinja2
 from markupsafe import Markup
 
 from painter.dialogue import ROUNDS
 from painter.painter import Painter
 from painter.session import CAPTION_LETTERS, NOISES, TEXT_LETTERS, WAITING, Session
+from store import templates
 
 # Gradio runs HTML values through two template languages; these letters would start an expression in one of them.
 _TEMPLATE = str.maketrans({"{": "&#123;", "}": "&#125;", "$": "&#36;", "`": "&#96;", "\\": "&#92;"})
@@ -70,14 +70,7 @@ def _macro(name: str, *arguments: Any) -> str:
 
 @cache
 def _macros() -> Any:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        finalize=_inert,
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = templates.environment(Path(__file__).parent, _inert)
     environment.filters |= {"uri": _uri, "with_unknown": _with_unknown}
     environment.globals |= {"counted": _counted, "short_round": _short_round}
     return environment.get_template("page.html.jinja").module

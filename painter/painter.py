@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from painter.dialogue import Dialogue, Round
+from store import devices
 from store.errors import ChatPainterError
 
 if TYPE_CHECKING:
@@ -291,10 +292,8 @@ def generator_file(path: str | Path) -> Path:
 def _torch_device(name: str) -> "torch.device":
     import torch
 
-    from pipeline.encoders.devices import device
-
     try:
-        found = device(name)
+        found = devices.choose(name)
         torch.empty(0, device=found)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise ChatPainterError(f"--device {name[:60]!r}: {str(error).splitlines()[0]}; say auto or cpu") from None

@@ -21,7 +21,7 @@ from store.shards import read_header
 from store.writer import StoreWriter, remove_store
 
 if TYPE_CHECKING:
-    from pipeline.texts_of_rows import Rows
+    from pipeline.texts_of_rows import TextRows
 
 ATTEMPTS = 3
 # A worker's memory is five times a shard, so beyond this a typing error.
@@ -44,7 +44,7 @@ class EmbedSettings:
             raise ValueError(f"shard_mib must be at most {MOST_MIB:,}, workers at most {MOST_WORKERS:,}")
 
 
-class Progress(Protocol):
+class EmbedProgress(Protocol):
     """Who is told how a run goes."""
 
     def planned(self, kind: str, writer: StoreWriter, rows: int) -> None: ...
@@ -67,7 +67,7 @@ class EmbedRun:
     out: Path
     split: str
     runner: Runner
-    progress: Progress
+    progress: EmbedProgress
     settings: EmbedSettings = field(default_factory=EmbedSettings)
     text: TextSettings = field(default_factory=TextSettings)
     encoders: EncoderSettings = field(default_factory=EncoderSettings)
@@ -119,7 +119,7 @@ class EmbedRun:
                     self.progress.removed(kind, self.out / kind)
         return manifests
 
-    def _store(self, kind: str, rows: "Rows", source: Source, width: int, made_from: dict[str, Any]) -> Manifest:
+    def _store(self, kind: str, rows: "TextRows", source: Source, width: int, made_from: dict[str, Any]) -> Manifest:
         """Make one store: what is missing, in a few attempts, and the manifest last."""
         dtype, shape = self.settings.dtype, (width,)
         parts = rows.cut(max(1, self.settings.shard_mib * 2**20 // (width * np.dtype(dtype).itemsize)))

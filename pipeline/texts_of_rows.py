@@ -15,7 +15,7 @@ _PART = 1 << 17
 
 
 @dataclass(frozen=True)
-class Rows:
+class TextRows:
     """The rows of one store before they are vectors.
 
     Attributes:
@@ -46,7 +46,7 @@ class Rows:
         return self.texts.slice(first_row, rows).to_pylist()
 
 
-def read(kind: Kind, corpus: pa.Table, settings: TextSettings) -> Rows:
+def read(kind: Kind, corpus: pa.Table, settings: TextSettings) -> TextRows:
     """The rows of one kind. Images without a caption, or without a round, have none."""
     return {"captions": _captions, "turns": _turns, "dialogues": _dialogues}[kind](corpus, settings)
 
@@ -61,7 +61,7 @@ def switches(kind: Kind, settings: TextSettings) -> dict[str, Any]:
     return values
 
 
-def _captions(corpus: pa.Table, settings: TextSettings) -> Rows:
+def _captions(corpus: pa.Table, settings: TextSettings) -> TextRows:
     lists = corpus["captions"].combine_chunks()
     counts = pc.fill_null(pc.list_value_length(lists), 0).to_numpy()
     flat = lists.flatten()
@@ -74,10 +74,10 @@ def _captions(corpus: pa.Table, settings: TextSettings) -> Rows:
             "text": strings,
         }
     )
-    return Rows(index, pa.chunked_array([strings]), _starts(counts[counts > 0]))
+    return TextRows(index, pa.chunked_array([strings]), _starts(counts[counts > 0]))
 
 
-def _turns(corpus: pa.Table, settings: TextSettings) -> Rows:
+def _turns(corpus: pa.Table, settings: TextSettings) -> TextRows:
     lists = pa.chunked_array([_turn_lists(part, settings) for part in _parts(corpus)], pa.list_(pa.string()))
     lengths = pc.list_value_length(lists).to_numpy()
     there = lengths > 0
@@ -90,15 +90,15 @@ def _turns(corpus: pa.Table, settings: TextSettings) -> Rows:
             "texts": lists.filter(pa.array(there)),
         }
     )
-    return Rows(index, pa.chunked_array([c.flatten() for c in lists.chunks], pa.string()), starts)
+    return TextRows(index, pa.chunked_array([c.flatten() for c in lists.chunks], pa.string()), starts)
 
 
-def _dialogues(corpus: pa.Table, settings: TextSettings) -> Rows:
+def _dialogues(corpus: pa.Table, settings: TextSettings) -> TextRows:
     there = pc.greater(pc.fill_null(pc.list_value_length(corpus["rounds"]), 0), 0)
     corpus = corpus.filter(there)
     strings = pa.chunked_array([_collapsed(part, settings) for part in _parts(corpus)], pa.string())
     index = pa.table({"row": np.arange(len(corpus)), "image_id": corpus["image_id"], "text": strings})
-    return Rows(index, strings, np.arange(len(corpus) + 1))
+    return TextRows(index, strings, np.arange(len(corpus) + 1))
 
 
 def _parts(corpus: pa.Table) -> Iterator[pa.Table]:

@@ -12,18 +12,13 @@ from pathlib import Path, PureWindowsPath
 from store.errors import StoreError, short
 
 TEMPORARY = ".tmp"
-_BLOCK = 1 << 22
 _CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 def sha256_file(path: Path) -> str:
     """The checksum that `sha256sum` prints for the file."""
-    digest = hashlib.sha256()
-    buffer = bytearray(_BLOCK)
     with open(path, "rb", buffering=0) as file:
-        while count := file.readinto(buffer):
-            digest.update(memoryview(buffer)[:count])
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextlib.contextmanager

@@ -15,6 +15,8 @@ from store.errors import ParamsError
 T = TypeVar("T")
 Presets = Mapping[str, Mapping[str, Mapping[str, Any]]]
 """Preset → section → values that the section's own keys override."""
+Norm = Literal["batch", "spectral", "group", "none"]
+"""Of a discriminator's layers; group: GroupNorm beside spectral norm."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ class Optimisers(Concern):
 
 
 @dataclass(frozen=True)
-class Pictures(Concern):
+class PictureAugmentation(Concern):
     """What happens to real pictures before the discriminator sees them."""
 
     crop: Literal["random", "centre"] = "random"

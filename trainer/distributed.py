@@ -15,6 +15,7 @@ import torch.distributed as dist
 from torch import nn
 from torch.distributed.rendezvous import rendezvous
 
+from store import devices
 from store.errors import ChatPainterError
 
 T = TypeVar("T")
@@ -38,28 +39,15 @@ class Ranks:
 def start(device: str = "auto") -> Ranks:
     """Join the other processes (RANK, WORLD_SIZE, LOCAL_RANK as torchrun sets them) and choose the device.
 
-    `device`: "cpu", "cuda" (this process's GPU), "cuda:3" or "auto" (CUDA where there is one). CPU tensors travel
-    over gloo, also between GPU processes, so that small agreements never wait for a GPU.
+    `device` is as in `store.devices.choose`. CPU tensors travel over gloo, also between GPU processes, so that small
+    agreements never wait for a GPU.
 
     Raises:
         ChatPainterError: no such device, or more processes on this machine than GPUs.
     """
     rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-    local = int(os.environ.get("LOCAL_RANK", 0))
-    name = device if device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        chosen = torch.device(name)
-    except RuntimeError:
-        raise ChatPainterError(f"device {name!r}: expected cpu, cuda, cuda:N or auto") from None
+    chosen = devices.choose(device, local=int(os.environ.get("LOCAL_RANK", 0)))
     if chosen.type == "cuda":
-        if not torch.cuda.is_available():
-            raise ChatPainterError(f"device {name!r}: this torch sees no CUDA device; use --device cpu or auto")
-        chosen = torch.device("cuda", local if chosen.index is None else chosen.index)
-        if chosen.index >= torch.cuda.device_count():
-            raise ChatPainterError(
-                f"process {local} of this machine wants {chosen}, but there are {torch.cuda.device_count()} GPUs;"
-                " start torchrun with --nproc-per-node no larger than that"
-            )
         torch.cuda.set_device(chosen)
     if world > 1 and not dist.is_initialized():
         backend = "cpu:gloo,cuda:nccl" if chosen.type == "cuda" else "gloo"

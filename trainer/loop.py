@@ -9,10 +9,10 @@ from pathlib import Path
 
 import torch
 
+from store.devices import fp32_precision
 from store.errors import ChatPainterError
 from trainer import distributed
 from trainer.checkpoints import Checkpoints
-from trainer.config import Machine
 from trainer.evaluation.held_out_distance import HeldOutDistance
 from trainer.feed.ring import BatchRing
 from trainer.interrupts import Interrupts
@@ -34,7 +34,7 @@ def train(run: Run) -> bool:
     """
     ranks = distributed.start(run.device)
     try:
-        with Interrupts() as interrupts:
+        with Interrupts() as interrupts, fp32_precision(run.training.precision):
             return _train(run, ranks, interrupts)
     except torch.OutOfMemoryError:
         section = run.system.name
@@ -48,7 +48,7 @@ def train(run: Run) -> bool:
 
 def _train(run: Run, ranks: distributed.Ranks, interrupts: Interrupts) -> bool:
     training = run.training
-    set_precision(training)
+    torch.backends.cudnn.benchmark = True  # every iteration has the same shapes
     data = run.data(run.split)
     epoch_images = run.epoch_images(data, ranks.world)
     stop_at = run.end(epoch_images)
@@ -153,14 +153,6 @@ class Watch:
 def crossed(before: int, after: int, every: int) -> bool:
     """Whether a multiple of `every` lies after `before`, up to `after`."""
     return before // every != after // every
-
-
-def set_precision(machine: Machine) -> None:
-    """Say what float32 means on this machine: TF32 tensor cores unless `precision: float32` asks for all bits."""
-    allowed = machine.precision != "float32"
-    torch.backends.cuda.matmul.allow_tf32 = allowed
-    torch.backends.cudnn.allow_tf32 = allowed
-    torch.backends.cudnn.benchmark = True
 
 
 def refuse_nonfinite(trainable: Trainable, checkpoints: Checkpoints, saving: bool) -> None:

@@ -1,11 +1,11 @@
-"""Optimisers that leave a step out when a gradient is not a number, and count how often."""
+"""What every step of training needs: precision, rates, and optimisers that leave out what is not finite."""
 
 from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
 
-from trainer.config import Optimisers
+from trainer.config import Machine, Optimisers
 from trainer.distributed import average_gradients
 
 Report = Callable[[Mapping[str, Tensor]], None]
@@ -24,6 +24,11 @@ def set_learning_rates(optimisers: Optimisers, epoch: int, *adams: torch.optim.O
     for optimizer in adams:
         for group in optimizer.param_groups:
             group["lr"] = group["initial_lr"] * factor
+
+
+def autocast(machine: Machine, device: torch.device) -> torch.autocast:
+    """The context that forwards run in at the configured precision: bfloat16 where it may, or nothing at all."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=machine.precision == "bfloat16")
 
 
 class Updates:

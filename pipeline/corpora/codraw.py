@@ -118,7 +118,7 @@ def _write_split(
         done()
         images.append({"id": image_id, "file_name": name, "width": CANVAS[0], "height": CANVAS[1], "license": 1})
         captions.append({"image_id": image_id, "id": image_id, "caption": caption})
-        dialogues.append(visdial.Dialogue(image_id, caption, rounds))
+        dialogues.append(visdial.DialogueRecord(image_id, caption, rounds))
         truth.append({"image_id": image_id, "key": key, "objects": [asdict(thing) for thing in scene]})
     head = {
         "info": {"description": f"CoDraw {split}, the teller's first messages"},

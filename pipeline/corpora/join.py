@@ -7,7 +7,7 @@ from typing import Literal
 
 from pipeline.corpora.coco import Image
 from pipeline.corpora.corpus import Row
-from pipeline.corpora.visdial import Dialogue
+from pipeline.corpora.visdial import DialogueRecord
 from pipeline.pictures.files import PREFIXES, PictureFiles, official_names
 
 Fate = Literal["drop", "keep"]
@@ -57,7 +57,7 @@ class Counts:
 
 def join(
     images: dict[int, Image],
-    dialogues: dict[int, Dialogue],
+    dialogues: dict[int, DialogueRecord],
     pictures: PictureFiles,
     settings: CorpusSettings,
     alone: bool,
@@ -114,7 +114,7 @@ def join(
     return rows, counts
 
 
-def _all(images: dict[int, Image], others: list[Dialogue]) -> Iterator[Image]:
+def _all(images: dict[int, Image], others: list[DialogueRecord]) -> Iterator[Image]:
     yield from images.values()
     for dialogue in others:
         yield Image(dialogue.image_id, "", None, None)

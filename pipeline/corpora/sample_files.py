@@ -13,7 +13,7 @@ from pipeline.corpora import films, visdial
 from pipeline.corpora.folders import replacing_folder
 from pipeline.corpora.sample_films import KINDS, film, told
 from pipeline.corpora.sample_pictures import SceneRenderer
-from pipeline.corpora.sample_words import Said, caption_tells, captions, rounds
+from pipeline.corpora.sample_words import AnnotatedRound, caption_tells, captions, rounds
 from pipeline.corpora.sample_world import (
     COLOURS,
     GROUNDS,
@@ -77,7 +77,7 @@ def _write_split(
     images: list[dict] = []
     said: list[dict] = []
     instances: list[dict] = []
-    dialogues: list[visdial.Dialogue] = []
+    dialogues: list[visdial.DialogueRecord] = []
     truth: list[dict] = []
     filmed: list[films.Film] = []
     for image_id, picture, draw in scenes(split, settings):
@@ -89,7 +89,7 @@ def _write_split(
         instances += [_instance(image_id, n, thing, size) for n, thing in enumerate(picture.things)]
         talk = rounds(picture, draw)
         words = [(one.question, one.answer) for one in talk]
-        dialogues.append(visdial.Dialogue(image_id, texts[0], words))
+        dialogues.append(visdial.DialogueRecord(image_id, texts[0], words))
         truth.append(_truth(image_id, picture, texts, talk))
         cut = (draw.random(), draw.random(), draw.random() < 0.5)
         path = raw / "images" / split / file_name(split, image_id)
@@ -132,7 +132,7 @@ def _world(settings: WorldSettings) -> dict[str, Any]:
     }
 
 
-def _truth(image_id: int, picture: Scene, texts: list[str], talk: list[Said]) -> dict[str, Any]:
+def _truth(image_id: int, picture: Scene, texts: list[str], talk: list[AnnotatedRound]) -> dict[str, Any]:
     """What there is to see, and which of it each caption and each round states and speaks of."""
     return {
         "image_id": image_id,

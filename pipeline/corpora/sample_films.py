@@ -6,13 +6,13 @@ from pathlib import Path
 from PIL import Image
 
 from pipeline.corpora.films import Film, Shown
-from pipeline.corpora.sample_words import Said, facts
+from pipeline.corpora.sample_words import AnnotatedRound, facts
 from pipeline.corpora.sample_world import BLANK, COLOURS, SHAPES, Scene
 
 KINDS = [(colour, shape) for colour in COLOURS for shape in SHAPES]  # of objects: COCO's categories, and presence
 
 
-def told(scene: Scene, talk: Sequence[Said]) -> list[Scene]:
+def told(scene: Scene, talk: Sequence[AnnotatedRound]) -> list[Scene]:
     """What is told before the first round, and after each, as scenes.
 
     An object is there once its colour, shape and size are told, be it in one round or in three; the ground is blank

@@ -8,7 +8,7 @@ from pipeline.corpora.sample_world import COLOURS, GROUNDS, PLACES, SHAPES, SIZE
 COUNTS = ("one", "two", "three", "four")
 
 
-class Said(NamedTuple):
+class AnnotatedRound(NamedTuple):
     """One round, and what it is about.
 
     `tells` names the facts that it states outright, as the truth's questions are named ("ground", "top left: colour";
@@ -73,7 +73,7 @@ def dialogue(scene: Scene, draw: random.Random, number: int = 10) -> list[tuple[
     return [(said.question, said.answer) for said in rounds(scene, draw, number)]
 
 
-def rounds(scene: Scene, draw: random.Random, number: int = 10) -> list[Said]:
+def rounds(scene: Scene, draw: random.Random, number: int = 10) -> list[AnnotatedRound]:
     """`number` (at least 10) rounds of question and answer, shuffled, from which the whole scene can be read.
 
     Every place is told in one round, or an object in three (color, shape, size); one round tells the ground; people
@@ -94,49 +94,51 @@ def rounds(scene: Scene, draw: random.Random, number: int = 10) -> list[Said]:
     return talk
 
 
-def _place_round(scene: Scene, place: str, draw: random.Random) -> Said:
+def _place_round(scene: Scene, place: str, draw: random.Random) -> AnnotatedRound:
     question = draw.choice(
         (f"what is at the {place}", f"what do you see at the {place}", f"what is in the {place} corner")
     )
     thing = scene.at(place)
     if thing is None:
-        return Said(question, draw.choice(("nothing", "nothing is there", "it is empty")), facts(place), (place,))
+        return AnnotatedRound(
+            question, draw.choice(("nothing", "nothing is there", "it is empty")), facts(place), (place,)
+        )
     answer = draw.choice((name(thing), name(thing, article=False), f"there is {name(thing)}"))
-    return Said(question, answer, facts(place), (place,))
+    return AnnotatedRound(question, answer, facts(place), (place,))
 
 
-def _split_rounds(scene: Scene, place: str, draw: random.Random) -> list[Said]:
+def _split_rounds(scene: Scene, place: str, draw: random.Random) -> list[AnnotatedRound]:
     thing = scene.at(place)
     assert thing is not None
     color = draw.choice((f"what color is the object at the {place}", f"what color is the one in the {place}"))
     shape = draw.choice((f"what shape is the object at the {place}", f"what shape is the one in the {place}"))
     size = draw.choice((f"how big is the object at the {place}", f"is the one in the {place} small or large"))
     return [
-        Said(color, draw.choice((thing.colour, f"it is {thing.colour}")), (f"{place}: colour",), (place,)),
-        Said(
+        AnnotatedRound(color, draw.choice((thing.colour, f"it is {thing.colour}")), (f"{place}: colour",), (place,)),
+        AnnotatedRound(
             shape,
             draw.choice((thing.shape, f"a {thing.shape}", f"it is a {thing.shape}")),
             (f"{place}: shape",),
             (place,),
         ),
-        Said(size, draw.choice((thing.size, f"it is {thing.size}")), (f"{place}: size",), (place,)),
+        AnnotatedRound(size, draw.choice((thing.size, f"it is {thing.size}")), (f"{place}: size",), (place,)),
     ]
 
 
-def _ground_round(scene: Scene, draw: random.Random) -> Said:
+def _ground_round(scene: Scene, draw: random.Random) -> AnnotatedRound:
     question = draw.choice(("what is the ground like", "what are they lying on", "what is the background"))
-    return Said(question, draw.choice((scene.ground, f"it is {scene.ground}")), ("ground",), ("ground",))
+    return AnnotatedRound(question, draw.choice((scene.ground, f"it is {scene.ground}")), ("ground",), ("ground",))
 
 
-def _count_round(scene: Scene, draw: random.Random) -> Said:
+def _count_round(scene: Scene, draw: random.Random) -> AnnotatedRound:
     question = draw.choice(("how many objects are there", "how many do you see"))
     count = COUNTS[len(scene.things) - 1]
-    return Said(
+    return AnnotatedRound(
         question, draw.choice((count, f"i see {count}", "just one" if count == "one" else f"there are {count}"))
     )
 
 
-def _any_round(scene: Scene, draw: random.Random) -> Said:
+def _any_round(scene: Scene, draw: random.Random) -> AnnotatedRound:
     """Is there some kind of object? Half the time one that is there, as people ask about what they expect."""
     like = draw.choice(scene.things) if draw.random() < 0.5 else None
     colour = like.colour if like else draw.choice(list(COLOURS))
@@ -150,20 +152,20 @@ def _any_round(scene: Scene, draw: random.Random) -> Said:
             (f"is anything {colour}", any(t.colour == colour for t in scene.things)),
         )
     )
-    return Said(question, _yes_or_no(there, draw))
+    return AnnotatedRound(question, _yes_or_no(there, draw))
 
 
-def _place_any_round(scene: Scene, draw: random.Random) -> Said:
+def _place_any_round(scene: Scene, draw: random.Random) -> AnnotatedRound:
     place = draw.choice(list(PLACES))
     question = draw.choice((f"is there anything at the {place}", f"is the {place} corner taken"))
     taken = scene.at(place) is not None
-    return Said(question, _yes_or_no(taken, draw), () if taken else facts(place), (place,))
+    return AnnotatedRound(question, _yes_or_no(taken, draw), () if taken else facts(place), (place,))
 
 
-def _ground_any_round(scene: Scene, draw: random.Random) -> Said:
+def _ground_any_round(scene: Scene, draw: random.Random) -> AnnotatedRound:
     ground = scene.ground if draw.random() < 0.5 else draw.choice(list(GROUNDS))
     so = ground == scene.ground
-    return Said(f"is the ground {ground}", _yes_or_no(so, draw), ("ground",) if so else (), ("ground",))
+    return AnnotatedRound(f"is the ground {ground}", _yes_or_no(so, draw), ("ground",) if so else (), ("ground",))
 
 
 def _yes_or_no(true: bool, draw: random.Random) -> str:

@@ -19,7 +19,7 @@ _PUBLISHED = re.compile(r"visdial_(0\.9|1\.0)_(train|val|test)(20\d\d)?\.json")
 
 
 @dataclass(frozen=True)
-class Dialogue:
+class DialogueRecord:
     """What two people said about one image; `rounds` are (question, answer), an absent last answer is ""."""
 
     image_id: int
@@ -38,7 +38,7 @@ class VisDial:
 
     version: str | None
     split: str | None
-    dialogues: dict[int, Dialogue]
+    dialogues: dict[int, DialogueRecord]
 
 
 def read(path: Path) -> VisDial:
@@ -52,7 +52,7 @@ def read(path: Path) -> VisDial:
     data = json_files.field(content, "data", dict, str(path))
     questions = _pool(data, "questions", path, remedy)
     answers = _pool(data, "answers", path, remedy)
-    dialogues: dict[int, Dialogue] = {}
+    dialogues: dict[int, DialogueRecord] = {}
     for position, entry in enumerate(json_files.field(data, "dialogs", list, f"{path}: data")):
         where = f"{path}: dialogs[{position}]"
         image_id = json_files.field(entry, "image_id", int, where)
@@ -69,14 +69,14 @@ def read(path: Path) -> VisDial:
             else:
                 answer = _said(turn, "answer", answers, here, remedy)
             rounds.append((question, answer))
-        dialogues[image_id] = Dialogue(image_id, caption, rounds)
+        dialogues[image_id] = DialogueRecord(image_id, caption, rounds)
     return VisDial(_claim(content, "version", path), _claim(content, "split", path), dialogues)
 
 
-def layout(version: str, split: str, dialogues: Iterable[Dialogue]) -> dict[str, Any]:
+def layout(version: str, split: str, dialogues: Iterable[DialogueRecord]) -> dict[str, Any]:
     """Dialogues in the layout of VisDial, to be written as JSON: texts once each in two pools, rounds as indices.
 
-    >>> layout("1.0", "mine", [Dialogue(7, "a dog", [("is it black", "yes")])])["data"]["dialogs"]
+    >>> layout("1.0", "mine", [DialogueRecord(7, "a dog", [("is it black", "yes")])])["data"]["dialogs"]
     [{'image_id': 7, 'caption': 'a dog', 'dialog': [{'question': 0, 'answer': 0}]}]
     """
     questions: dict[str, int] = {}

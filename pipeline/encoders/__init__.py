@@ -21,12 +21,16 @@ import difflib
 import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
 from pipeline.texts import Kind
+from store import devices
 from store.errors import ParamsError
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,14 @@ class EncoderSettings:
     skip_thought: SkipThoughtSettings = field(default_factory=SkipThoughtSettings)
     device: Literal["cpu", "cuda", "auto"] = "cpu"
     precision: Literal["float32", "tf32"] = "float32"
+
+    def torch_device(self) -> "torch.device":
+        """Where to compute.
+
+        Raises:
+            ChatPainterError: torch finds no such device.
+        """
+        return devices.choose(self.device, "params.yaml: encoders.device")
 
 
 @dataclass(frozen=True)

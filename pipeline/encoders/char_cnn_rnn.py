@@ -12,6 +12,7 @@ import numpy as np
 
 from pipeline.encoders import CharCnnRnnSettings, Encoded, EncoderSettings, check_texts
 from pipeline.weights import published, reed
+from store.devices import fp32_precision
 
 VERSION = 1
 MOST_TEXTS = 4096  # in one piece, which bounds memory
@@ -68,7 +69,6 @@ class CharCnnRnn:
 
     def __init__(self, settings: EncoderSettings) -> None:
         from pipeline.encoders.character_net import CharacterNet
-        from pipeline.encoders.devices import device
 
         self.identity, found = _identity(settings)
         self.settings = settings
@@ -76,11 +76,11 @@ class CharCnnRnn:
         weights = reed.load(path)
         published.refuse_untrained(path, weights.untrained, found)
         self.dim = weights.dim
-        self.net = CharacterNet(weights, device(settings.device))
+        self.net = CharacterNet(weights, settings.torch_device())
 
     def encode(self, texts: Sequence[str]) -> Encoded:
         """Vectors of `texts`. An empty text has one too: that of 201 empty columns."""
-        from pipeline.encoders.devices import fp32_precision
+        import torch
 
         read = [channels(text, self.settings.char_cnn_rnn) for text in check_texts(texts)]
         place: dict[bytes, int] = {}
@@ -89,7 +89,7 @@ class CharCnnRnn:
         order = np.empty(len(rows), np.int64)
         order[[place[row] for row in rows]] = np.arange(len(rows))
         vectors = np.empty((len(rows), self.dim), np.float32)
-        with fp32_precision(self.settings.precision):
+        with fp32_precision(self.settings.precision), torch.inference_mode():
             for start in range(0, len(rows), MOST_TEXTS):
                 piece = rows[start : start + MOST_TEXTS]
                 padded = np.full((len(piece), LENGTH), NOTHING, np.uint8)

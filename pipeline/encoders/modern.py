@@ -21,6 +21,7 @@ import numpy as np
 from pipeline.encoders import Encoded, EncoderSettings, check_texts
 from pipeline.weights import WeightsError, shown
 from pipeline.weights.hashing import sha256
+from store.devices import fp32_precision
 from store.errors import ChatPainterError
 
 MINILM = "minilm"
@@ -64,7 +65,7 @@ PACKAGES = {
 
 
 @dataclass(frozen=True)
-class Place:
+class ModelFolder:
     """Where a model lies, and which library reads it."""
 
     library: str
@@ -72,7 +73,7 @@ class Place:
     package: Package | None = None
 
 
-def _place(name: str, settings: EncoderSettings) -> Place:
+def _place(name: str, settings: EncoderSettings) -> ModelFolder:
     if name in PACKAGES:
         package = PACKAGES[name]
         # The package's own code stays unread: its packager is not the model's author.
@@ -81,13 +82,13 @@ def _place(name: str, settings: EncoderSettings) -> Place:
             raise ChatPainterError(
                 f"params.yaml: encoder {name!r} is not installed: pip install 'chatpainter[trained]'"
             )
-        return Place("sentence-transformers", Path(found.origin).parent / "model", package)
+        return ModelFolder("sentence-transformers", Path(found.origin).parent / "model", package)
     library, _, given = name.partition(":")
     if not given:
         raise ChatPainterError(f"params.yaml: encoder {shown(name, 80)!r} lacks its folder: {library}:FOLDER")
     for folder in (Path(given), Path(settings.weights) / given):
         if any(_is_file(folder / each) for each in ("config.json", "modules.json")):
-            return Place(library, folder)
+            return ModelFolder(library, folder)
     raise WeightsError(
         f"{shown(given)}: no model for {library} here, nor in {settings.weights} (no config.json or modules.json)"
     )
@@ -123,7 +124,7 @@ def identity(name: str, settings: EncoderSettings) -> dict[str, Any]:
     return about
 
 
-def _files(place: Place) -> list[Path]:
+def _files(place: ModelFolder) -> list[Path]:
     """The files that the library reads: of the folder, and of the folders that modules.json names."""
     if place.package:
         return [place.folder / name for name in sorted(place.package.sha256)]
@@ -160,7 +161,7 @@ def _modules(folder: Path) -> list[dict[str, str]]:
     return list(modules)
 
 
-def _check(place: Place, found: dict[str, str]) -> None:
+def _check(place: ModelFolder, found: dict[str, str]) -> None:
     assert place.package is not None
     for name, expected in place.package.sha256.items():
         if found[name] != expected:
@@ -192,12 +193,10 @@ def build(name: str, settings: EncoderSettings) -> "Modern":
 class Modern:
     """Encoder over a local folder."""
 
-    def __init__(self, place: Place, about: dict[str, Any], settings: EncoderSettings) -> None:
-        from pipeline.encoders.devices import device
-
+    def __init__(self, place: ModelFolder, about: dict[str, Any], settings: EncoderSettings) -> None:
         self.identity = about
         self.settings = settings
-        self.device = device(settings.device)
+        self.device = settings.torch_device()
         self.tokens = TOKENS.get(self.device.type, TOKENS["cuda"])
         self.sentences: Any = None
         _silence()
@@ -250,9 +249,9 @@ class Modern:
         return np.concatenate([self._halved(texts[:half]), self._halved(texts[half:])])
 
     def _vectors(self, texts: list[str]) -> np.ndarray:
-        from pipeline.encoders.devices import fp32_precision
+        import torch
 
-        with fp32_precision(self.settings.precision):
+        with fp32_precision(self.settings.precision), torch.inference_mode():
             if self.sentences is not None:
                 found = self.sentences.encode(
                     texts, convert_to_numpy=True, show_progress_bar=False, batch_size=len(texts)

@@ -13,6 +13,7 @@ import numpy as np
 from pipeline import tokens
 from pipeline.encoders import Encoded, EncoderSettings, check_texts
 from pipeline.weights import published, tables, theano
+from store.devices import fp32_precision
 
 if TYPE_CHECKING:
     from pipeline.encoders import prefix_tree
@@ -52,7 +53,6 @@ class SkipThought:
 
     def __init__(self, settings: EncoderSettings) -> None:
         from pipeline.encoders import prefix_tree
-        from pipeline.encoders.devices import device
 
         self.identity, found = _identity(settings)
         self.settings = settings
@@ -70,7 +70,7 @@ class SkipThought:
             published.refuse_untrained(found.paths[npz], untrained, found)
             vectors = tables.mapped(found.paths[npy], self.identity["weights"][npy], Path(settings.converted))
             theano.check_table(found.paths[npy], vectors, lines, grus[0].width)
-            where = device(settings.device)
+            where = settings.torch_device()
             self.halves.append(
                 [prefix_tree.Direction(gru, vectors, reverse=i == 1, device=where) for i, gru in enumerate(grus)]
             )
@@ -78,8 +78,9 @@ class SkipThought:
 
     def encode(self, texts: Sequence[str]) -> Encoded:
         """Vectors of `texts`. An empty text, on which the original stops, becomes zeros."""
+        import torch
+
         from pipeline.encoders import prefix_tree
-        from pipeline.encoders.devices import fp32_precision
 
         texts = check_texts(texts)
         split = [self.tokenize(text) for text in texts]
@@ -92,7 +93,7 @@ class SkipThought:
         filled = np.array([i for i, row in enumerate(ids) if row], np.int64)
         ordered, place = prefix_tree.distinct([ids[i] for i in filled])
         states = np.empty((len(ordered), self.dim), np.float32)
-        with fp32_precision(self.settings.precision):
+        with fp32_precision(self.settings.precision), torch.inference_mode():
             for piece in prefix_tree.pieces(ordered):
                 self._encode(prefix_tree.Sequences(ordered[piece]), states[piece])
         vectors[filled] = states[place]

@@ -9,7 +9,7 @@ import yaml
 
 from evidence import profile as profiles
 from tests.support.worlds import small_world, untrained_generator
-from trainer.systems.chatpainter.networks import Generator
+from trainer.systems.chatpainter.networks import ChatPainterGenerator
 
 PROFILE = {
     "title": "A trial",
@@ -55,6 +55,6 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def network() -> Generator:
+def network() -> ChatPainterGenerator:
     """An untrained recurrent generator for the world's vectors."""
     return untrained_generator()

@@ -87,7 +87,7 @@ def _generator(dialogue: str, stage: int, weights: Path) -> Any:
     from pipeline.encoders import EncoderSettings
     from pipeline.texts import Kind, TextSettings
     from trainer.systems.chatpainter.config import ModelConfig
-    from trainer.systems.chatpainter.networks import Generator, generator_settings
+    from trainer.systems.chatpainter.networks import ChatPainterGenerator, generator_settings
 
     where = EncoderSettings(weights=str(weights), untrained=None, converted=str(weights / "converted"))
     caption_dim = encoders.build("captions", where).dim
@@ -110,7 +110,9 @@ def _generator(dialogue: str, stage: int, weights: Path) -> Any:
         condition_activation="none",
     )
     torch.manual_seed(0)
-    generator = Generator(generator_settings(stage, model, caption_dim, dialogue_dim, stores=stores, images_seen=1234))
+    generator = ChatPainterGenerator(
+        generator_settings(stage, model, caption_dim, dialogue_dim, stores=stores, images_seen=1234)
+    )
     # Without training, BatchNorm lets nearly nothing of the text through: give weights and statistics some size.
     with torch.no_grad():
         for name, parameter in generator.named_parameters():

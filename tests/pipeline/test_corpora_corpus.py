@@ -18,7 +18,7 @@ from pipeline.corpora import corpus
 from pipeline.corpora.coco import Image
 from pipeline.corpora.join import CorpusSettings, join
 from pipeline.corpora.prepare import prepare
-from pipeline.corpora.visdial import Dialogue
+from pipeline.corpora.visdial import DialogueRecord
 from pipeline.pictures.files import PictureFiles
 from pipeline.prepare_cli import main
 from store.errors import ChatPainterError
@@ -52,7 +52,7 @@ def test_who_stays_and_who_is_counted(data: st.DataObject) -> None:
     alone = data.draw(st.booleans())
     fates: list[Any] = [data.draw(st.sampled_from(["drop", "keep"])) for _ in range(3)]
     images = {i: Image(i, f"{i}.jpg", 1, 2, [(i, "c")] if i in captioned else []) for i in listed}
-    dialogues = {i: Dialogue(i, "v", [] if i in silent else [("q", "a")]) for i in talked}
+    dialogues = {i: DialogueRecord(i, "v", [] if i in silent else [("q", "a")]) for i in talked}
 
     rows, counts = join(images, dialogues, cast(Any, Folder(there)), CorpusSettings(*fates), alone)
 

@@ -11,7 +11,7 @@ from PIL import Image
 from pipeline.corpora import corpus, films, sample_files
 from pipeline.corpora.films import Film, Shown
 from pipeline.corpora.sample_films import KINDS, told
-from pipeline.corpora.sample_words import Said, facts
+from pipeline.corpora.sample_words import AnnotatedRound, facts
 from pipeline.corpora.sample_world import BLANK, PAPER, Scene, Thing, WorldSettings
 from pipeline.pictures import films as stores
 from store.errors import ChatPainterError
@@ -24,12 +24,12 @@ SQUARE = Thing("bottom right", "blue", "square", "large", (0.72, 0.72))
 
 def test_an_object_is_there_once_all_of_it_is_told() -> None:
     talk = [
-        Said("q", "a", ("top left: colour",)),
-        Said("q", "a", ("ground",)),
-        Said("q", "a", ("top left: size",)),
-        Said("q", "a", ()),
-        Said("q", "a", ("top left: shape",)),
-        Said("q", "a", facts("bottom right", "top right")),
+        AnnotatedRound("q", "a", ("top left: colour",)),
+        AnnotatedRound("q", "a", ("ground",)),
+        AnnotatedRound("q", "a", ("top left: size",)),
+        AnnotatedRound("q", "a", ()),
+        AnnotatedRound("q", "a", ("top left: shape",)),
+        AnnotatedRound("q", "a", facts("bottom right", "top right")),
     ]
     seen = told(Scene("snow", (CIRCLE, SQUARE)), talk)
     assert [one.ground for one in seen] == [BLANK] * 2 + ["snow"] * 5

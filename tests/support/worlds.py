@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from tests.support.models import small_model
 from tests.support.stores import write_corpus_vectors
-from trainer.systems.chatpainter.networks import Generator, generator_settings
+from trainer.systems.chatpainter.networks import ChatPainterGenerator, generator_settings
 
 WORLD: dict[str, Any] = {
     "dataset": "sample",
@@ -40,14 +40,14 @@ def small_world(root: Path, **changes: Any) -> None:
         write_corpus_vectors(root / "data/embeddings" / split, root / f"data/corpus/{split}.parquet")
 
 
-def untrained_generator(stage: int = 1, dialogue: str = "recurrent", encoder: str = "made up") -> Generator:
+def untrained_generator(stage: int = 1, dialogue: str = "recurrent", encoder: str = "made up") -> ChatPainterGenerator:
     """A generator for the world's vectors whose weights are noise: it paints, and something else for other texts."""
     torch.manual_seed(1)
     said = {"none": None, "collapsed": "dialogues", "recurrent": "turns", "attended": "turns"}[dialogue]
     stores = {kind: {"encoder": {"name": encoder}, "text": {}} for kind in ("captions", said) if kind}
     dim = 7 if said else None
     about = generator_settings(stage, small_model(dialogue=dialogue), 9, dim, system=f"stage{stage}", stores=stores)
-    generator = Generator(about)
+    generator = ChatPainterGenerator(about)
     for module in generator.modules():
         if isinstance(module, torch.nn.Conv2d | torch.nn.Linear):
             torch.nn.init.normal_(module.weight, 0, 0.3)

@@ -16,7 +16,7 @@ from trainer.feed.ring import BatchRing
 from trainer.logs.statistics import Statistics
 from trainer.optimising import Updates
 from trainer.systems.chatpainter.config import ModelConfig, Stage1Config, StageSettings
-from trainer.systems.chatpainter.networks import Generator, generator_settings
+from trainer.systems.chatpainter.networks import ChatPainterGenerator, generator_settings
 from trainer.systems.chatpainter.step import Gan
 from trainer.systems.chatpainter.system import discriminator
 
@@ -125,7 +125,7 @@ def steps_of_stage1(embeddings: Path, images: Path, out: Path, d_norm: Any, d_lr
     )
     data = TrainingData((CAPTIONS, pictures(64), TURNS), embeddings, images)
     torch.manual_seed(0)
-    generator = Generator(generator_settings(1, model, data.dim("captions"), data.dim("turns"), stores={}))
+    generator = ChatPainterGenerator(generator_settings(1, model, data.dim("captions"), data.dim("turns"), stores={}))
     opponent = discriminator(generator, StageSettings(1, model, training))
     gan = Watched(generator, opponent, training, ranks)
     with BatchRing(data, 12, seed=0, rank=ranks.rank, world=ranks.world) as ring:

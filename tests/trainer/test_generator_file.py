@@ -21,17 +21,19 @@ from tests.support.same import assert_same
 from trainer import generator_file
 from trainer.feed.augment import to_uint8
 from trainer.systems.chatpainter.config import ModelConfig
-from trainer.systems.chatpainter.networks import Generator, generator_settings
+from trainer.systems.chatpainter.networks import ChatPainterGenerator, generator_settings
 
 MODEL = ModelConfig(gf=4, df=4, residual_blocks=1, condition_dim=4, noise_dim=3, lstm_hidden=2, standardise=True)
 METADATA = "chatpainter-generator"
 
 
-def make(stage: Any = 1, **switches: Any) -> Generator:
+def make(stage: Any = 1, **switches: Any) -> ChatPainterGenerator:
     torch.manual_seed(0)
     model = replace(MODEL, **switches)
     dialogue_dim = 5 if model.dialogue != "none" else None
-    generator = Generator(generator_settings(stage, model, 6, dialogue_dim, system=f"stage{stage}", images_seen=12))
+    generator = ChatPainterGenerator(
+        generator_settings(stage, model, 6, dialogue_dim, system=f"stage{stage}", images_seen=12)
+    )
     for name, buffer in generator.named_buffers():
         if buffer.is_floating_point():
             # Means below zero, or every ReLU of an untrained network would be shut in eval mode.

@@ -186,12 +186,12 @@ def test_recognition_reads_coco_instances(tmp_path: Path, stores: Path) -> None:
         train(run_of(stores, tmp_path / "run2", images=8, auxiliary=Auxiliary(1.0, str(path))))
 
 
-def test_settings_that_depend_on_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    kinds: list[tuple[Any, bool]] = [("float32", False), ("tf32", True), ("bfloat16", True)]
-    for kind, allowed in kinds:
-        loop.set_precision(replace(TRAINING[1], precision=kind))
-        assert torch.backends.cuda.matmul.allow_tf32 is allowed
-        assert torch.backends.cudnn.allow_tf32 is allowed
+def test_precision_holds_while_training(stores: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[bool] = []
+    monkeypatch.setattr(loop, "_train", lambda *_: asked.append(torch.backends.cuda.matmul.allow_tf32) or True)
+    for precision in ("float32", "tf32", "bfloat16"):
+        assert train(run_of(stores, tmp_path / "run", precision=precision))
+    assert asked == [False, True, True]
 
 
 def test_instances_of_another_split_are_refused(tmp_path: Path, stores: Path) -> None:

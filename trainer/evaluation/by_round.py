@@ -8,9 +8,9 @@ import numpy as np
 
 from trainer.evaluation import classifier as domain
 from trainer.evaluation.figures import Figures, write_table
-from trainer.evaluation.judges import Arrays
+from trainer.evaluation.parts import Arrays
 from trainer.evaluation.report import Evaluated, World, reading
-from trainer.evaluation.rounds import Rounds, over_rounds, said
+from trainer.evaluation.rounds import Rounds, facts_told, over_rounds
 from trainer.evaluation.split import Condition
 from trainer.evaluation.truth import Truth
 
@@ -88,7 +88,7 @@ def counted(
     """
     heads = truth.heads()
     mine = [i for i, head in enumerate(heads) if kinds is None or head.kind in kinds]
-    words = said([truth.words[int(i)] for i in ids], captions.tolist(), [heads[i].name for i in mine])
+    words = facts_told([truth.words[int(i)] for i in ids], captions.tolist(), [heads[i].name for i in mine])
     rounds = min(len(readings) - 1, words.spoken_of.shape[1])
     seen = np.stack(readings[: rounds + 1], axis=1)
     wanted = truth.targets(ids)[:, mine]

@@ -19,7 +19,7 @@ from trainer.evaluation.settings import EvaluateSettings
 if TYPE_CHECKING:
     from trainer.distributed import Ranks
     from trainer.evaluation.classifier import Classifier
-    from trainer.evaluation.judges import Arrays
+    from trainer.evaluation.parts import Arrays
     from trainer.evaluation.report import World
     from trainer.evaluation.split import Condition
     from trainer.evaluation.truth import Truth

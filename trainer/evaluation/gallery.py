@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import jinja2
 import numpy as np
 
+from store import templates
 from store.files import replacing
 from trainer.evaluation.settings import EvaluateSettings
 from trainer.evaluation.split import Condition, HeldOutSplit, paint
@@ -26,7 +26,7 @@ LISTENED = "listened to"
 
 
 @dataclass(frozen=True)
-class Shown:
+class Article:
     """One article of the page."""
 
     caption: str
@@ -41,7 +41,7 @@ class Section:
     """Articles below one heading."""
 
     heading: str
-    shown: list[Shown]
+    shown: list[Article]
 
 
 def choose(scores: np.ndarray | None, count: int, number: int) -> list[tuple[str, np.ndarray]]:
@@ -84,7 +84,7 @@ def write(
             columns[LISTENED] = np.stack([one.coloured(seen) for one, seen in zip(heard, draws[0][size])])
         told = held_out.words(chosen)
         shown = [
-            Shown(
+            Article(
                 caption,
                 rounds,
                 None if scores is None else float(scores[row]),
@@ -97,7 +97,11 @@ def write(
         if number == 0:
             words = [[caption, *rounds] for caption, rounds in told]
             write_grid(list(columns.values()), out / "gallery.png", below=words, left=list(columns))
-    page = _page().render(images=len(images), split=settings.split, dialogue=condition.name, sections=sections)
+    environment = templates.environment(Path(__file__).parent)
+    environment.filters["base64_png"] = _base64_png
+    page = environment.get_template("gallery.html.jinja").render(
+        images=len(images), split=settings.split, dialogue=condition.name, sections=sections
+    )
     with replacing(out / "gallery.html") as temporary:
         temporary.write_text(page, encoding="utf-8")
 
@@ -109,19 +113,6 @@ def _attention(
     noise, _ = held_out.noise(images, (generator.noise_dim, generator.condition_dim))
     device = device_of(generator)
     return attend(generator, held_out.texts(images, condition).to(device), noise.to(device))
-
-
-def _page() -> jinja2.Template:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters["base64_png"] = _base64_png
-    return environment.get_template("gallery.html.jinja")
 
 
 def _base64_png(picture: np.ndarray) -> str:

@@ -9,12 +9,12 @@ import numpy as np
 from trainer.evaluation import clip, weights
 from trainer.evaluation.classifier import Classifier
 from trainer.evaluation.figures import Figures
+from trainer.evaluation.parts import Arrays
 from trainer.evaluation.scenes import SceneReader
 from trainer.evaluation.settings import PublishedSettings
 from trainer.evaluation.truth import Truth
 from trainer.evaluation.weights import Judge
 
-Arrays = dict[str, np.ndarray]
 KEPT = 64 / 76  # of a stored picture's side is left by StackGAN's crop
 
 

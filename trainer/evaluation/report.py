@@ -10,7 +10,8 @@ import numpy as np
 from trainer.evaluation import classifier as domain
 from trainer.evaluation import distances, inception_score, retrieval, scenes
 from trainer.evaluation.figures import Figures, write_table
-from trainer.evaluation.judges import Arrays, Judges
+from trainer.evaluation.judges import Judges
+from trainer.evaluation.parts import Arrays
 from trainer.evaluation.scenes import Reading
 from trainer.evaluation.split import Condition, HeldOutSplit
 from trainer.evaluation.truth import NOTHING, Head, Truth

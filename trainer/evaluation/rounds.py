@@ -27,7 +27,7 @@ class Rounds:
     settled_over_all: float
 
 
-class Said(NamedTuple):
+class FactsTold(NamedTuple):
     """What n dialogues of at most R rounds tell and speak of, by k facts."""
 
     told: np.ndarray  # (n, R + 1, k) bool: by the caption (at 0) and by each round
@@ -35,7 +35,7 @@ class Said(NamedTuple):
     rounds: np.ndarray  # (n,) int64
 
 
-def said(scenes: Sequence[Mapping[str, Any]], captions: Sequence[int], facts: Sequence[str]) -> Said:
+def facts_told(scenes: Sequence[Mapping[str, Any]], captions: Sequence[int], facts: Sequence[str]) -> FactsTold:
     """Read it from scenes of a truth file (`captions`, `rounds`; each with `tells`, a round with `speaks_of`).
 
     Args:
@@ -57,7 +57,7 @@ def said(scenes: Sequence[Mapping[str, Any]], captions: Sequence[int], facts: Se
             told[row, number, [column[fact] for fact in words["tells"] if fact in column]] = True
         for number, words in enumerate(scene["rounds"]):
             spoken_of[row, number] = np.isin(place, words["speaks_of"])
-    return Said(told, spoken_of, rounds)
+    return FactsTold(told, spoken_of, rounds)
 
 
 def over_rounds(

@@ -8,7 +8,6 @@ Files (data/weights/):
 The eight hex digits in a name are the beginning of the file's sha256, as in every torch hub name.
 """
 
-import hashlib
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from store.errors import ChatPainterError, one_line
+from store.files import sha256_file
 
 if TYPE_CHECKING:
     import torch
@@ -42,9 +42,8 @@ class Judge:
 
 @cache
 def sha256(path: Path) -> str:
-    """The file's sha256 in hex."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """The file's sha256 in hex, computed once a process."""
+    return sha256_file(path)
 
 
 def find(folder: Path, name: str) -> Path:

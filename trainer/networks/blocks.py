@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 from torch.nn.utils.parametrize import is_parametrized
 
-Norm = Literal["batch", "spectral", "group", "none"]
+from trainer.config import Norm
+
 Activation = Literal["relu", "glu"]
 GROUPS = 8
 

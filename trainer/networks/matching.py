@@ -17,7 +17,7 @@ from trainer.networks.attention import TokenProjection, Tokens
 HIGHEST_SCALE = 100.0  # as in CLIP (Radford et al., 2021): beyond it one pair alone decides
 
 
-class Matching(NamedTuple):
+class MatchingLosses(NamedTuple):
     """Two losses, each 0-dim; which pictures they teach depends on whose features were given."""
 
     pooled: Tensor  # a picture finds its text among all, and a text its picture: cross-entropies, added
@@ -66,7 +66,7 @@ class MatchingHead(nn.Module):
         tokens: Mapping[str, Tokens],
         rank: int = 0,
         gather: Callable[[Tensor], Tensor] | None = None,
-    ) -> Matching:
+    ) -> MatchingLosses:
         """features (B, channels, side, side), tokens of the B texts, in the same order.
 
         With `gather`, which lays the same tensor of every process below each other (and passes gradients back), the
@@ -92,7 +92,9 @@ class MatchingHead(nn.Module):
         """Tokens of the texts → (B, T, width) float32 of unit length, (B, T) bool: is there one?"""
         return F.normalize(self.tokens(tokens).float(), dim=2), self.tokens.there(tokens)
 
-    def losses(self, by_picture: Tensor, by_text: Tensor, every_there: Tensor, there: Tensor, first: int) -> Matching:
+    def losses(
+        self, by_picture: Tensor, by_text: Tensor, every_there: Tensor, there: Tensor, first: int
+    ) -> MatchingLosses:
         """Both losses of b rows that are rows `first` to `first` + b of N.
 
         by_picture (b, N, T) our pictures against all texts, by_text (N, b, T) all pictures against our texts; there
@@ -108,7 +110,7 @@ class MatchingHead(nn.Module):
         # Divided by what every process has on average, so that the processes' mean is the mean over all.
         share = len(there) / len(every_there)
         texts, words = every_there.any(1).sum() * share, every_there.sum() * share
-        return Matching(_mean(to_text + to_picture, told, texts), _mean(single, there, words))
+        return MatchingLosses(_mean(to_text + to_picture, told, texts), _mean(single, there, words))
 
 
 def token_scores(regions: Tensor, words: Tensor, sharpness: Tensor) -> Tensor:

@@ -23,7 +23,7 @@ ENCODER = "tests.support.hash_encoder"  # a module by name, here and in workers
 
 
 @dataclass
-class Place:
+class EmbedFolder:
     """A folder with params.yaml and a corpus `t`, where chatpainter-embed is run as people run it."""
 
     path: Path
@@ -91,13 +91,13 @@ class Place:
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Place:
+def place(tmp_path: Path) -> EmbedFolder:
     return make_place(tmp_path)
 
 
-def make_place(path: Path) -> Place:
+def make_place(path: Path) -> EmbedFolder:
     (path / "params.yaml").write_text("embed: {shard_mib: 1, workers: 2}\n")
-    return Place(path)
+    return EmbedFolder(path)
 
 
 @pytest.fixture(scope="session")

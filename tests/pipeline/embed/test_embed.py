@@ -38,7 +38,7 @@ def flat(index):
 
 
 class Notes:
-    """A Progress that remembers."""
+    """An EmbedProgress that remembers."""
 
     def __init__(self):
         self.kept, self.written, self.reasons, self.gone = {}, {}, {}, []

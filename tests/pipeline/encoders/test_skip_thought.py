@@ -3,7 +3,6 @@
 import importlib.util
 import json
 import random
-from typing import Any
 
 import numpy as np
 import pytest
@@ -215,22 +214,6 @@ def test_cuda_without_a_gpu_says_so(skip_thought_files, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(Exception, match="device is cuda, but torch finds no GPU"):
         build("dialogues", settings(skip_thought_files.folder, device="cuda"))
-
-
-def test_products_are_exact_and_precision_is_put_back():
-    import torch
-
-    from pipeline.encoders.devices import fp32_precision
-
-    backends: Any = torch.backends  # torch's own annotations lack fp32_precision
-    before = backends.cudnn.rnn.fp32_precision, backends.cuda.matmul.fp32_precision
-    with fp32_precision("float32"):
-        assert backends.cuda.matmul.fp32_precision == "ieee"
-        assert backends.cudnn.conv.fp32_precision == backends.cudnn.rnn.fp32_precision == "ieee"
-        assert torch.is_inference_mode_enabled()
-    with fp32_precision("tf32"):
-        assert backends.cuda.matmul.fp32_precision == "tf32"
-    assert before == (backends.cudnn.rnn.fp32_precision, backends.cuda.matmul.fp32_precision)
 
 
 def test_tables_of_another_release_are_refused(skip_thought_files, tmp_path):

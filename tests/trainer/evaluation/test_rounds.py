@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer.evaluation.rounds import over_rounds, said
+from trainer.evaluation.rounds import facts_told, over_rounds
 
 
 def test_a_dialogue_of_two_rounds_counted_by_eye() -> None:
@@ -88,7 +88,7 @@ def test_what_was_said_is_read_from_the_truth_file() -> None:
         },
         {"captions": [{"tells": []}], "rounds": [{"tells": ["b: colour"], "speaks_of": ["b"]}]},
     ]
-    found = said(scenes, [1, 0], ["ground", "a: colour", "b: colour"])
+    found = facts_told(scenes, [1, 0], ["ground", "a: colour", "b: colour"])
     assert found.rounds.tolist() == [2, 1]
     assert found.told.astype(int).tolist() == [
         [[0, 0, 1], [1, 0, 0], [0, 0, 0]],
@@ -96,4 +96,4 @@ def test_what_was_said_is_read_from_the_truth_file() -> None:
     ]
     assert found.spoken_of.astype(int).tolist() == [[[1, 0, 0], [0, 1, 1]], [[0, 0, 1], [0, 0, 0]]]
     with pytest.raises(KeyError):
-        said([{"image_id": 1}], [0], ["ground"])
+        facts_told([{"image_id": 1}], [0], ["ground"])

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from trainer.networks.attention import Tokens, first
-from trainer.networks.matching import HIGHEST_SCALE, Matching, MatchingHead, pool, token_scores
+from trainer.networks.matching import HIGHEST_SCALE, MatchingHead, MatchingLosses, pool, token_scores
 
 DIMS = {"caption": 5, "turns": 3}
 SIDE, CHANNELS, WIDTH = 2, 6, 4
@@ -159,7 +159,7 @@ def test_right_pairs_lose_less_than_wrong_ones_after_a_few_steps() -> None:
     optimizer = torch.optim.Adam(module.parameters(), lr=0.03)
     for _ in range(60):
         optimizer.zero_grad()
-        found: Matching = module(pictures, tokens)
+        found: MatchingLosses = module(pictures, tokens)
         (found.pooled + found.single).backward()
         optimizer.step()
     after, wrong = module(pictures, tokens), module(pictures.roll(1, 0), tokens)

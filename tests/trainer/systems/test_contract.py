@@ -25,11 +25,11 @@ from trainer.distributed import Ranks
 from trainer.feed.data import TrainingData
 from trainer.feed.inputs import LENGTH, Batch
 from trainer.feed.sampler import rows_for
-from trainer.systems.chatpainter.config import Dialogue
+from trainer.systems.chatpainter.config import DialogueArm
 
 BATCH = 6
 CPU = Ranks(0, 1, torch.device("cpu"))
-ARMS = typing.get_args(Dialogue)
+ARMS = typing.get_args(DialogueArm)
 TRAINING = {"epochs": None, "images": 60, "batch": BATCH, "seed": 3}
 CHATPAINTER = {arm: {"model": {**SMALL, "dialogue": arm, "standardise": True}} for arm in ARMS}
 

@@ -5,11 +5,10 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from store.errors import ParamsError
-from trainer.config import Concern, Convolutions, Optimisers, Pictures, Training, at_least_one, section
+from trainer.config import Concern, Convolutions, Norm, Optimisers, PictureAugmentation, Training, at_least_one, section
 
-Dialogue = Literal["none", "collapsed", "recurrent", "attended"]
+DialogueArm = Literal["none", "collapsed", "recurrent", "attended"]
 Stage = Literal[1, 2]
-Norm = Literal["batch", "spectral", "group", "none"]  # group: GroupNorm beside spectral norm
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,7 @@ class Attention:
 class ModelConfig:
     """Shapes and switches of the networks, shared by both stages (paper section 4; `docs/training.md`)."""
 
-    dialogue: Dialogue = "recurrent"
+    dialogue: DialogueArm = "recurrent"
     size: int = 64  # side of stage 1's pictures; stage 2's are four times as large
     gf: int = 128  # N_gi = 4 gf
     df: int = 64  # N_di = 8 df
@@ -153,7 +152,7 @@ class Objective(Concern):
 
 
 @dataclass(frozen=True)
-class Stage1Config(Training, Optimisers, Pictures, Convolutions, Objective):
+class Stage1Config(Training, Optimisers, PictureAugmentation, Convolutions, Objective):
     """How stage 1 is trained."""
 
 

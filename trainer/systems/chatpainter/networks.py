@@ -16,10 +16,10 @@ from trainer.feed.inputs import CAPTIONS, COLLAPSED, LENGTH, TURNS, Input
 from trainer.networks.attention import Listening, Tokens, first, one_each
 from trainer.networks.blocks import ResidualBlock, UpBlock, conv3x3, conv_block, initialise
 from trainer.networks.text import ConditioningAugmentation, DialogueEncoder, Standardise, sample
-from trainer.systems.chatpainter.config import Dialogue, ModelConfig, Stage
+from trainer.systems.chatpainter.config import DialogueArm, ModelConfig, Stage
 
 
-def text_inputs(dialogue: Dialogue) -> tuple[Input, ...]:
+def text_inputs(dialogue: DialogueArm) -> tuple[Input, ...]:
     """What each arm reads: the caption, and one vector a turn, one a dialogue, or none."""
     said = {"none": (), "collapsed": (COLLAPSED,), "recurrent": (TURNS,), "attended": (TURNS,)}
     return CAPTIONS, *said[dialogue]
@@ -60,11 +60,7 @@ class Stage1Generator(nn.Module):
             self.listening = Listening(wide, token_dims, model.attention.width)
 
     def forward(
-        self,
-        text: Tensor,
-        noise: Tensor,
-        epsilon: Tensor | None = None,
-        tokens: Mapping[str, Tokens] | None = None,
+        self, text: Tensor, noise: Tensor, epsilon: Tensor | None = None, tokens: Mapping[str, Tokens] | None = None
     ) -> GeneratorOutput:
         """text (B, T), noise (B, z), epsilon (1 or more, B, c), of which the last is used, or None for the mean.
 
@@ -120,11 +116,7 @@ class Stage2Generator(nn.Module):
             self.listening = Listening({model.size // 4: 4 * gf}, token_dims, model.attention.width)
 
     def forward(
-        self,
-        text: Tensor,
-        noise: Tensor,
-        epsilon: Tensor | None = None,
-        tokens: Mapping[str, Tokens] | None = None,
+        self, text: Tensor, noise: Tensor, epsilon: Tensor | None = None, tokens: Mapping[str, Tokens] | None = None
     ) -> GeneratorOutput:
         """text (B, T), noise (B, z), epsilon (2, B, c): draws of this stage's condition, of stage 1's; None: means.
 
@@ -151,7 +143,7 @@ class Stage2Generator(nn.Module):
         return GeneratorOutput(tanh(x), condition, mu, logvar, stage1, maps)
 
 
-class Generator(nn.Module):
+class ChatPainterGenerator(nn.Module):
     """Everything from text vectors and noise to pictures: of stage 1, and of stage 2 when it holds one.
 
     `settings` is plain JSON: `stage` (1 or 2), `model` (ModelConfig), `caption_dim`, `dialogue_dim`, and whatever the
@@ -306,5 +298,5 @@ class Generator(nn.Module):
 def generator_settings(
     stage: int, model: ModelConfig, caption_dim: int, dialogue_dim: int | None, **more: Any
 ) -> dict[str, Any]:
-    """The least that builds a Generator, and `more` beside it."""
+    """The least that builds a ChatPainterGenerator, and `more` beside it."""
     return {"stage": stage, "model": asdict(model), "caption_dim": caption_dim, "dialogue_dim": dialogue_dim, **more}

@@ -8,13 +8,13 @@ from pathlib import Path
 
 from store.errors import ChatPainterError, one_line
 from trainer import tensor_file
-from trainer.systems import Generator as AnyGenerator
+from trainer.systems import Generator
 from trainer.systems.chatpainter.config import ModelConfig, Stage
 from trainer.systems.chatpainter.discriminator import Discriminator
-from trainer.systems.chatpainter.networks import Generator, generator_settings
+from trainer.systems.chatpainter.networks import ChatPainterGenerator, generator_settings
 
 
-def read_generator(path: str | Path) -> Generator:
+def read_generator(path: str | Path) -> ChatPainterGenerator:
     """The caption-only generator in a `netG` file of either stage, in eval mode.
 
     Raises:
@@ -34,7 +34,7 @@ def read_generator(path: str | Path) -> Generator:
             noise_dim=joint - condition,
         )
         caption_dim = state["ca_net.fc.weight"].shape[1]
-        generator = Generator(
+        generator = ChatPainterGenerator(
             generator_settings(stage, model, caption_dim, None, system=f"stage{stage}", origin=origin)
         )
         tensor_file.fit(generator.network, state)
@@ -62,14 +62,14 @@ def read_discriminator(path: str | Path) -> Discriminator:
     return discriminator
 
 
-def write_generator(generator: AnyGenerator, path: str | Path) -> None:
+def write_generator(generator: Generator, path: str | Path) -> None:
     """Write `generator` as StackGAN's `netG` state_dict, atomically.
 
     Raises:
         ChatPainterError: it reads dialogues, standardises, or activates its condition otherwise, for which StackGAN
             has no place.
     """
-    if not isinstance(generator, Generator):
+    if not isinstance(generator, ChatPainterGenerator):
         raise ChatPainterError("the generator of another system has no form in StackGAN-Pytorch's files")
     model = generator.model
     for unfit, what in (

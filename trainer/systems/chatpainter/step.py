@@ -10,7 +10,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from trainer.config import Machine
 from trainer.distributed import Ranks, gather_rows, synchronise_batchnorm
 from trainer.feed.augment import augment
 from trainer.feed.inputs import LENGTH, TURNS, Batch
@@ -20,10 +19,10 @@ from trainer.feed.sampler import Draws
 from trainer.networks import average, losses
 from trainer.networks.attention import Tokens
 from trainer.networks.diffaugment import DRAWS, diffaugment
-from trainer.optimising import Report, Updates, adam, set_learning_rates
+from trainer.optimising import Report, Updates, adam, autocast, set_learning_rates
 from trainer.systems.chatpainter.config import Stage1Config, Stage2Config
 from trainer.systems.chatpainter.discriminator import Discriminator, Seen
-from trainer.systems.chatpainter.networks import Generator, GeneratorOutput
+from trainer.systems.chatpainter.networks import ChatPainterGenerator, GeneratorOutput
 
 
 class Part(NamedTuple):
@@ -65,7 +64,7 @@ class Gan:
 
     def __init__(
         self,
-        generator: Generator,
+        generator: ChatPainterGenerator,
         discriminator: Discriminator,
         training: Stage1Config,
         ranks: Ranks,
@@ -81,7 +80,7 @@ class Gan:
         groups = [{"params": own_parameters(generator, training), "lr": training.g_lr}]
         if isinstance(training, Stage2Config) and training.finetune_stage1:
             groups.append({"params": list(generator.first.parameters()), "lr": training.finetune_stage1})
-        self.average = Generator(generator.settings).to(self.device).to(memory_format=layout)
+        self.average = ChatPainterGenerator(generator.settings).to(self.device).to(memory_format=layout)
         self.average.eval().requires_grad_(False).load_state_dict(generator.state_dict())
         self.g_optimizer = adam(groups, training.betas)
         self.d_optimizer = adam([{"params": list(discriminator.parameters()), "lr": training.d_lr}], training.betas)
@@ -327,12 +326,7 @@ def cut_dialogues(texts: Batch, share: float, draws: Tensor) -> Batch:
     return Batch({**texts, TURNS.name + LENGTH: torch.where(draws[:, 0] < share, fewer, rounds)})
 
 
-def autocast(machine: Machine, device: torch.device) -> torch.autocast:
-    """The context that the configured precision runs in."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=machine.precision == "bfloat16")
-
-
-def own_parameters(generator: Generator, training: Stage1Config) -> list[nn.Parameter]:
+def own_parameters(generator: ChatPainterGenerator, training: Stage1Config) -> list[nn.Parameter]:
     """What a stage's generator learns at its full rate; the rest is fixed here.
 
     The paper copies the dialogue's RNN and stage 1's generator into stage 2 and keeps both fixed (4.2).

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from trainer.feed.data import TrainingData
     from trainer.feed.inputs import Input
     from trainer.systems.chatpainter.discriminator import Discriminator
-    from trainer.systems.chatpainter.networks import Generator
+    from trainer.systems.chatpainter.networks import ChatPainterGenerator
     from trainer.systems.chatpainter.step import Gan
 
 STANDARDISE_ROWS = 4096
@@ -23,10 +23,9 @@ STANDARDISE_ROWS = 4096
 class _Stage:
     """One stage, a `trainer.systems.System`."""
 
-    retired = ("stage1.finetune_stage1", "stage1.stage1_batchnorm")
-
-    def __init__(self, stage: Stage, about: str, starts_from: str | None = None) -> None:
+    def __init__(self, stage: Stage, about: str, starts_from: str | None = None, retired: tuple[str, ...] = ()) -> None:
         self.stage, self.name, self.about, self.starts_from = stage, f"stage{stage}", about, starts_from
+        self.retired = retired
 
     def configure(self, values: Mapping[str, Any], where: str) -> StageSettings:
         """Sections `model` and this stage's."""
@@ -40,11 +39,11 @@ class _Stage:
         caption, *said = text_inputs(config.model.dialogue)
         return caption, pictures(config.side), *said
 
-    def generator(self, settings: dict[str, Any]) -> "Generator":
-        """See `networks.Generator`."""
-        from trainer.systems.chatpainter.networks import Generator
+    def generator(self, settings: dict[str, Any]) -> "ChatPainterGenerator":
+        """See `networks.ChatPainterGenerator`."""
+        from trainer.systems.chatpainter.networks import ChatPainterGenerator
 
-        return Generator(settings)
+        return ChatPainterGenerator(settings)
 
     def trainable(self, config: StageSettings, data: "TrainingData", ranks: "Ranks", start: Path | None) -> "Gan":
         """Stage 1 from nothing; stage 2 with stage 1's generator, dialogue encoder and standardisation (paper 4.2)."""
@@ -81,7 +80,7 @@ class _Stage:
             sizes["dialogue encoder"] = count(generator.dialogue_encoder)
         return {**sizes, "discriminator": count(opponent)}
 
-    def describe(self, config: StageSettings, generator: "Generator") -> dict[str, Any]:
+    def describe(self, config: StageSettings, generator: "ChatPainterGenerator") -> dict[str, Any]:
         """Stage, widths, the stores' identities and the sizes of the networks."""
         encoder = generator.dialogue_encoder
         return {
@@ -104,11 +103,12 @@ class _Stage:
         )
 
 
-STAGE1 = _Stage(1, "Text to 64 x 64.")
+# Stage 1's section took stage 2's two keys once, and read neither.
+STAGE1 = _Stage(1, "Text to 64 x 64.", retired=("stage1.finetune_stage1", "stage1.stage1_batchnorm"))
 STAGE2 = _Stage(2, "Stage 1's picture and the text again, to 256 x 256.", starts_from="stage1")
 
 
-def discriminator(generator: "Generator", config: StageSettings, classes: int = 0) -> "Discriminator":
+def discriminator(generator: "ChatPainterGenerator", config: StageSettings, classes: int = 0) -> "Discriminator":
     """The opponent of `generator`, freshly initialised."""
     from trainer.networks.blocks import initialise
     from trainer.systems.chatpainter.discriminator import Discriminator
@@ -128,7 +128,7 @@ def discriminator(generator: "Generator", config: StageSettings, classes: int = 
     return network
 
 
-def standardise(generator: "Generator", data: "TrainingData") -> None:
+def standardise(generator: "ChatPainterGenerator", data: "TrainingData") -> None:
     """Fit the standardisation to rows spread evenly over the training data: the same rows every time."""
     import numpy as np
     import torch
@@ -146,18 +146,18 @@ def standardise(generator: "Generator", data: "TrainingData") -> None:
         module.fit(vectors)  # type: ignore[operator]
 
 
-def adopt(generator: "Generator", path: Path, data: "TrainingData") -> None:
+def adopt(generator: "ChatPainterGenerator", path: Path, data: "TrainingData") -> None:
     """Stage 2 takes stage 1's generator, dialogue encoder and standardisation from the generator file at `path`.
 
     Raises:
         ChatPainterError: it is not a stage 1 generator, or of another model or other encoders.
     """
     from trainer import generator_file
-    from trainer.systems.chatpainter.networks import Generator
+    from trainer.systems.chatpainter.networks import ChatPainterGenerator
 
     first = generator_file.load(path)
-    if not isinstance(first, Generator) or first.stage != 1:
-        held = f"stage {first.stage}" if isinstance(first, Generator) else "another system's generator"
+    if not isinstance(first, ChatPainterGenerator) or first.stage != 1:
+        held = f"stage {first.stage}" if isinstance(first, ChatPainterGenerator) else "another system's generator"
         raise ChatPainterError(f"{path}: holds {held}; stage 2 starts from a stage 1 generator")
     if first.model != generator.model:
         changed = changes(asdict(first.model), asdict(generator.model))

@@ -25,7 +25,7 @@ from trainer.systems.chatpainter.config import (
     Stage2Config,
     StageSettings,
 )
-from trainer.systems.chatpainter.networks import Generator, generator_settings
+from trainer.systems.chatpainter.networks import ChatPainterGenerator, generator_settings
 from trainer.systems.chatpainter.step import Gan, cut_dialogues
 from trainer.systems.chatpainter.system import discriminator
 
@@ -45,10 +45,10 @@ TRAINING: dict[int, Any] = {
 }
 
 
-def generator_of(stage: Any = 1, model: ModelConfig = MODEL) -> Generator:
+def generator_of(stage: Any = 1, model: ModelConfig = MODEL) -> ChatPainterGenerator:
     """Untrained, with weights large enough that words move its pictures."""
     torch.manual_seed(2)
-    generator = Generator(generator_settings(stage, model, 7, 5))
+    generator = ChatPainterGenerator(generator_settings(stage, model, 7, 5))
     for module in generator.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
             nn.init.normal_(module.weight, 0, 0.2)
@@ -67,7 +67,7 @@ def texts(size: int = 4, longest: int = 5, seed: int = 0) -> dict[str, Tensor]:
 def gan_of(stage: Any = 1, model: ModelConfig = MODEL, **switches: Any) -> Gan:
     training = replace(TRAINING[stage], **switches)
     torch.manual_seed(5)
-    generator = Generator(generator_settings(stage, model, 7, 5))
+    generator = ChatPainterGenerator(generator_settings(stage, model, 7, 5))
     opponent = discriminator(generator, StageSettings(stage, model, training))
     return Gan(generator, opponent, training, distributed.Ranks(0, 1, torch.device("cpu")))
 

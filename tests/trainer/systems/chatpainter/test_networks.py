@@ -16,7 +16,7 @@ from trainer.networks.text import ConditioningAugmentation, DialogueEncoder, Sta
 from trainer.systems.chatpainter.config import PRESETS, ModelConfig
 from trainer.systems.chatpainter.discriminator import Discriminator
 from trainer.systems.chatpainter.networks import (
-    Generator,
+    ChatPainterGenerator,
     Stage1Generator,
     Stage2Generator,
     generator_settings,
@@ -266,7 +266,7 @@ def test_text_dim() -> None:
     for dialogue, dim, width in (("none", None, 1024), ("collapsed", 4800, 5824), ("recurrent", 4800, 3072)):
         with torch.device("meta"):
             model = replace(SMALL, dialogue=dialogue, lstm_hidden=1024)  # type: ignore[arg-type]
-            assert Generator(generator_settings(1, model, 1024, dim)).text_dim == width
+            assert ChatPainterGenerator(generator_settings(1, model, 1024, dim)).text_dim == width
 
 
 def test_standardise() -> None:

@@ -13,7 +13,7 @@ from tests.support.pickles import Hostile
 from trainer import generator_file
 from trainer.networks.blocks import initialise
 from trainer.systems.chatpainter import published
-from trainer.systems.chatpainter.networks import Generator, generator_settings
+from trainer.systems.chatpainter.networks import ChatPainterGenerator, generator_settings
 
 GF, DF, T, C, Z = 4, 4, 6, 5, 3
 
@@ -92,7 +92,7 @@ def test_what_stackgan_cannot_hold_is_refused(tmp_path: Path) -> None:
         ({"dialogue": "none", "standardise": True}, "standardise"),
         ({"dialogue": "none", "condition_activation": "none"}, "condition_activation"),
     ):
-        generator = Generator(generator_settings(1, small_model(**switches), 6, 5))
+        generator = ChatPainterGenerator(generator_settings(1, small_model(**switches), 6, 5))
         with pytest.raises(ChatPainterError, match=words):
             published.write_generator(generator, tmp_path / "out.pth")
     assert not list(tmp_path.iterdir())

@@ -26,7 +26,7 @@ from trainer.systems.chatpainter.config import (
     Stage2Config,
     StageSettings,
 )
-from trainer.systems.chatpainter.networks import Generator, generator_settings
+from trainer.systems.chatpainter.networks import ChatPainterGenerator, generator_settings
 from trainer.systems.chatpainter.step import Gan, Part, Told
 from trainer.systems.chatpainter.system import discriminator
 
@@ -38,7 +38,7 @@ CPU = torch.device("cpu")
 def make(stage: Any = 1, model: ModelConfig = MODEL, labels: Labels | None = None, **switches: Any) -> Gan:
     training = replace(TRAINING[stage], **switches)
     torch.manual_seed(5)
-    generator = Generator(generator_settings(stage, model, 7, 5))
+    generator = ChatPainterGenerator(generator_settings(stage, model, 7, 5))
     opponent = discriminator(generator, StageSettings(stage, model, training), labels.classes if labels else 0)
     return Gan(generator, opponent, training, Ranks(0, 1, CPU), labels)
 
@@ -180,7 +180,7 @@ def test_an_iteration_is_stackgans(stage: int, monkeypatch: pytest.MonkeyPatch) 
 
     one = batch(b, stage)
     one = Batch({**one, "captions": one["captions"].double(), "turns": one["turns"].double()})
-    monkeypatch.setattr(Generator, "encode", _encode_double)
+    monkeypatch.setattr(ChatPainterGenerator, "encode", _encode_double)
     # StackGAN leaves the last image without a mismatched pair; ours gives it the first one's text.
     monkeypatch.setattr(plain, "d_loss", _closed_circle)
     part = gan.part(one, 0, 0)
@@ -212,7 +212,7 @@ def test_an_iteration_is_stackgans(stage: int, monkeypatch: pytest.MonkeyPatch) 
     torch.testing.assert_close(ours.back.weight_hh_l0, dialogue.lstm.weight_hh_l0_reverse)
 
 
-def _encode_double(self: Generator, texts: Any) -> dict[str, Tensor]:
+def _encode_double(self: ChatPainterGenerator, texts: Any) -> dict[str, Tensor]:
     assert self.dialogue_encoder is not None
     return {"text": torch.cat([texts["captions"], self.dialogue_encoder(texts["turns"], texts["turns.length"])], 1)}
 
