@@ -7,7 +7,7 @@ UV := $(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constrai
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
 MANIFESTS := setup.cfg pyproject.toml constraints.txt
 
-.PHONY: repro test test-slow test-random lint evidence clean lock
+.PHONY: repro test test-slow test-random lint evidence demo-model clean lock
 
 repro: .venv/ready
 	@PATH="$(CURDIR)/$(BIN):$$PATH" dvc repro
@@ -38,6 +38,11 @@ lint: .venv/ready-dev
 # where it stopped.
 evidence: .venv/ready
 	$(BIN)/python -m evidence evidence/cpu.yaml --jobs 2
+
+# The model that ships with the package, painter/demo/, made anew from what `make repro` left; its golden picture too.
+demo-model: RUN := $(or $(RUN),runs/stage2)
+demo-model: .venv/ready
+	$(BIN)/python -m painter.shipped --run $(RUN)
 
 # uv installs torch and its CUDA libraries in half a minute where pip takes several.
 $(BIN)/uv:

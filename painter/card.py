@@ -35,13 +35,19 @@ Figure = dict[str, Any]
 
 
 def write(
-    painter: Painter, run: Path, figures: list[Figure] | None, found: Interviewer | None, onnx: dict[str, float]
+    painter: Painter,
+    run: Path,
+    figures: list[Figure] | None,
+    found: Interviewer | None,
+    onnx: dict[str, float],
+    moved: tuple[float, int] | None = None,
 ) -> str:
     """The card in Markdown.
 
     Args:
         figures: as `figures` gives them; None of a model that was not evaluated.
         onnx: largest difference to torch of each ONNX file.
+        moved: how far float16 weights move pixels, the mean and the most, of 255; None of float32 weights.
     """
     generator = painter.generator
     settings, config = generator.settings, _json((run if run.is_dir() else run.parent) / "config.json") or {}
@@ -64,6 +70,7 @@ def write(
             figures=figures,
             questions=None if found is None else len(found.questions),
             onnx=onnx,
+            moved=moved,
             text_trained=painter.text_trained,
             licence=_licence(dataset),
         )

@@ -9,9 +9,7 @@ import click
 
 from painter.dialogue import Dialogue, ask_and_answer, check, read
 from painter.options import Size, dialogue_options, generator_options, noise_options, out_option
-from store.errors import ChatPainterError
 from store.options import CONTEXT, version_option
-from trainer import systems
 
 if TYPE_CHECKING:
     from painter.painter import Painter
@@ -219,10 +217,10 @@ def serve(
 ) -> None:
     """Open the chat page: a caption, then questions and answers, and the picture repainted after each."""
     painter = _painter(run, weights, device)
-    from painter import interviewer, page
+    from painter import interviewer, models, page
     from painter.gate import is_loopback
 
-    found = interviewer.find(_run(run), corpus)
+    found = interviewer.find(models.find(run).path, corpus)
     if found is None:
         click.echo(
             "no interviewer: neither interviewer.json beside the generator nor data/corpus/train.parquet", err=True
@@ -248,6 +246,7 @@ def serve(
 @click.option("--corpus", type=click.Path(path_type=Path, dir_okay=False),
               help="Corpus the interviewer learns from. [default: data/corpus/train.parquet]")  # fmt: skip
 @click.option("--onnx/--no-onnx", default=True, show_default=True, help="Write ONNX files too, and check them.")
+@click.option("--half", is_flag=True, help="Write the generator's weights as float16.")
 @generator_options
 def export(
     folder: Path,
@@ -255,36 +254,31 @@ def export(
     metrics: Path | None,
     corpus: Path | None,
     onnx: bool,
+    half: bool,
     run: Path | None,
     weights: str | None,
     device: str,
 ) -> None:
     """Put everything that painting needs into FOLDER, with a model card."""
-    painter = _painter(run, weights, "cpu")
     from painter import export as exporting
+    from painter import models
+
+    painter, source = _painter(run, weights, "cpu"), models.find(run).path
 
     for line in exporting.export(
-        painter, _run(run), folder, with_weights=with_weights, metrics=metrics, corpus=corpus, onnx=onnx
+        painter, source, folder, with_weights=with_weights, metrics=metrics, corpus=corpus, onnx=onnx, half=half
     ):
         click.echo(line)
 
 
-def _run(run: Path | None) -> Path:
-    if run is not None:
-        return run
-    for folder in (Path("runs") / name for name in reversed(systems.lineage(systems.LAST))):
-        if (folder / "generator.safetensors").is_file():
-            return folder
-    raise ChatPainterError(
-        "runs/stage2/generator.safetensors: no such generator; train one (`make repro`), or name a run with --run"
-    )
-
-
 def _painter(run: Path | None, weights: str | None, device: str) -> "Painter":
-    found = _run(run)
+    from painter import models
     from painter.painter import Painter
 
-    return Painter.from_run(found, device=device, weights=weights)
+    found = models.find(run)
+    if found.about:
+        click.echo(found.about, err=True)
+    return Painter.from_run(found.path, device=device, weights=weights)
 
 
 def _warn(painter: "Painter", dialogues: list[Dialogue]) -> None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 GENERATOR, SETTINGS, CARD, ENCODERS = "generator.safetensors", "settings.json", "README.md", "encoders"
 SMALL = 100 * 1024**2
 """Weight files that together are smaller are copied without being asked for."""
+COMPARED = (Dialogue("a large red circle"), Dialogue("two objects", (("what is the ground like", "sand"),)))
 TOLERANCE = 1e-3
 """Largest difference allowed between torch and ONNX Runtime, of values in [-1, 1]: a tenth of an 8-bit step."""
 
@@ -37,8 +38,12 @@ def export(
     metrics: Path | None = None,
     corpus: Path | None = None,
     onnx: bool = True,
+    half: bool = False,
 ) -> Iterator[str]:
     """Write the folder; yields one line about each thing written.
+
+    Args:
+        half: the generator's weights as float16 (`generator_file.save`); how far pixels move is said and on the card.
 
     Raises:
         ChatPainterError: metrics or corpus cannot be read, the folder holds something else, cannot be written, another
@@ -48,7 +53,7 @@ def export(
     found, figures = interviewer.find(run, corpus), card.figures(metrics)
     with FolderLock(folder):
         _refuse_other(folder, source)
-        yield from _write_all(painter, source, folder, run, found, with_weights, figures, onnx)
+        yield from _write_all(painter, source, folder, run, found, with_weights, figures, onnx, half)
     yield f'{folder}: complete; paint with  chatpainter-paint --run {folder} "…"'
 
 
@@ -71,7 +76,10 @@ def _write_all(
     with_weights: bool,
     figures: list[card.Figure] | None,
     onnx: bool,
+    half: bool,
 ) -> Iterator[str]:
+    from trainer import generator_file
+
     try:
         # First: it marks the folder as an export, should this one be broken off.
         _write(folder / SETTINGS, json.dumps(painter.generator.settings, indent=1, sort_keys=True))
@@ -85,10 +93,17 @@ def _write_all(
             for name, difference in write_onnx(painter, folder):
                 checked[name] = difference
                 yield f"{folder / name}: differs from torch by at most {difference:.1e}"
-        _write(folder / CARD, card.write(painter, run, figures, found, checked))
         # Last: without it the folder is no model.
         with replacing(folder / GENERATOR) as temporary:
-            shutil.copyfile(source, temporary)
+            if half:
+                generator_file.save(painter.generator, temporary, half=True)
+            else:
+                shutil.copyfile(source, temporary)
+            moved = _moved(painter, temporary) if half else None
+            if moved is not None:
+                mean, most = moved
+                yield f"{folder / GENERATOR}: as float16; pixels move by {most} of 255 at most, {mean:.2g} in the mean"
+            _write(folder / CARD, card.write(painter, run, figures, found, checked, moved))
     except OSError as error:
         raise ChatPainterError(f"{folder}: cannot be written ({error.strerror or error}); choose another") from None
 
@@ -115,6 +130,17 @@ def _weights(painter: Painter, folder: Path, with_weights: bool) -> str:
         f"{folder}: the weight files ({size / 1024**3:,.1f} GiB) are not copied; put those of SHA256SUMS there, "
         "or export --with-weights"
     )
+
+
+def _moved(painter: Painter, file: Path) -> tuple[float, int]:
+    """How far pixels of another file's generator lie from this painter's: the mean and the most, of 255 levels."""
+    import numpy as np
+
+    from trainer import generator_file
+
+    other = Painter(generator_file.load(file), painter.text)
+    mine, theirs = (one.paint_batch(COMPARED, n=8).astype(np.int64) for one in (painter, other))
+    return float(np.abs(mine - theirs).mean()), int(np.abs(mine - theirs).max())
 
 
 def write_onnx(painter: Painter, folder: Path) -> Iterator[tuple[str, float]]:

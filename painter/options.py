@@ -17,7 +17,8 @@ def generator_options(function: Callable[..., Any]) -> Callable[..., Any]:
             click.option(
                 "--run",
                 type=click.Path(path_type=Path),
-                help="Folder of a run or an exported model, or a generator file. [default: runs/stage2 or runs/stage1]",
+                help="Folder of a run or an exported model, or a generator file. [default: runs/stage2 or runs/stage1, "
+                "or the sample model that ships with the package]",
             ),
             click.option(
                 "--weights",

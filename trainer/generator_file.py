@@ -18,14 +18,21 @@ from trainer.systems import Generator
 
 METADATA = "chatpainter-generator"  # one key only: safetensors writes several in any order
 CHECKSUM = "tensors_sha256"
+HALVED = "float16"
+"""Setting of a file whose weights of two and more dimensions are float16; they are read as float32."""
 LARGEST = 4096  # a width that may stand in the settings although no tensor has it
 
 
-def save(generator: Generator, path: str | Path) -> None:
+def save(generator: Generator, path: str | Path, *, half: bool = False) -> None:
     """Write a safetensors file, atomically; `settings` and a checksum of the tensors go into its metadata as JSON.
+
+    Args:
+        half: weights of two and more dimensions as float16, which halves the file. Biases, norms and their statistics,
+            which may be tiny, stay as they are.
 
     Raises:
         StoreError: the folder cannot be written.
+        ChatPainterError: a weight is too large for float16.
     """
     path = Path(path)
     tensors = {
@@ -33,7 +40,13 @@ def save(generator: Generator, path: str | Path) -> None:
         for name, tensor in generator.state_dict().items()
         if not name.endswith("num_batches_tracked")
     }
-    about = json.dumps({**generator.settings, CHECKSUM: checksum(tensors)}, sort_keys=True)
+    settings = {name: value for name, value in generator.settings.items() if name != HALVED}
+    if half:
+        settings[HALVED] = True
+        tensors = {name: tensor.half() if tensor.ndim > 1 else tensor for name, tensor in tensors.items()}
+        if large := next((name for name, tensor in tensors.items() if not bool(tensor.isfinite().all())), None):
+            raise ChatPainterError(f"{path}: {large} does not fit into float16; write it as float32")
+    about = json.dumps({**settings, CHECKSUM: checksum(tensors)}, sort_keys=True)
     with in_words(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as temporary:
@@ -52,6 +65,7 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> Generator:
     expected = settings.pop(CHECKSUM, None)
     if expected is not None and expected != checksum(tensors):
         raise ChatPainterError(f"{path}: damaged (its checksum differs); train, export or fetch it again")
+    tensors = {name: tensor.float() for name, tensor in tensors.items()}
     try:
         _refuse_absurd_sizes(settings, tensors)
         system = systems.find(systems.named_in(settings))
@@ -99,8 +113,9 @@ def _read(path: Path, device: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
     if not isinstance(settings, dict):
         raise ChatPainterError(f"{path}: its settings are {type(settings).__name__}, not a mapping; write it again")
     for name, tensor in tensors.items():
-        if tensor.dtype != torch.float32:
-            raise ChatPainterError(f"{path}: {name} is {tensor.dtype}, not float32; write it again")
+        halved = settings.get(HALVED) is True and tensor.ndim > 1
+        if tensor.dtype != (torch.float16 if halved else torch.float32):
+            raise ChatPainterError(f"{path}: {name} is {tensor.dtype}, not float{16 if halved else 32}; write it again")
         if not bool(tensor.isfinite().all()):
             raise ChatPainterError(f"{path}: {name} holds values that are not numbers; it was not trained to an end")
         if name.endswith("running_var") and bool((tensor < 0).any()):

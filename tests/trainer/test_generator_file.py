@@ -88,6 +88,28 @@ def test_saved_and_loaded_it_paints_the_same(tmp_path: Path, stage: int, dialogu
     assert (tmp_path / "again").read_bytes() == path.read_bytes()
 
 
+def test_weights_as_float16_are_read_as_float32(tmp_path: Path) -> None:
+    generator = make(1)
+    for name, tensor in generator.state_dict().items():
+        if name.endswith("running_var"):
+            tensor.fill_(1e-9)  # nothing in float16
+    generator_file.save(generator, tmp_path / "half", half=True)
+    loaded = generator_file.load(tmp_path / "half")
+
+    for name, tensor in generator.state_dict().items():
+        if not name.endswith("num_batches_tracked"):
+            expected = tensor.half().float() if tensor.ndim > 1 else tensor
+            torch.testing.assert_close(loaded.state_dict()[name], expected, rtol=0, atol=0)
+    recorded = json.loads(json.dumps(generator.settings))
+    assert loaded.settings == {**recorded, "float16": True}
+    generator_file.save(loaded, tmp_path / "whole")
+    assert generator_file.load(tmp_path / "whole").settings == recorded
+    with torch.no_grad():
+        next(weight for weight in generator.parameters() if weight.ndim > 1).mul_(1e9)
+    with pytest.raises(ChatPainterError, match="does not fit into float16"):
+        generator_file.save(generator, tmp_path / "half", half=True)
+
+
 def test_loading_draws_nothing(tmp_path: Path) -> None:
     generator_file.save(make(), tmp_path / "whole")
     torch.manual_seed(5)
