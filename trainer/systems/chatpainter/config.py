@@ -15,14 +15,14 @@ Stage = Literal[1, 2]
 class Attention:
     """How places of the picture listen to the caption and the turns (`dialogue: attended`; docs/paper.md)."""
 
-    sides: tuple[int, ...] = (8, 16)  # of stage 1's features that attend
+    sides: tuple[int, ...] = (8, 16)  # of stage 1's features that attend; none: only D matches
     width: int = 64  # of keys and values, and of the space in which D matches regions and tokens
     tokens: Literal["turns", "states"] = "turns"  # each turn's vector, or the BiLSTM's state at it
     condition: Literal["caption", "dialogue"] = "caption"  # what Conditioning Augmentation is made from
 
     def __post_init__(self) -> None:
         at_least_one(self, "width")
-        if not self.sides or any(side < 8 or side & (side - 1) for side in self.sides):
+        if any(side < 8 or side & (side - 1) for side in self.sides):
             raise ValueError("attention.sides must be powers of two from 8 on")
 
 
@@ -53,7 +53,7 @@ class ModelConfig:
             raise ValueError("gf must be a multiple of 4, since stage 2 ends with gf / 4 channels")
         if self.dialogue != "attended" and self.attention != Attention():
             raise ValueError(f"attention is for dialogue: attended; dialogue is {self.dialogue}")
-        if max(self.attention.sides) > self.size:
+        if max(self.attention.sides, default=0) > self.size:
             raise ValueError(f"attention.sides: stage 1 has features of at most {self.size} x {self.size}")
 
     @property

@@ -55,8 +55,8 @@ class Stage1Generator(nn.Module):
             channels //= 2
         self.img = nn.Sequential(conv3x3(channels, 3), nn.Tanh())
         self.listening = None
-        if token_dims is not None:
-            wide = {side: model.gf * model.size // 2 // side for side in model.attention.sides}
+        wide = {side: model.gf * model.size // 2 // side for side in model.attention.sides}
+        if token_dims is not None and wide:
             self.listening = Listening(wide, token_dims, model.attention.width)
 
     def forward(

@@ -89,6 +89,18 @@ def stepped(gan: Gan, count: int = 1) -> dict[str, Tensor]:
 # ------------------------------------------------------------------------------------------------ what is painted
 
 
+def test_without_sides_places_listen_to_nothing() -> None:
+    deaf = generator_of(1, replace(MODEL, attention=Attention(sides=(), width=6)))
+    assert not [name for name, _ in deaf.named_parameters() if "listening" in name]
+    said, noise = texts(), torch.randn(4, deaf.noise_dim)
+    otherwise = {**said, "turns": said["turns"] + 1}
+    # Conditioning Augmentation reads the caption alone here, so the turns reach the picture nowhere.
+    assert_same(deaf.paint(said, noise)[32], deaf.paint(otherwise, noise)[32])
+    figures = stepped(gan_of(1, replace(MODEL, attention=Attention(sides=(), width=6))))
+    assert torch.isfinite(figures["d_matching"])
+    assert torch.isfinite(figures["g_matching_single"])
+
+
 @pytest.mark.parametrize("tokens", ["turns", "states"])
 @pytest.mark.parametrize("condition", ["caption", "dialogue"])
 @pytest.mark.parametrize("stage", [1, 2])
