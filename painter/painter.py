@@ -57,10 +57,12 @@ class Painter:
         """
         from painter.encoding import TextEncoders, places
         from trainer import generator_file as files
+        from trainer import systems
 
         file = generator_file(path)
         where = _torch_device(device)
         generator = files.load(file, where)
+        systems.require_pictures(generator, file)
         found = replace(places(file.parent, weights), device=cast(Any, where.type))
         text = TextEncoders(generator.settings.get("stores"), found, file)
         _refuse_misfit(generator, text, file)

@@ -257,6 +257,29 @@ def weights(params_path: Path, corpora: tuple[Path, ...], out: Path | None, **gi
         click.echo(f"{path} (untrained)")
 
 
+@main.command()
+@_splits
+@corpus_option
+@click.option("--vocabulary", type=click.Path(path_type=Path),
+              help="AttnGAN's captions.pickle, whose numbers are kept. [every word of all splits]")  # fmt: skip
+@_out("data/embeddings")
+@click.pass_obj
+def tokens(params_path: Path, splits: tuple[str, ...], corpus: Path, vocabulary: Path | None, out: Path) -> None:
+    """Number the words of the captions, for AttnGAN's text encoder (chatpainter-train damsm): OUT/SPLIT/tokens."""
+    from pipeline import token_ids
+    from pipeline.weights import attngan
+
+    values = parameters.load(params_path)
+    every = _splits_of((), values, params_path)
+    known = attngan.read_captions(vocabulary).vocabulary if vocabulary else token_ids.vocabulary_of(corpus, every)
+    for split in splits or every:
+        made = token_ids.make(corpus, split, known, out)
+        click.echo(
+            f"{out / split / 'tokens'}: {made.index.rows:,} captions, {made.rows:,} words of {len(known):,}, "
+            f"{made.counts['unknown']:,} unknown"
+        )
+
+
 def _section(values: dict[str, Any], name: str, kind: type[T], path: Path, given: dict[str, Any]) -> T:
     """A section of params.yaml with the options that were given on the command line put over it."""
     section = values.get(name) or {}

@@ -81,7 +81,7 @@ def _train(run: Run, ranks: distributed.Ranks, interrupts: Interrupts) -> bool:
                 threads=training.threads,
             )
         )
-        watch = Watch(run, trainable, progress) if ranks.main and run.held_out else None
+        watch = Watch(run, trainable, progress) if ranks.main and run.held_out and trainable.average.names else None
         stopped = False
         while images_seen < stop_at and not stopped:
             trainable.step(next(ring), images_seen, images_seen // epoch_images, progress.report)

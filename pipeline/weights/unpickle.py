@@ -108,7 +108,7 @@ class Unpickler:
         return self.refused(f"{why} (at byte {self.file.tell():,})", "fetch the file again")
 
     def _run(self) -> Any:
-        steps = {bytes([code]): step for code, step in STEPS.items()}
+        steps = {bytes([code]): step for code, step in self.steps().items()}
         read = self.file.read
         while True:
             code = read(1)
@@ -118,6 +118,10 @@ class Unpickler:
             if step is None:
                 raise self._unknown(code)
             step(self)
+
+    def steps(self) -> "dict[int, Callable[[Unpickler], None]]":
+        """What each instruction does."""
+        return STEPS
 
     def _unknown(self, code: bytes) -> WeightsError:
         if not code:

@@ -8,7 +8,7 @@ from pathlib import Path
 from tests.support.documents import ROOT
 
 TEXT = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
-ROOMS = ("store", "pipeline", "trainer", "evidence", "painter")
+ROOMS = ("store", "words", "pipeline", "trainer", "evidence", "painter")
 
 
 def test_every_path_that_it_names_exists() -> None:

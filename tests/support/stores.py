@@ -14,6 +14,9 @@ from store.manifest import content_key, seal
 
 MADE_FROM = {"corpus": "c0", "encoder": {"name": "test", "trained": False}, "text": {"turn": "question+answer"}}
 
+WORDS = ["<end>", *(f"word{number}" for number in range(1, 20))]
+"""What the numbers of `tokens` stand for."""
+
 
 def write_store(
     path: Path,
@@ -114,6 +117,8 @@ def write_training_stores(
     rounds: Sequence[int] = (10, 3, 1),
     caption_dim: int = 12,
     turn_dim: int = 10,
+    word_dim: int = 8,
+    words: Sequence[int] = (3, 5, 1, 2),
     sizes: Sequence[int] = (76,),
     dtype: str = "float16",
     seed: int = 0,
@@ -122,7 +127,7 @@ def write_training_stores(
     corpus: str = "c0",
     shards: int = 2,
 ) -> tuple[Path, Path]:
-    """Captions, turns, dialogues and images of a small made-up split, in the folders that a run expects.
+    """Captions, their words, turns, dialogues and images of a small made-up split, in the folders that a run expects.
 
     Returns (folder/embeddings/SPLIT, folder/images/SPLIT).
     Every vector holds its own row number in element 0, its image in element 1; every picture is full of noise but
@@ -151,6 +156,14 @@ def write_training_stores(
     write_store(
         embeddings / "captions", vectors(owners, caption_dim), index, split=split, shards=shards, made_from=about
     )
+    # Of every caption its words: vectors, and numbers of WORDS.
+    lengths = np.resize(words, len(owners)).astype(np.int32)
+    index = {**index, "row": np.cumsum(lengths) - lengths, "length": lengths}
+    rows = np.repeat(owners, lengths)
+    write_store(embeddings / "words", vectors(rows, word_dim), index, split=split, shards=1, made_from=about)
+    numbers = random.integers(0, len(WORDS), (len(rows), 1), dtype=np.uint16)
+    known = {**about, "vocabulary": {"words": WORDS}}
+    write_store(embeddings / "tokens", numbers, index, split=split, shards=1, made_from=known)
     turns = np.repeat(talking, per_round)
     index = {
         "row": np.cumsum(per_round) - per_round,

@@ -62,7 +62,7 @@ def evaluate(paths: Paths, settings: EvaluateSettings, ranks: "Ranks") -> dict[s
 
 def _evaluate(paths: Paths, settings: EvaluateSettings, ranks: "Ranks") -> dict[str, float]:
     from store.files import sha256_file
-    from trainer import generator_file
+    from trainer import generator_file, systems
     from trainer.evaluation import gallery, report
     from trainer.evaluation.by_round import by_round
     from trainer.evaluation.figures import Figures
@@ -72,6 +72,7 @@ def _evaluate(paths: Paths, settings: EvaluateSettings, ranks: "Ranks") -> dict[
     from trainer.feed.inputs import stored_side
 
     generator = generator_file.load(paths.generator, ranks.device)
+    systems.require_pictures(generator, paths.generator)
     sides = tuple(generator.names)
     held_out = HeldOutSplit(
         paths.embeddings / settings.split, paths.images / settings.split, generator.inputs, sides, settings.seed

@@ -99,7 +99,9 @@ class TrainingData:
         column = self._columns[name]
         if column.length is None:
             return None
-        return int(max(column.length[column.first + number].max() for number in range(int(column.lines.max()))))
+        begins = np.cumsum(column.lines) - column.lines
+        lines = np.repeat(column.first - begins, column.lines) + np.arange(column.lines.sum())
+        return int(column.length[lines].max())
 
     @property
     def identity(self) -> dict[str, Any]:

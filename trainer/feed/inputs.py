@@ -29,6 +29,8 @@ class Input:
 
 
 CAPTIONS = Input("captions", "captions", "a caption", pick="drawn")
+WORDS = Input("words", "words", "the words of a caption", pick="drawn")  # a vector each
+TOKENS = Input("tokens", "tokens", "the numbers of a caption's words", pick="drawn")
 TURNS = Input("turns", "turns", "a dialogue")
 COLLAPSED = Input("dialogues", "dialogues", "a dialogue")
 # Beside `turns`, row for row: the picture after every turn, and which kinds of objects are in it; and those before.

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 SYSTEMS = {
     "stage1": "trainer.systems.chatpainter.system:STAGE1",
     "stage2": "trainer.systems.chatpainter.system:STAGE2",
+    "damsm": "trainer.systems.damsm.system:DAMSM",
 }
 """Name of command, section of params.yaml and folder below runs/ → where its System is, imported when asked for."""
 
@@ -40,7 +41,7 @@ class Generator(Protocol):
         noise_dim, condition_dim: widths of the noise and of the condition's noise.
         inputs: what it reads of a text.
         dims: width of each input's vectors, by name.
-        names: what the pictures of each side are called, smallest side first.
+        names: what the pictures of each side are called, smallest side first; none where nothing is painted.
         silence: vectors that stand for nothing said, by input.
     """
 
@@ -261,6 +262,14 @@ def named_in(settings: Mapping[str, Any]) -> str:
     if name not in SYSTEMS:
         raise ChatPainterError(f"made by a system that is not known here: {str(name)[:60]!r}")
     return str(name)
+
+
+def require_pictures(generator: Generator, file: Path) -> None:
+    """Raise ChatPainterError for what paints nothing, such as the encoders of the DAMSM; `file`: where it lay."""
+    if not generator.names:
+        raise ChatPainterError(
+            f"{file}: made by {named_in(generator.settings)}, which paints nothing; name another run"
+        )
 
 
 def reads(generator: Generator, name: str) -> bool:

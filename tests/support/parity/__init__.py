@@ -35,6 +35,11 @@ def wave(number: int, shape: Sequence[int], scale: float = 1.0, shift: float = 0
     return torch.from_numpy(values.reshape(tuple(shape)))
 
 
+def given(record: Mapping[str, Any]) -> Tensor:
+    """The input that a record describes: {"j": number, "shape": …}, perhaps with "scale"."""
+    return wave(record["j"], record["shape"], record.get("scale", 1.0))
+
+
 def weights(key: str, shape: Sequence[int], kind: Fill) -> Tensor:
     """The tensor with this state key, rounded to float32; float64."""
     count, crc, last = int(np.prod(shape)), zlib.crc32(key.encode("ascii")), key.rpartition(".")[2]
