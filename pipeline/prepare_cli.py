@@ -86,6 +86,29 @@ def codraw(source: Path, raw: Path, limit: int | None) -> None:
 
 
 @main.command()
+@click.option("--source", required=True, type=click.Path(path_type=Path),
+              help="SCONE's JSON edition: a folder with scene/, alchemy/ and tangrams/.")  # fmt: skip
+@click.option("--domain", required=True, type=click.Choice(["scene", "alchemy", "tangrams"]))
+@click.option("--start", type=click.Choice(["words", "shown"]), default="shown", show_default=True,
+              help="How the first state becomes known: a fact a round, or as the first picture.")  # fmt: skip
+@click.option("--raw", type=click.Path(path_type=Path), help="Folder. [data/raw/scone-DOMAIN]")
+@click.option("--image-size", type=click.IntRange(64, 2048), default=128, show_default=True, help="Side in pixels.")
+@click.option("--limit", type=click.IntRange(1), help="At most so many dialogues a split, to try it out. [all]")
+def scone(source: Path, domain: str, start: Any, raw: Path | None, image_size: int, limit: int | None) -> None:
+    """Draw SCONE's states and lay them out, with people's instructions, as COCO and VisDial are."""
+    from tqdm import tqdm
+
+    from pipeline.corpora import scone as corpora
+
+    raw = raw or Path(f"data/raw/scone-{domain}")
+    with tqdm(unit=" dialogues", disable=None, desc=f"SCONE {domain}") as bar:
+        made = corpora.make(source, raw, domain, start, image_size, limit, bar.reset, bar.update)
+    click.echo(f"{raw}: " + ", ".join(f"{count:,} {split}" for split, (count, _) in made.items()) + " dialogues")
+    floors = ", ".join(f"{share:.3f} {split}" for split, (_, share) in made.items())
+    click.echo(f"  of the last state's slots, right in a copy of the first: {floors}")
+
+
+@main.command()
 @_splits
 @_raw
 @click.option("--visdial-version", metavar="VERSION",
@@ -189,7 +212,8 @@ def images(
         if made.without_file:
             click.echo(f"  without a file: {len(made.without_file):,}")
         if made.repeated:
-            first = "; ".join(" = ".join(names) for names in made.repeated[:5])
+            groups = [names[:4] + [f"{len(names) - 4:,} more"] * (len(names) > 4) for names in made.repeated[:5]]
+            first = "; ".join(map(" = ".join, groups))
             more = "; ..." if len(made.repeated) > 5 else ""
             click.echo(f"  the same bytes under several names: {len(made.repeated):,} ({first}{more})")
         if made.other_size:

@@ -26,6 +26,21 @@ def read_object(path: Path, remedy: str, without_options: bool = False) -> dict[
         ChatPainterError: the file is missing, empty, ends in the middle, is something else (an HTML page, an archive,
             ...), is not JSON or not UTF-8, says a thing twice, or is not an object.
     """
+    value = _read(path, remedy, without_options)
+    if not isinstance(value, dict):
+        raise ChatPainterError(f"{path}: expected a JSON object, found {_called(value)}; {remedy}")
+    return value
+
+
+def read_list(path: Path, remedy: str) -> list[Any]:
+    """The JSON list in `path`; raises as `read_object` does."""
+    value = _read(path, remedy)
+    if not isinstance(value, list):
+        raise ChatPainterError(f"{path}: expected a JSON list, found {_called(value)}; {remedy}")
+    return value
+
+
+def _read(path: Path, remedy: str, without_options: bool = False) -> Any:
     try:
         with path.open("rb") as file:
             if path.stat().st_size == 0:
@@ -45,8 +60,6 @@ def read_object(path: Path, remedy: str, without_options: bool = False) -> dict[
             raise ChatPainterError(f"{path}: not JSON, but {what}") from None
         why = f"not JSON, but {what}" if what else _why(error, data)
         raise ChatPainterError(f"{path}: {why}; {remedy}") from None
-    if not isinstance(value, dict):
-        raise ChatPainterError(f"{path}: expected a JSON object, found {_called(value)}; {remedy}")
     return value
 
 

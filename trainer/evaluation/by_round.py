@@ -91,7 +91,7 @@ def counted(
     words = facts_told([truth.words[int(i)] for i in ids], captions.tolist(), [heads[i].name for i in mine])
     rounds = min(len(readings) - 1, words.spoken_of.shape[1])
     seen = np.stack(readings[: rounds + 1], axis=1)
-    wanted = truth.targets(ids)[:, mine]
+    wanted = truth.targets_by_round(ids, rounds)[:, :, mine]
     told, spoken_of = words.told[:, : rounds + 1], words.spoken_of[:, :rounds]
     return over_rounds(seen, wanted, told, spoken_of, np.minimum(words.rounds, rounds))
 

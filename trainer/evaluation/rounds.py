@@ -3,9 +3,9 @@
 A picture is read as a row of facts (the colour at each place, say); it is painted after the caption alone and after
 every round, from the same noise. Three shares, for each round and over all of them:
 
-- told: of the facts told so far, those that the picture shows.
+- told: of the facts told so far, those that the picture shows, as they are by then.
 - kept: of the facts that the round did not speak of, those that read as they did before it.
-- settled: of the facts told before the round and right then, those still right after it.
+- settled: of the facts told before the round, right then, and not changed by it, those still right after it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -67,20 +67,22 @@ def over_rounds(
 
     Args:
         readings: (n, R + 1, k) what each picture shows, the first painted from the caption alone; any dtype.
-        truth: (n, k) what is right.
+        truth: (n, k) what is right; (n, R + 1, k) where a round may change what earlier ones said.
         told: (n, R + 1, k) bool, the facts that the caption (at 0) and each round state.
         spoken_of: (n, R, k) bool, the facts that each round speaks of, stated or not.
         rounds: (n,) how many rounds each dialogue has; what stands after them is not counted.
     """
     n, painted, k = readings.shape
-    if truth.shape != (n, k) or told.shape != (n, painted, k) or spoken_of.shape != (n, painted - 1, k):
+    if truth.ndim == 2:
+        truth = np.repeat(truth[:, None], painted, axis=1)
+    if truth.shape != readings.shape or told.shape != (n, painted, k) or spoken_of.shape != (n, painted - 1, k):
         raise ValueError(f"{readings.shape} readings, {truth.shape} truth, {told.shape} told, {spoken_of.shape} spoken")
     there = np.arange(painted) <= np.asarray(rounds)[:, None]  # (n, R + 1): is there a picture?
     so_far = np.logical_or.accumulate(told, axis=1) & there[..., None]
-    right = readings == truth[:, None]
+    right = readings == truth
     same = readings[:, 1:] == readings[:, :-1]
     unspoken = ~spoken_of & there[:, 1:, None]
-    fixed = so_far[:, :-1] & right[:, :-1] & there[:, 1:, None]
+    fixed = so_far[:, :-1] & right[:, :-1] & there[:, 1:, None] & (truth[:, 1:] == truth[:, :-1])
     told_each, told_all = _shares(right, so_far)
     kept_each, kept_all = _shares(same, unspoken)
     settled_each, settled_all = _shares(right[:, 1:], fixed)

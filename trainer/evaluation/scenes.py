@@ -154,19 +154,22 @@ def relational_similarity(wanted: np.ndarray, found: np.ndarray, centres: np.nda
 def told(truth: Truth) -> dict[str, dict[str, float]]:
     """The best that a painter can score on these very scenes who is told nothing (`chance`) or one caption (`caption`).
 
-    A caption names one object in full and how many there are; colours and grounds are uniform and independent.
+    A caption names one object in full and how many there are, or nothing of them where the truth says so; colours and
+    grounds are uniform and independent.
     The world states the same analytically, over all scenes it could make (`Truth.ceilings`).
     """
     counts = np.array([len(scene.objects) for scene in truth.scenes.values()])
     places, colours, grounds = len(truth.places), 1 / len(truth.colours), 1 / len(truth.grounds)
     empty = places - counts
+    presence = float(max(counts.mean(), empty.mean()) / places)
+    told = {
+        "colour_accuracy": float((1 + (counts - 1) * colours).sum() / max(1, counts.sum())),
+        "presence_accuracy": float((1 + np.maximum(counts - 1, empty)).mean() / places),
+    }
+    chance = {"colour_accuracy": colours, "ground_accuracy": grounds, "presence_accuracy": presence}
     return {
-        "colour_accuracy": {"chance": colours, "caption": float((1 + (counts - 1) * colours).sum() / counts.sum())},
-        "ground_accuracy": {"chance": grounds, "caption": grounds},
-        "presence_accuracy": {
-            "chance": float(max(counts.mean(), empty.mean()) / places),
-            "caption": float((1 + np.maximum(counts - 1, empty)).mean() / places),
-        },
+        score: {"chance": value, "caption": told.get(score, value) if truth.captions_tell else value}
+        for score, value in chance.items()
     }
 
 

@@ -7,7 +7,7 @@ the classifier.
 
 import hashlib
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -72,6 +72,8 @@ class Truth:
     ceilings: dict[str, dict[str, float]]  # score -> what was told (chance, caption, dialogue) -> the best possible
     scenes: dict[int, TrueScene]
     words: dict[int, Mapping[str, Any]]  # what captions and rounds tell (trainer.evaluation.rounds), where it is known
+    films: dict[int, tuple[TrueScene, ...]]  # before the first round and after each, where rounds change the scene
+    captions_tell: bool  # whether a caption names one object in full and how many there are, or nothing of them
 
     @classmethod
     def load(cls, path: str | Path) -> "Truth":
@@ -110,7 +112,7 @@ class Truth:
 
     def colour_labels(self, image_ids: np.ndarray) -> np.ndarray:
         """(n, places) int64: index into `colours` of the object at each place, NOTHING where there is none."""
-        return self._labels(image_ids, "colour", tuple(self.colours))
+        return self._labels([self.scene(i) for i in image_ids], "colour", tuple(self.colours))
 
     def ground_labels(self, image_ids: np.ndarray) -> np.ndarray:
         """(n,) int64: index into `grounds`."""
@@ -136,24 +138,37 @@ class Truth:
                 for item in self.scene(image_id).objects:
                     present[row, column[item.name or ""]] = 1
             return present
-        columns = [self.ground_labels(image_ids)[:, None]]
-        per_place = np.stack(
-            [
-                self._labels(image_ids, "colour", tuple(self.colours)),
-                self._labels(image_ids, "shape", self.shapes),
-                self._labels(image_ids, "size", self.sizes),
-            ],
-            axis=2,
-        )
-        columns.append(per_place.reshape(len(image_ids), -1) + 1)
-        return np.concatenate(columns, axis=1)
+        return self._targets([self.scene(image_id) for image_id in image_ids])
 
-    def _labels(self, image_ids: np.ndarray, kind: str, classes: tuple[str, ...]) -> np.ndarray:
-        labels = np.full((len(image_ids), len(self.places)), NOTHING, dtype=np.int64)
+    def targets_by_round(self, image_ids: np.ndarray, rounds: int) -> np.ndarray:
+        """(n, rounds + 1, heads) int64: the right class of every head before the first round and after each.
+
+        Where rounds change nothing this is `targets`, after each; after a scene's last round its last one. A ground
+        that nobody has told yet is NOTHING.
+        """
+        found = np.repeat(self.targets(image_ids)[:, None], rounds + 1, axis=1)
+        for row, image_id in enumerate(image_ids):
+            if film := self.films.get(int(image_id)):
+                states = self._targets(film)[: rounds + 1]
+                found[row, : len(states)] = states
+        return found
+
+    def _targets(self, scenes: Sequence[TrueScene]) -> np.ndarray:
+        """(scenes, heads) int64, of a world with places."""
+        grounds = list(self.grounds)
+        labels = [[grounds.index(one.ground) if one.ground in grounds else NOTHING for one in scenes]]
+        per_place = [
+            self._labels(scenes, kind, classes) + 1
+            for kind, classes in (("colour", tuple(self.colours)), ("shape", self.shapes), ("size", self.sizes))
+        ]
+        return np.concatenate([np.array(labels).T, np.stack(per_place, axis=2).reshape(len(scenes), -1)], axis=1)
+
+    def _labels(self, scenes: Sequence[TrueScene], kind: str, classes: tuple[str, ...]) -> np.ndarray:
+        labels = np.full((len(scenes), len(self.places)), NOTHING, dtype=np.int64)
         place_of = {name: i for i, name in enumerate(self.places)}
         class_of = {name: i for i, name in enumerate(classes)}
-        for row, image_id in enumerate(image_ids):
-            for item in self.scene(image_id).objects:
+        for row, scene in enumerate(scenes):
+            for item in scene.objects:
                 labels[row, place_of[item.place or ""]] = class_of[getattr(item, kind)]
         return labels
 
@@ -171,10 +186,9 @@ def _parse(path: Path, sha256: str, values: dict[str, Any]) -> Truth:
     known: dict[str, Collection[str]] = {"place": places, "colour": colours, "shape": shapes, "size": sizes}
     scenes: dict[int, TrueScene] = {}
     words: dict[int, Mapping[str, Any]] = {}
-    for entry in values["scenes"]:
-        image_id = int(entry["image_id"])
-        if "captions" in entry and "rounds" in entry:
-            words[image_id] = {"captions": entry["captions"], "rounds": entry["rounds"]}
+    films: dict[int, tuple[TrueScene, ...]] = {}
+
+    def scene(image_id: int, entry: Mapping[str, Any], untold: bool = False) -> TrueScene:
         objects = []
         for item in entry["objects"]:
             name = item.get("sprite")
@@ -197,13 +211,23 @@ def _parse(path: Path, sha256: str, values: dict[str, Any]) -> Truth:
         if places and len({item.place for item in objects}) != len(objects):
             raise ValueError(f"scene {image_id}: two objects at one place")
         ground = entry.get("ground")
-        if grounds and ground not in grounds:
+        if grounds and ground not in grounds and not (untold and ground is None):
             raise ValueError(f"scene {image_id}: ground {ground!r} is not of this world")
-        scenes[image_id] = TrueScene(image_id, ground, tuple(objects))
+        return TrueScene(image_id, ground, tuple(objects))
+
+    for entry in values["scenes"]:
+        image_id = int(entry["image_id"])
+        if "captions" in entry and "rounds" in entry:
+            words[image_id] = {"captions": entry["captions"], "rounds": entry["rounds"]}
+        scenes[image_id] = scene(image_id, entry)
+        if places and "first" in entry:
+            states = (entry["first"], *entry["rounds"])
+            films[image_id] = tuple(scene(image_id, state, untold=True) for state in states)
     ceilings = {
         score: {told: float(value) for told, value in best.items()} for score, best in world.get("ceilings", {}).items()
     }
-    return Truth(path, sha256, places, colours, grounds, shapes, sizes, sprites, ceilings, scenes, words)
+    tell = bool(world.get("captions_tell", True))
+    return Truth(path, sha256, places, colours, grounds, shapes, sizes, sprites, ceilings, scenes, words, films, tell)
 
 
 def _rgb(value: Any) -> tuple[int, int, int]:

@@ -63,6 +63,23 @@ def test_the_shares_are_what_counting_gives(seed: int, n: int, longest: int, k: 
         np.testing.assert_allclose(getattr(found, f"{name}_over_all"), good / of if of else math.nan)
 
 
+def test_a_round_that_changes_what_an_earlier_one_said_counted_by_eye() -> None:
+    # One fact: round 1 tells 5, round 2 makes it 6, round 3 speaks of something else.
+    about: dict[str, Any] = {
+        "truth": np.array([[[0], [5], [6], [6]]]),
+        "told": np.array([[[False], [True], [True], [False]]]),
+        "spoken_of": np.array([[[True], [True], [False]]]),
+        "rounds": np.array([3]),
+    }
+    obedient = over_rounds(np.array([[[0], [5], [6], [6]]]), **about)
+    np.testing.assert_array_equal(obedient.told, [np.nan, 1, 1, 1])
+    np.testing.assert_array_equal(obedient.settled, [np.nan, np.nan, 1])  # round 2 changed what was settled
+    stubborn = over_rounds(np.array([[[0], [5], [5], [5]]]), **about)
+    np.testing.assert_array_equal(stubborn.told, [np.nan, 1, 0, 0])
+    assert (stubborn.kept_over_all, obedient.kept_over_all) == (1, 1)
+    np.testing.assert_array_equal(stubborn.settled, [np.nan, np.nan, np.nan])
+
+
 def test_a_painter_that_changes_nothing_keeps_all_and_one_that_is_right_is_told() -> None:
     draw = np.random.default_rng(0)
     truth, told = draw.integers(0, 6, (20, 4)), draw.random((20, 11, 4)) < 0.2

@@ -1,0 +1,194 @@
+"""SCONE (Long et al., 2016): people's five instructions in a row, with the state before and after each.
+
+Read as the JSON edition has it (`{train,dev}_sequences.json` of a domain; github.com/lil-lab/scone), drawn by
+ourselves, and written out as COCO and VisDial write theirs, with a picture after every turn. A round is an instruction
+without an answer. The state at the start is either told in words, a fact a round before the instructions, or shown: the
+first picture of the film, and no word of it.
+"""
+
+import hashlib
+import itertools
+import re
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from pipeline.corpora import json_files, made_files
+from pipeline.corpora.films import Film, Shown
+from pipeline.corpora.folders import replacing_folder
+from pipeline.corpora.made_files import Made
+from pipeline.corpora.scone_worlds import INK, PAPER, PATCH, REMEDY, SKIN, WORLDS, State, World
+from store.errors import ChatPainterError
+
+Start = Literal["words", "shown"]
+SPLITS = ("train", "dev")
+FIRST_ID = {"train": 1, "dev": 1_000_001}
+_OURS = re.compile(
+    r"(annotations/(captions|turns)_(train|dev)\.json|visdial/visdial_1\.0_(train|dev)\.json|truth_(train|dev)\.json"
+    r"|images/(train|dev)/(SCONE_(train|dev)_\d{12}|turns/[0-9a-f]{16})\.png)"
+)
+# At least this share of a picture is covered by a thing that is read as there: as a radius, see trainer's reader.
+_RADIUS = 0.04
+
+
+def make(
+    source: Path,
+    raw: Path,
+    domain: str,
+    start: Start = "shown",
+    image_size: int = 128,
+    limit: int | None = None,
+    started: Callable[[int], object] = lambda n: None,
+    done: Callable[[], object] = lambda: None,
+) -> dict[str, tuple[int, float]]:
+    """Write a domain of SCONE as folder `raw`, all of it or nothing: splits train and dev.
+
+    Args:
+        source: folder of the domains' folders, or of one domain's two files.
+        limit: at most so many dialogues a split.
+        started: called with the number of dialogues.
+        done: called after each.
+
+    Returns:
+        By split how many dialogues there are, and the share of the last state's slots that a copy of the first has.
+
+    Raises:
+        ChatPainterError: names the file, the dialogue, and what was expected; or `raw` holds something else.
+    """
+    world = WORLDS[domain]
+    folder = source / domain if (source / domain).is_dir() else source
+    dialogues = {split: _read(folder / f"{split}_sequences.json", world)[:limit] for split in SPLITS}
+    started(sum(map(len, dialogues.values())))
+    with replacing_folder(raw, _OURS, "truth_*.json") as temporary:
+        for split, said in dialogues.items():
+            _write_split(temporary, split, said, world, start, image_size, done)
+    return {split: (len(said), floor([states for _, _, states in said])) for split, said in dialogues.items()}
+
+
+def floor(dialogues: Iterable[Sequence[State]]) -> float:
+    """The share of the last state's slots that are right in a copy of the first state."""
+    same = [a == b for states in dialogues for a, b in zip(states[0], states[-1])]
+    return sum(same) / max(1, len(same))
+
+
+def _read(path: Path, world: World) -> list[tuple[str, list[str], list[State]]]:
+    """(identifier, instructions, states before the first and after each) of every dialogue."""
+    found = []
+    for position, entry in enumerate(json_files.read_list(path, REMEDY)):
+        where = f"{path}: [{position}]"
+        key = json_files.field(entry, "identifier", str, where)
+        states = [world.parse(json_files.field(entry, "initial_env", str, where), f"{where}: initial_env")]
+        texts = []
+        turns = json_files.field(entry, "utterances", list, where)
+        for number, turn in enumerate(turns, 1):
+            here = f"{where}: turn {number}"
+            text = json_files.fold(json_files.field(turn, "instruction", str, here))
+            if not text:
+                raise ChatPainterError(f"{here}: the instruction is empty; {REMEDY}")
+            texts.append(text)
+            states.append(world.parse(json_files.field(turn, "after_env", str, here), f"{here}: after_env"))
+        if not texts:
+            raise ChatPainterError(f"{where}: has no turn; {REMEDY}")
+        found.append((key, texts, states))
+    return found
+
+
+def _write_split(
+    raw: Path,
+    split: str,
+    dialogues: list[tuple[str, list[str], list[State]]],
+    world: World,
+    start: Start,
+    side: int,
+    done: Callable[[], object],
+) -> None:
+    images = made_files.folders(raw, split)
+    (images / "turns").mkdir()
+    kinds = [f"{colour} {thing}" for thing in dict.fromkeys(world.thing.values()) for colour in world.colours]
+
+    def shown(state: State) -> Shown:
+        """The picture of a state, drawn once a split."""
+        name = f"turns/{hashlib.sha256('|'.join(state).encode()).hexdigest()[:16]}.png"
+        if not (images / name).exists():
+            world.picture(state, side).save(images / name)
+        present = {kinds.index(f"{c} {world.thing[place]}") for place, c in world.things(state).items()}
+        return Shown(name, tuple(sorted(present)))
+
+    made = []
+    for number, (key, texts, states) in enumerate(dialogues):
+        image_id = FIRST_ID[split] + number
+        before = told(world, states[0]) if start == "words" else [("", states[0])]
+        said = [text for text, _ in before[1:]] + texts
+        seen = [state for _, state in before] + states[1:]
+        film = [shown(state) for state in seen]
+        name = f"SCONE_{split}_{image_id:012d}.png"
+        world.picture(states[-1], side).save(images / name)
+        caption = world.caption(states[0])
+        rounds = [(text, "") for text in said]
+        truth = {"key": key, **_truth(world, seen, start)}
+        made.append(Made(image_id, name, [caption], rounds, truth, Film(image_id, film[0], tuple(film[1:]))))
+        done()
+    head = {
+        "info": {"description": f"SCONE {world.name} {split}, drawn by ChatPainter"},
+        "licenses": [{"id": 1, "name": "none stated", "url": "https://github.com/lil-lab/scone"}],
+    }
+    about = {
+        "domain": world.name,
+        "start": start,
+        "floors": {"copy_start": floor([states for _, _, states in dialogues])},
+        "captions_tell": False,
+        "places": {place: {"centre": list(centre), "half": PATCH} for place, centre in world.places.items()},
+        "colours": {name: list(rgb) for name, rgb in world.colours.items()},
+        "grounds": {"wall": list(PAPER), "dark": list(INK), "skin": list(SKIN)},
+        "shapes": list(dict.fromkeys(world.thing.values())),
+        "sizes": {"plain": _RADIUS},
+        "ceilings": {},
+    }
+    made_files.write(raw, split, made, (side, side), head, about, kinds)
+
+
+def told(world: World, state: State) -> list[tuple[str, State]]:
+    """The state told a fact a round: (words, what is there after them), nothing said and nothing there at first."""
+    so_far = [world.empty] * world.slots
+    rounds = [("", tuple(so_far))]
+    facts = iter(world.facts(state))
+    for number, slot in enumerate(state):
+        # An empty beaker is told too: all seven are there, whatever they hold.
+        if slot != world.empty or world.name == "alchemy":
+            so_far[number] = slot
+            rounds.append((next(facts), tuple(so_far)))
+    return rounds
+
+
+def _truth(world: World, seen: Sequence[State], start: Start) -> dict[str, Any]:
+    """The last state, each round's, and of which places a round tells: those that it changes, or states at first."""
+
+    def objects(state: State) -> list[dict[str, Any]]:
+        return [
+            {
+                "place": place,
+                "colour": colour,
+                "shape": world.thing[place],
+                "size": "plain",
+                "centre": list(world.places[place]),
+                "radius": _RADIUS,
+            }
+            for place, colour in world.things(state).items()
+        ]
+
+    def facts(places: Iterable[str]) -> list[str]:
+        return [f"{place}: {kind}" for place in places for kind in ("colour", "shape", "size")]
+
+    rounds = []
+    for before, after in itertools.pairwise(seen):
+        a, b = world.things(before), world.things(after)
+        changed = [place for place in world.places if a.get(place) != b.get(place)]
+        rounds.append({"tells": facts(changed), "speaks_of": changed, "ground": "wall", "objects": objects(after)})
+    return {
+        "ground": "wall",
+        "objects": objects(seen[-1]),
+        "first": {"ground": "wall", "objects": objects(seen[0])},
+        # What is shown at the start is known from the start.
+        "captions": [{"tells": ["ground", *facts(world.places)] if start == "shown" else ["ground"]}],
+        "rounds": rounds,
+    }

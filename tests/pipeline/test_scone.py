@@ -1,0 +1,169 @@
+"""SCONE: states drawn and read back, the start in words or as a picture, floors, the truth, hostile files."""
+
+import itertools
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from pipeline.corpora import films, scone
+from pipeline.corpora.join import CorpusSettings
+from pipeline.corpora.prepare import prepare
+from pipeline.corpora.scone_worlds import WORLDS, State
+from pipeline.prepare_cli import main
+from store.errors import ChatPainterError
+from trainer.evaluation.scenes import SceneReader, right
+from trainer.evaluation.truth import Truth
+
+# States -----------------------------------------------------------------------------------------------------------
+
+PEOPLE = st.one_of(st.just("__"), st.text("roygbp", min_size=1, max_size=1).flatmap(
+    lambda shirt: st.sampled_from("roygbp_").map(lambda hat: shirt + hat)))  # fmt: skip
+STATES = {
+    "scene": st.lists(PEOPLE, min_size=10, max_size=10),
+    "alchemy": st.lists(st.one_of(st.just("_"), st.text("roygbp", min_size=1, max_size=4)), min_size=7, max_size=7),
+    "tangrams": st.permutations("ABCDE").flatmap(
+        lambda order: st.integers(0, 5).map(lambda n: [*order[:n], *[""] * (5 - n)])
+    ),
+}
+
+
+@pytest.mark.parametrize("domain", WORLDS)
+@given(data=st.data(), side=st.sampled_from([64, 76, 128]))
+def test_any_state_is_read_back_from_its_picture(domain: str, data: st.DataObject, side: int) -> None:
+    world = WORLDS[domain]
+    state = tuple(data.draw(STATES[domain]))
+    assert world.state(world.things(state)) == state
+    assert world.read(world.picture(state, side)) == state
+
+
+@pytest.mark.parametrize("domain", WORLDS)
+def test_every_state_of_the_dev_split_is_read_back_at_64_pixels(shared_data: Path, domain: str) -> None:
+    dialogues = scone._read(shared_data / "scone" / domain / "dev_sequences.json", WORLDS[domain])
+    states = {state for _, _, seen in dialogues for state in seen}
+    assert len(states) == {"scene": 1012, "alchemy": 1468, "tangrams": 310}[domain]
+    assert [state for state in states if WORLDS[domain].read(WORLDS[domain].picture(state, 64)) != state] == []
+
+
+@pytest.mark.parametrize(("domain", "share"), [("scene", 0.684), ("alchemy", 0.411), ("tangrams", 0.201)])
+def test_floor_of_copying_the_start(shared_data: Path, domain: str, share: float) -> None:
+    dialogues = scone._read(shared_data / "scone" / domain / "train_sequences.json", WORLDS[domain])
+    assert scone.floor(states for _, _, states in dialogues) == pytest.approx(share, abs=6e-4)
+
+
+def test_states_in_words() -> None:
+    scene = WORLDS["scene"].parse("1:__ 2:ry 3:b_ 4:__ 5:__ 6:__ 7:__ 8:__ 9:__ 10:__", "x")
+    assert WORLDS["scene"].facts(scene) == [
+        "there is a person in a red shirt and a yellow hat at the second place",
+        "there is a person in a blue shirt and no hat at the third place",
+    ]
+    beakers = WORLDS["alchemy"].parse("1:_ 2:ggr 3:b 4:_ 5:_ 6:_ 7:oooo", "x")
+    assert WORLDS["alchemy"].facts(beakers)[1:3] == [
+        "the second beaker holds two green then one red",
+        "the third beaker holds one brown",
+    ]
+    assert WORLDS["alchemy"].facts(beakers)[0] == "the first beaker is empty"
+    assert WORLDS["tangrams"].facts(("C", "A", "", "", "")) == ["the first figure is c", "the second figure is a"]
+
+
+@pytest.mark.parametrize("domain", WORLDS)
+@given(data=st.data())
+def test_told_in_words_the_start_is_complete(domain: str, data: st.DataObject) -> None:
+    state: State = tuple(data.draw(STATES[domain]))
+    rounds = scone.told(WORLDS[domain], state)
+    assert [text for text, _ in rounds[1:]] == WORLDS[domain].facts(state)
+    assert rounds[-1][1] == state
+    for (_, before), (_, after) in itertools.pairwise(rounds):
+        assert sum(a != b for a, b in zip(before, after, strict=True)) <= 1
+
+
+# Files ------------------------------------------------------------------------------------------------------------
+
+ENVS = [
+    "1:__ 2:ry 3:__ 4:__ 5:__ 6:__ 7:__ 8:__ 9:__ 10:b_",
+    "1:g_ 2:ry 3:__ 4:__ 5:__ 6:__ 7:__ 8:__ 9:__ 10:b_",
+    "1:g_ 2:ry 3:__ 4:__ 5:__ 6:__ 7:__ 8:__ 9:__ 10:by",
+]
+
+
+def sequence(key: str = "dev-601", envs: list[str] = ENVS) -> dict[str, Any]:
+    turns = [{"instruction": f"do  it {n}", "after_env": env, "actions": []} for n, env in enumerate(envs[1:])]
+    return {"identifier": key, "utterances": turns, "initial_env": envs[0]}
+
+
+def source(folder: Path, entries: Any) -> Path:
+    (folder / "scene").mkdir(parents=True)
+    for split in scone.SPLITS:
+        (folder / "scene" / f"{split}_sequences.json").write_text(json.dumps(entries))
+    return folder
+
+
+@pytest.mark.parametrize("start", ["shown", "words"])
+def test_a_corpus_with_a_picture_and_the_truth_of_every_round(tmp_path: Path, start: scone.Start) -> None:
+    folder, raw = source(tmp_path / "scone", [sequence()]), tmp_path / "raw"
+    assert scone.make(folder, raw, "scene", start, 64) == {"train": (1, 0.8), "dev": (1, 0.8)}
+    for split in scone.SPLITS:
+        _, report = prepare(raw, split, tmp_path / "corpus", CorpusSettings(), None)
+        assert (report["images"], report["rounds"]) == (1, 2 if start == "shown" else 4)
+    found = films.read(films.films_file(raw, "dev"))
+    (film,) = found.films.values()
+    seen = [Image.open(raw / "images/dev" / one.file_name) for one in (film.first, *film.turns)]
+    states = [" ".join(f"{n}:{slot}" for n, slot in enumerate(WORLDS["scene"].read(one), 1)) for one in seen]
+    told = ["1:__ 2:__ 3:__ 4:__ 5:__ 6:__ 7:__ 8:__ 9:__ 10:__", "1:__ 2:ry 3:__ 4:__ 5:__ 6:__ 7:__ 8:__ 9:__ 10:__"]
+    assert states == (told if start == "words" else []) + ENVS
+    assert {found.objects[kind] for kind in film.turns[-1].present} == {
+        "red shirt", "yellow hat", "green shirt", "blue shirt",
+    }  # fmt: skip
+    # What the trainer's reader reads off every picture is the truth of every round, cropped or not.
+    truth = Truth.load(raw / "truth_dev.json")
+    (image_id,) = truth.scenes
+    wanted = truth.targets_by_round(np.array([image_id]), len(film.turns))[0]
+    kinds = np.array([head.kind for head in truth.heads()])
+    for kept, cut in ((1, slice(None)), (64 / 76, slice(6, 70))):
+        pictures = np.stack([np.asarray(one.resize((76, 76) if kept < 1 else (64, 64)))[cut, cut] for one in seen])
+        reading = SceneReader(truth, kept).read(pictures)
+        assert (reading.grounds == 0).all()
+        assert (reading.colours + 1 == wanted[:, kinds == "colour"]).all()
+        assert right(reading, truth, np.array([image_id]))[-1].all()
+    rounds = truth.words[image_id]["rounds"]
+    assert [one["speaks_of"] for one in rounds[-2:]] == [["shirt 1"], ["hat 10"]]
+    assert len(truth.words[image_id]["captions"][0]["tells"]) == (61 if start == "shown" else 1)
+
+
+def test_the_command(tmp_path: Path) -> None:
+    folder = source(tmp_path / "scone", [sequence("a"), sequence("b")])
+    command = ["scone", "--source", str(folder), "--domain", "scene", "--raw", str(tmp_path / "raw"), "--limit", "1"]
+    for _ in range(2):  # its own folder is replaced
+        result = CliRunner().invoke(main, command, catch_exceptions=False)
+        assert "1 train, 1 dev dialogues" in result.output
+        assert "right in a copy of the first: 0.800 train, 0.800 dev" in result.output
+    (tmp_path / "raw/mine.txt").write_text("mine")
+    assert "not made by this command" in CliRunner().invoke(main, command).output
+
+
+@pytest.mark.parametrize(
+    ("entries", "message"),
+    [
+        ({}, "expected a JSON list"),
+        ([7], "expected an object with 'identifier'"),
+        ([sequence() | {"utterances": []}], "has no turn"),
+        ([sequence() | {"initial_env": 3}], "'initial_env' should be a text"),
+        ([sequence(envs=["1:ry", *ENVS[1:]])], "1 slots where scene has 10"),
+        ([sequence(envs=[ENVS[0].replace("2:ry", "2:_y"), *ENVS[1:]])], "'2:_y' is no slot of scene"),
+        ([sequence(envs=[ENVS[0].replace("2:ry", "3:ry"), *ENVS[1:]])], "'3:ry' is no slot of scene"),
+        ([sequence(envs=[ENVS[0], ENVS[1] + " 11:__"])], "'11:__' is no slot of scene"),
+    ],
+)
+def test_hostile_files_end_in_one_line(tmp_path: Path, entries: Any, message: str) -> None:
+    folder = source(tmp_path / "scone", entries)
+    with pytest.raises(ChatPainterError) as caught:
+        scone.make(folder, tmp_path / "raw", "scene", "shown", 64)
+    assert message in caught.value.message
+    assert "\n" not in caught.value.message
+    assert not (tmp_path / "raw").exists()
