@@ -33,7 +33,7 @@ from torch.nn import functional as F
 from pipeline import tokens
 from pipeline.encoders import CharCnnRnnSettings, char_cnn_rnn, prefix_tree, products
 from pipeline.encoders.character_net import CharacterNet
-from pipeline.weights import reed, theano, untrained
+from pipeline.weights import reed, theano, theano_writer, untrained
 from pipeline.weights.theano import Gru
 from store import machine
 from store.devices import fp32_precision
@@ -216,7 +216,7 @@ class Cadene:
                 }
                 np.savez(folder / f"{half}_skip.npz", **arrays)
                 with (folder / f"{half[0]}table.npy").open("wb") as file:
-                    untrained.write_object_table(file, vectors[half[0]], native=())
+                    theano_writer.write_object_table(file, vectors[half[0]], native=())
             self.uni = skipthoughts.UniSkip(str(folder), words).eval().to(device)
             self.bi = skipthoughts.BiSkip(str(folder), words).eval().to(device)
 

@@ -85,8 +85,8 @@ def _train(
     if held_out is None:
         held_out = next((name for name in splits[1:] if name != split and (rest["embeddings"] / name).is_dir()), None)
 
+    from store.interrupts import PREEMPTED
     from trainer import loop, run
-    from trainer.interrupts import PREEMPTED
 
     asked = run.Run(
         system=system,

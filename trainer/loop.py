@@ -11,11 +11,11 @@ import torch
 
 from store.devices import fp32_precision
 from store.errors import ChatPainterError
+from store.interrupts import Interrupts
 from trainer import distributed
 from trainer.checkpoints import Checkpoints
 from trainer.evaluation.held_out_distance import HeldOutDistance
 from trainer.feed.ring import BatchRing
-from trainer.interrupts import Interrupts
 from trainer.logs import grid
 from trainer.logs.progress import Progress
 from trainer.run import Run

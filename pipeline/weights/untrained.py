@@ -5,12 +5,8 @@ said, as far as chance can: orthogonal recurrences with long memory, inputs scal
 that a linear map can read words, and roughly their order, out of the last state.
 """
 
-import io
-import json
 import re
-import struct
-import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -21,9 +17,8 @@ from pipeline import tokens
 from pipeline.corpora import corpus
 from pipeline.corpora.folders import replacing_folder
 from pipeline.texts import TextSettings, collapse, turn
-from pipeline.weights import WeightsError, published, reed, theano
+from pipeline.weights import marked, published, reed, theano, theano_writer
 from pipeline.weights.torch7_writer import NetworkWriter
-from store.files import sha256_file
 
 if TYPE_CHECKING:
     from pipeline.encoders import EncoderSettings
@@ -81,7 +76,7 @@ def make(
         ChatPainterError: `out` holds anything that this command did not write, or that was changed since.
     """
     out = Path(out)
-    _refuse_foreign(out)
+    marked.refuse_foreign(out, COMMAND)
     with replacing_folder(out, OURS, published.MARKER, "--out") as folder:
         (folder / README).write_text(NOTE)
         words: list[str] = []
@@ -90,30 +85,8 @@ def make(
             words = vocabulary(corpora, text, encoders.skip_thought.tokenizer)
             _skip_thought(folder, words, sizes, settings.seed)
             (folder / T7_NAME).write_bytes(char_cnn_rnn(sizes, settings.seed))
-        files = {path.name: sha256_file(path) for path in sorted(folder.iterdir())}
-        marker = {"trained": False, "made_by": COMMAND, **asdict(settings), "words": len(words), "files": files}
-        (folder / published.MARKER).write_text(json.dumps(marker, indent=1) + "\n")
+        marked.write(folder, {"trained": False, "made_by": COMMAND, **asdict(settings), "words": len(words)})
     return sorted(out.iterdir())
-
-
-def _refuse_foreign(out: Path) -> None:
-    """Names prove nothing here: published files have the same ones, and some of them can be fetched from nowhere."""
-    if not out.exists():
-        return
-    try:
-        marker = json.loads((out / published.MARKER).read_bytes())
-        files = dict(marker["files"]) if marker["made_by"] == COMMAND else {}
-    except (OSError, ValueError, LookupError, TypeError):
-        files = {}
-    for path in sorted(out.rglob("*")) if out.is_dir() else [out]:
-        name = path.relative_to(out).as_posix()
-        if not path.is_symlink() and (path.is_dir() or (name == published.MARKER and files)):
-            continue
-        if name not in files or not path.is_file() or files[name] != sha256_file(path):
-            raise WeightsError(
-                f"{path}: not as `{COMMAND}` wrote it, and this command replaces all of {out}; move it, or name "
-                "another folder with --out"
-            )
 
 
 def vocabulary(corpora: list[Path], text: TextSettings, tokenizer: tokens.Name) -> list[str]:
@@ -139,7 +112,7 @@ def _texts(corpora: list[Path], settings: TextSettings) -> Iterator[str]:
 
 def _skip_thought(out: Path, words: list[str], sizes: Sizes, seed: int) -> None:
     lines = [theano.END, theano.UNKNOWN, *(word for word in words if word not in (theano.END, theano.UNKNOWN))]
-    (out / "dictionary.txt").write_bytes("".join(line + "\n" for line in lines).encode("utf-8"))
+    theano_writer.write_dictionary(out / "dictionary.txt", lines)
     for which, (name, prefixes, dim) in enumerate(
         (("uni", ("",), sizes.uni), ("bi", ("", "r_"), sizes.uni // 2)),
     ):
@@ -150,9 +123,9 @@ def _skip_thought(out: Path, words: list[str], sizes: Sizes, seed: int) -> None:
             for key, value in _gru(rng, sizes.words, dim).items():
                 arrays[f"encoder_{prefix}{key}"] = value
         arrays["untrained"] = np.ones((), np.int8)
-        _write_npz(out / f"{name}_skip.npz", arrays)
+        theano_writer.write_npz(out / f"{name}_skip.npz", arrays)
         with (out / f"{name[0]}table.npy").open("wb") as file:
-            write_object_table(file, vectors, native=range(2, len(lines), 50))
+            theano_writer.write_object_table(file, vectors, native=range(2, len(lines), 50))
 
 
 MEMORY = 0.93  # the update gate where nothing pushes it: the share of a state that one step keeps
@@ -177,51 +150,6 @@ def _orthogonal(rng: np.random.Generator, rows: int, columns: int) -> np.ndarray
     q, r = np.linalg.qr(rng.standard_normal((max(rows, columns), min(rows, columns))))
     q = q * np.sign(np.diag(r))
     return q if rows >= columns else q.T
-
-
-def _write_npz(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    """np.savez writes the time of day into the archive; this does not, so that equal arrays are equal bytes."""
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
-        for name, array in arrays.items():
-            content = io.BytesIO()
-            np.lib.format.write_array(content, np.ascontiguousarray(array) if array.ndim else array)
-            archive.writestr(zipfile.ZipInfo(f"{name}.npy"), content.getvalue())
-
-
-def write_object_table(file: io.BufferedWriter, vectors: np.ndarray, native: Iterable[int]) -> None:
-    """`vectors` (n, E) float32 as Python 2 pickled Skip-Thought's tables: an array a word, (1, E) or, `native`, (E,).
-
-    Pickle protocol 2 by hand, since Python 3 would write other instructions.
-    """
-    flat = set(native)
-    header = io.BytesIO()
-    np.lib.format.write_array_header_1_0(header, {"descr": "|O", "fortran_order": False, "shape": (len(vectors),)})
-    file.write(header.getvalue())
-
-    def integer(value: int) -> bytes:
-        return b"K" + bytes([value]) if value < 256 else b"M" + struct.pack("<H", value) if value < 65536 else (
-            b"J" + struct.pack("<i", value)
-        )  # fmt: skip
-
-    def put(key: int) -> bytes:
-        return b"q" + bytes([key]) if key < 256 else b"r" + struct.pack("<I", key)
-
-    file.write(b"\x80\x02cnumpy.core.multiarray\n_reconstruct\nq\x01cnumpy\nndarray\nq\x02K\x00\x85U\x01b\x87Rq\x03")
-    file.write(b"(K\x01" + integer(len(vectors)) + b"\x85")
-    file.write(b"cnumpy\ndtype\nq\x04U\x02O8K\x00K\x01\x87Rq\x05(K\x03U\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK?tb")
-    file.write(b"\x89]q\x06")
-    f4 = b"h\x04U\x02f4K\x00K\x01\x87Rq\x07(K\x03U\x01<NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb"
-    length = vectors.shape[1]
-    size = struct.pack("<I", 4 * length)
-    for start in range(0, len(vectors), 1000):
-        file.write(b"(")
-        for row in range(start, min(start + 1000, len(vectors))):
-            shape = integer(length) + b"\x85" if row in flat else b"K\x01" + integer(length) + b"\x86"
-            dtype, f4 = f4, b"h\x07"
-            file.write(b"h\x01h\x02K\x00\x85U\x01b\x87R" + put(row + 8) + b"(K\x01" + shape + dtype + b"\x89T" + size)
-            file.write(vectors[row].astype("<f4").tobytes() + b"tb")
-        file.write(b"e")
-    file.write(b"tb.")
 
 
 # --- char-CNN-RNN ------------------------------------------------------------------------------------------------

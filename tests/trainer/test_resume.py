@@ -14,6 +14,7 @@ import torch
 import yaml
 
 from store.errors import ChatPainterError
+from store.interrupts import PREEMPTED
 from tests.support.models import small_model
 from tests.support.processes import wait_for
 from tests.support.runs import figures, hold_after
@@ -21,7 +22,6 @@ from tests.support.runs import run_of as any_run
 from tests.support.same import assert_same
 from trainer import generator_file, loop
 from trainer.checkpoints import Checkpoints, load
-from trainer.interrupts import PREEMPTED
 from trainer.logs.log import read_log
 from trainer.run import Run
 from trainer.systems.chatpainter.config import ModelConfig, Stage1Config, Stage2Config

@@ -8,11 +8,11 @@ import time
 
 import pytest
 
-from trainer.interrupts import PREEMPTED, Interrupts
+from store.interrupts import PREEMPTED, Interrupts
 
 CHILD = """
 import sys, time
-from trainer.interrupts import PREEMPTED, Interrupts
+from store.interrupts import PREEMPTED, Interrupts
 with Interrupts(same=float(sys.argv[1])) as interrupts:
     print("ready", flush=True)
     until = time.monotonic() + 600

@@ -1,0 +1,258 @@
+"""Training Skip-Thought: from ordered sentences to the five published files.
+
+Both halves (uni, bi) are trained side by side on the same sentences, each as the original: sums of surprise over a
+batch, gradients clipped by their norm, Adam. What is seen when is a function of the seed and of the number of batches
+done, so a run that is given again continues to the bit.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from pipeline import tokens
+from pipeline.encoders import EncoderSettings
+from pipeline.encoders.training import sentences
+from pipeline.encoders.training.batches import Batch, Batches, gather
+from pipeline.encoders.training.run import Run
+from pipeline.texts import TextSettings
+from store.errors import ChatPainterError
+from store.files import sha256_file
+
+if TYPE_CHECKING:
+    import torch
+
+    from pipeline.encoders.training.sentence_network import SentenceNetwork
+    from store.interrupts import Interrupts
+
+HALVES = {"uni": 1, "bi": 2}  # directions
+BETAS = (0.9, 0.999)
+
+
+@dataclass(frozen=True)
+class SkipThoughtTraining:
+    """Section `train_skip_thought` of params.yaml. Defaults learn on two cores; PRESETS has the published numbers."""
+
+    variant: Literal["combined", "uni", "bi"] = "combined"
+    words: int = 8_000  # of the vocabulary, <eos> and UNK among them
+    word_dim: int = 64
+    dim: int = 256  # of each half's vector; bi has half of it each way
+    longest: int = 30  # words of a sentence that is learned from
+    sentences: int = 200_000  # seen in all
+    batch: int = 64
+    rate: float = 2e-3
+    decay: Literal["none", "linear"] = "linear"  # of the rate, to nothing at the end
+    clip: float = 10.0  # norm of a gradient, summed over the batch
+    softmax: Literal["full", "adaptive"] = "adaptive"
+    precision: Literal["float32", "bfloat16"] = "float32"
+    held_out: int = 50  # every so many documents one is kept for measuring
+    seed: int = 0
+    checkpoint_every: int = 20_000  # sentences
+
+    def __post_init__(self) -> None:
+        least = {"words": 3, "word_dim": 1, "dim": 2, "longest": 1, "sentences": 1, "batch": 1, "held_out": 2}
+        for name, value in {**least, "checkpoint_every": 1}.items():
+            if getattr(self, name) < value:
+                raise ValueError(f"{name} must be at least {value}")
+        if self.dim % 2:
+            raise ValueError("dim must be even: bi has half of it each way")
+        if self.softmax == "adaptive" and self.dim < 16:
+            raise ValueError("dim must be at least 16 for an adaptive softmax, whose last cluster sees a sixteenth")
+        if not (0 < self.rate < math.inf and 0 < self.clip < math.inf):
+            raise ValueError("rate and clip must be above 0")
+
+    @property
+    def halves(self) -> dict[str, int]:
+        """Name and directions of each half that is trained."""
+        return {name: n for name, n in HALVES.items() if self.variant in ("combined", name)}
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "small": {},
+    # Kiros et al., 2015, and the code they published: BookCorpus once through would be 74 million sentences.
+    "published": {
+        "words": 20_000, "word_dim": 620, "dim": 2400, "sentences": 74_000_000, "batch": 128, "rate": 2e-4,
+        "decay": "none", "softmax": "full", "precision": "bfloat16", "held_out": 1000, "checkpoint_every": 1_280_000,
+    },
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training leaves: the networks by half, the vocabulary, what was learned from, and what was measured."""
+
+    networks: "dict[str, SentenceNetwork]"
+    words: list[str]
+    about: dict[str, Any]
+    measured: dict[str, Any]
+
+
+def train(
+    folder: Path,
+    texts: list[Path],
+    settings: SkipThoughtTraining,
+    text: TextSettings,
+    encoders: EncoderSettings,
+    where: "torch.device",
+    interrupts: "Interrupts",
+    progress: Callable[[int, int, dict[str, float]], None] = lambda done, total, surprise: None,
+) -> Trained | None:
+    """Train in `folder` until the configured number of sentences; None when a signal ended it earlier.
+
+    Args:
+        texts: corpora (.parquet) and text files.
+        progress: told sentences seen, their number in all, and the mean surprise a word of each half.
+
+    Raises:
+        ChatPainterError: texts cannot be read or are too few, the folder was begun otherwise, or gradients are not
+            finite.
+    """
+    run = Run(
+        folder,
+        {
+            "train_skip_thought": asdict(settings),
+            "texts": _hashes(texts),
+            "text": asdict(text),
+            "tokenizer": tokens.identity(encoders.skip_thought.tokenizer),
+        },
+    )
+    with run.held():
+        data = sentences.prepare(
+            folder / "sentences", texts, text, encoders.skip_thought.tokenizer,
+            words=settings.words, longest=settings.longest, held_out=settings.held_out,
+        )  # fmt: skip
+        batches = Batches(data, settings.batch, settings.seed)
+        total = -(-settings.sentences // batches.size)
+        halves = {name: Half(name, n, settings, len(data.words), where) for name, n in settings.halves.items()}
+        state = run.load(where)
+        done = 0
+        if state:
+            done = int(state["done"])
+            for name, half in halves.items():
+                half.load_state_dict(state[name])
+        every = max(1, settings.checkpoint_every // batches.size)
+        surprise = dict.fromkeys(halves, 0.0)
+        targets = 0
+        while done < total and not interrupts.requested:
+            batch = batches[done]
+            rate = settings.rate * (1 - done / total if settings.decay == "linear" else 1)
+            for name, half in halves.items():
+                surprise[name] += half.step(batch, rate, run)
+            done, targets = done + 1, targets + batch.targets
+            if done % every == 0 or done == total:
+                mean = {name: value / targets for name, value in surprise.items()}
+                progress(done * batches.size, total * batches.size, mean)
+                run.save({"done": done, **{name: half.state_dict() for name, half in halves.items()}})
+                run.log({"done": done, "sentences": done * batches.size, "surprise": mean})
+                surprise, targets = dict.fromkeys(halves, 0.0), 0
+        if done < total:
+            run.save({"done": done, **{name: half.state_dict() for name, half in halves.items()}})
+            return None
+        measured: dict[str, Any] = {name: perplexities(half.network, data, where) for name, half in halves.items()}
+        measured["unigram"] = unigram_perplexity(data)
+        run.log({"done": done, "sentences": done * batches.size, "perplexity": measured})
+        about = {**data.about, "sentences_seen": done * batches.size}
+        return Trained({name: half.network for name, half in halves.items()}, data.words, about, measured)
+
+
+def _hashes(texts: list[Path]) -> dict[str, str]:
+    names = [path.name for path in texts]
+    if len(set(names)) < len(names):
+        raise ChatPainterError(f"two texts have the same name ({', '.join(names)}); rename one")
+    return {path.name: sha256_file(sentences.there(path)) for path in texts}
+
+
+class Half:
+    """One network and its optimiser."""
+
+    def __init__(
+        self, name: str, directions: int, settings: SkipThoughtTraining, words: int, where: "torch.device"
+    ) -> None:
+        import torch
+
+        from pipeline.encoders.training.sentence_network import SentenceNetwork
+
+        self.settings, self.device = settings, where
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(settings.seed * len(HALVES) + list(HALVES).index(name))
+            adaptive = settings.softmax == "adaptive"
+            self.network = SentenceNetwork(words, settings.word_dim, settings.dim, directions, adaptive).to(where)
+        self.parameters = [each for each in self.network.parameters() if each.requires_grad]
+        self.adam = torch.optim.Adam(self.parameters, settings.rate, BETAS)
+
+    def step(self, batch: Batch, rate: float, run: Run) -> float:
+        """One update; the batch's surprise, summed over all words that were foretold."""
+        import torch
+
+        for group in self.adam.param_groups:
+            group["lr"] = rate
+        half_width = self.settings.precision == "bfloat16"
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=half_width):
+            before, after = self.network(tensors(batch, self.device))
+        loss = before + after
+        self.adam.zero_grad()
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.settings.clip)
+        if run.finite(float(norm)):
+            self.adam.step()
+        return float(loss.detach())
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that the next step depends on."""
+        return {"network": self.network.state_dict(), "adam": self.adam.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over what `state_dict` gave."""
+        self.network.load_state_dict(state["network"])
+        self.adam.load_state_dict(state["adam"])
+
+
+def tensors(batch: Batch, where: "torch.device") -> "list[torch.Tensor]":
+    """A batch as `SentenceNetwork.forward` takes it."""
+    import torch
+
+    words, lengths = (batch.sentences, batch.before, batch.after), (
+        batch.lengths, batch.before_lengths, batch.after_lengths,
+    )  # fmt: skip
+    found = []
+    for numbers, length in zip(words, lengths):
+        found += [torch.from_numpy(numbers).to(where), torch.from_numpy(length)]
+    return found
+
+
+MOST_MEASURED = 20_000
+
+
+def perplexities(network: "SentenceNetwork", data: sentences.Sentences, where: "torch.device") -> dict[str, float]:
+    """exp of the mean surprise a word at the sentences before and after the held-out ones, in float32."""
+    import torch
+
+    held_out = data.held_out[:: max(1, len(data.held_out) // MOST_MEASURED)]
+    sums, words = np.zeros(2), np.zeros(2)
+    with torch.inference_mode():
+        for middles in np.array_split(held_out, max(1, len(held_out) // 64)):
+            batch = gather(data, middles)
+            sums += [float(part) for part in network(tensors(batch, where))]
+            words += [batch.before_lengths.sum(), batch.after_lengths.sum()]
+    before, after = np.exp(sums / words)
+    return {"before": float(before), "after": float(after)}
+
+
+def unigram_perplexity(data: sentences.Sentences) -> float:
+    """Of the held-out neighbours for who knows nothing but how frequent each word is where it is learned from."""
+
+    def counts(middles: np.ndarray) -> np.ndarray:
+        found = np.zeros(len(data.words), np.int64)
+        for part in np.array_split(middles, max(1, len(middles) // 4096)):
+            for rows in (part - 1, part + 1):
+                lengths = data.starts[rows + 1] - data.starts[rows]
+                at = np.repeat(data.starts[rows] - np.cumsum(lengths) + lengths, lengths) + np.arange(lengths.sum())
+                found += np.bincount(data.tokens[at], minlength=len(found))
+                found[0] += len(rows)  # each one's <eos>
+        return found
+
+    seen, held_out = counts(data.seen) + 1.0, counts(data.held_out)
+    return float(np.exp(-(held_out * np.log(seen / seen.sum())).sum() / held_out.sum()))
