@@ -33,9 +33,10 @@ from trainer.feed.ring import BatchRing
 from trainer.logs.statistics import Statistics
 from trainer.networks.blocks import initialise
 from trainer.systems.chatpainter.config import PRESETS, ModelConfig, Stage, Stage1Config, Stage2Config, StageSettings
-from trainer.systems.chatpainter.networks import ChatPainterGenerator, generator_settings, text_inputs
+from trainer.systems.chatpainter.networks import ChatPainterGenerator, generator_settings
 from trainer.systems.chatpainter.step import Gan
 from trainer.systems.chatpainter.system import discriminator
+from trainer.systems.reader import text_inputs
 
 CAPTION_DIM, TURN_DIM, ROUNDS = 1024, 4800, 10
 TRAIN_IMAGES, EPOCHS = 82_783, 800  # COCO 2014 train, the paper's duration

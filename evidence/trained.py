@@ -17,7 +17,8 @@ from trainer.evaluation.split import Condition, HeldOutSplit, paint
 from trainer.evaluation.truth import Truth
 from trainer.feed.inputs import Batch
 from trainer.logs.grid import write_grid
-from trainer.systems.chatpainter.networks import ChatPainterGenerator, text_inputs
+from trainer.systems.chatpainter.networks import ChatPainterGenerator
+from trainer.systems.reader import text_inputs
 
 __all__ = ["ChatPainterGenerator", "HeldOutSplit", "Trained", "Truth", "texts", "until_condition", "write_grid"]
 

@@ -12,7 +12,7 @@ from store.errors import ChatPainterError
 from store.reader import Store
 from trainer import generator_file
 from trainer.evaluation.split import Condition, HeldOutSplit, paint
-from trainer.systems.chatpainter.networks import text_inputs
+from trainer.systems.reader import text_inputs
 
 
 def held_out(world: Path, dialogue: Any = "recurrent", seed: int = 0, sides: tuple[int, ...] = (64,)) -> HeldOutSplit:

@@ -6,24 +6,9 @@ from typing import Any, Literal
 
 from store.errors import ParamsError
 from trainer.config import Concern, Convolutions, Norm, Optimisers, PictureAugmentation, Training, at_least_one, section
+from trainer.systems.dialogue import Attention, DialogueArm, Matching, cannot_cut
 
-DialogueArm = Literal["none", "collapsed", "recurrent", "attended"]
 Stage = Literal[1, 2]
-
-
-@dataclass(frozen=True)
-class Attention:
-    """How places of the picture listen to the caption and the turns (`dialogue: attended`; docs/paper.md)."""
-
-    sides: tuple[int, ...] = (8, 16)  # of stage 1's features that attend; none: only D matches
-    width: int = 64  # of keys and values, and of the space in which D matches regions and tokens
-    tokens: Literal["turns", "states"] = "turns"  # each turn's vector, or the BiLSTM's state at it
-    condition: Literal["caption", "dialogue"] = "caption"  # what Conditioning Augmentation is made from
-
-    def __post_init__(self) -> None:
-        at_least_one(self, "width")
-        if any(side < 8 or side & (side - 1) for side in self.sides):
-            raise ValueError("attention.sides must be powers of two from 8 on")
 
 
 @dataclass(frozen=True)
@@ -92,25 +77,6 @@ class Auxiliary:
 
     weight: float = 0.0
     instances: str | None = None  # instances_{split}.json of the training split
-
-
-@dataclass(frozen=True)
-class Matching:
-    """The discriminator matches regions of the picture with what was said (`dialogue: attended`)."""
-
-    pooled: float = 1.0  # weight: texts find their picture and pictures their text
-    single: float = 1.0  # weight: every turn finds its picture
-    side: int = 8  # of D's features whose places are the regions
-    hidden: int = 64  # channels by which a region knows its neighbours; 0: it knows itself alone
-    focus: float = 1.6  # log of how sharply a turn picks its regions, learned from there
-    pooling: float = 5.0  # how near the pooled score comes to the best turn's
-    scale: float = 2.3  # log of what multiplies scores, learned from there
-
-    def __post_init__(self) -> None:
-        if min(self.pooled, self.single) < 0:
-            raise ValueError("a weight of matching cannot be negative")
-        if self.side < 4 or self.side & (self.side - 1):
-            raise ValueError("matching.side must be a power of two from 4 on")
 
 
 @dataclass(frozen=True)
@@ -208,8 +174,8 @@ def _misfit(model: ModelConfig, training: Stage1Config, stage: Stage) -> str:
         return f"matching is for model.dialogue: attended; it is {model.dialogue}"
     if not attended and training.d_condition == "none":
         return f"d_condition none leaves the text to matching, which {model.dialogue} dialogues do not have"
-    if training.cut_dialogues and model.dialogue in ("none", "collapsed"):
-        return f"cut_dialogues: with model.dialogue: {model.dialogue} no rounds are read that could be cut"
+    if training.cut_dialogues and (complaint := cannot_cut(model.dialogue)):
+        return complaint
     if attended and training.matching.side >= model.sides[stage - 1]:
         return f"matching.side {training.matching.side} is not smaller than the picture"
     return ""

@@ -12,17 +12,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from store import params
-from trainer.feed.inputs import CAPTIONS, COLLAPSED, LENGTH, TURNS, Input
-from trainer.networks.attention import Listening, Tokens, first, one_each
+from trainer.networks.attention import Listening, Tokens
 from trainer.networks.blocks import ResidualBlock, UpBlock, conv3x3, conv_block, initialise
-from trainer.networks.text import ConditioningAugmentation, DialogueEncoder, Standardise, sample
-from trainer.systems.chatpainter.config import DialogueArm, ModelConfig, Stage
-
-
-def text_inputs(dialogue: DialogueArm) -> tuple[Input, ...]:
-    """What each arm reads: the caption, and one vector a turn, one a dialogue, or none."""
-    said = {"none": (), "collapsed": (COLLAPSED,), "recurrent": (TURNS,), "attended": (TURNS,)}
-    return CAPTIONS, *said[dialogue]
+from trainer.networks.text import ConditioningAugmentation, sample
+from trainer.systems.chatpainter.config import ModelConfig, Stage
+from trainer.systems.reader import TextReader
 
 
 class GeneratorOutput(NamedTuple):
@@ -143,7 +137,7 @@ class Stage2Generator(nn.Module):
         return GeneratorOutput(tanh(x), condition, mu, logvar, stage1, maps)
 
 
-class ChatPainterGenerator(nn.Module):
+class ChatPainterGenerator(TextReader):
     """Everything from text vectors and noise to pictures: of stage 1, and of stage 2 when it holds one.
 
     `settings` is plain JSON: `stage` (1 or 2), `model` (ModelConfig), `caption_dim`, `dialogue_dim`, and whatever the
@@ -152,33 +146,15 @@ class ChatPainterGenerator(nn.Module):
 
     stage1: Stage1Generator  # or
     stage2: Stage2Generator
-    dialogue_encoder: DialogueEncoder | None
 
     def __init__(self, settings: dict[str, Any]):
-        super().__init__()
-        self.settings = settings
         model = params.build(ModelConfig, settings["model"], "model")
-        self.model = model
+        super().__init__(model, settings["caption_dim"], settings["dialogue_dim"])
+        self.settings, self.model = settings, model
         self.noise_dim, self.condition_dim = model.noise_dim, model.condition_dim
-        self.inputs, attended = text_inputs(model.dialogue), model.dialogue == "attended"
         if type(settings["stage"]) is not int or settings["stage"] not in (1, 2):
             raise ValueError(f"stage is {settings['stage']!r}, not 1 or 2")
         self.stage: Stage = 2 if settings["stage"] == 2 else 1
-        caption_dim, dialogue_dim = settings["caption_dim"], settings["dialogue_dim"]
-        self.dims = {one.name: dim for one, dim in zip(self.inputs, (caption_dim, dialogue_dim))}
-        recurrent = 2 * model.lstm_hidden
-        joined = model.dialogue == "recurrent" or (attended and model.attention.condition == "dialogue")
-        states = attended and model.attention.tokens == "states"
-        self.text_dim = caption_dim + (dialogue_dim if model.dialogue == "collapsed" else recurrent if joined else 0)
-        self.token_dims = None
-        if attended:
-            self.token_dims = {CAPTIONS.name: caption_dim, TURNS.name: recurrent if states else dialogue_dim}
-        self.standardise = nn.ModuleDict()
-        if model.standardise:
-            self.standardise["captions"] = Standardise(caption_dim)
-            if model.dialogue != "none":
-                self.standardise["dialogues"] = Standardise(dialogue_dim)
-        self.dialogue_encoder = DialogueEncoder(dialogue_dim, model.lstm_hidden) if joined or states else None
         network: Stage1Generator | Stage2Generator
         network = (Stage1Generator if self.stage == 1 else Stage2Generator)(model, self.text_dim, self.token_dims)
         network.apply(initialise)
@@ -198,51 +174,6 @@ class ChatPainterGenerator(nn.Module):
     def names(self) -> dict[int, str]:
         """What the pictures of each side are called, smallest first."""
         return {side: f"stage{number}" for number, side in enumerate(self.model.sides[: self.stage], 1)}
-
-    @property
-    def silence(self) -> dict[str, Tensor]:
-        """Vectors that stand for nothing said, of inputs that always have one: the average dialogue, or zeros."""
-        if self.model.dialogue != "collapsed":
-            return {}
-        if self.model.standardise:
-            average: Tensor = self.standardise["dialogues"].get_buffer("mean")
-            return {COLLAPSED.name: average}
-        return {COLLAPSED.name: torch.zeros(self.settings["dialogue_dim"])}
-
-    def encode(self, texts: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Inputs by name, any float dtype: captions (B, dc), turns (B, T, dd) or dialogues (B, dd) → text (B, T)."""
-        captions = texts[CAPTIONS.name]
-        captions = self.standardise["captions"](captions) if self.model.standardise else captions.float()
-        if self.model.dialogue == "none":
-            return {"text": captions}
-        said = texts[self.inputs[1].name]
-        said = self.standardise["dialogues"](said) if self.model.standardise else said.float()
-        if self.model.dialogue == "attended":
-            return self._encode_tokens(captions, said, texts[TURNS.name + LENGTH])
-        if self.dialogue_encoder is not None:
-            said = self.dialogue_encoder(said, texts[TURNS.name + LENGTH])
-        return {"text": torch.cat([captions, said.float()], 1)}
-
-    def _encode_tokens(self, captions: Tensor, turns: Tensor, rounds: Tensor) -> dict[str, Tensor]:
-        """captions (B, dc), turns (B, T, dd), rounds (B,) → text (B, ·), and caption and turns as they are attended."""
-        text, tokens = captions, turns
-        if self.dialogue_encoder is not None:
-            if self.model.attention.condition == "dialogue":
-                text = torch.cat([captions, self.dialogue_encoder(turns, rounds).float()], 1)
-            if self.model.attention.tokens == "states":
-                tokens = self.dialogue_encoder.states(turns, rounds).float()
-        there = first(rounds, turns.shape[1])
-        # Standardised padding is not zero, and what lies after the last round may be anything.
-        tokens = tokens.masked_fill(~there[..., None], 0.0)
-        return {"text": text, CAPTIONS.name: captions, TURNS.name: tokens, TURNS.name + LENGTH: rounds}
-
-    def tokens(self, encoded: Mapping[str, Tensor]) -> dict[str, Tokens] | None:
-        """What places of the picture listen to, of what `encode` gave; None where they do not."""
-        if self.token_dims is None:
-            return None
-        turns = encoded[TURNS.name]
-        there = first(encoded[TURNS.name + LENGTH], turns.shape[1])
-        return {CAPTIONS.name: one_each(encoded[CAPTIONS.name]), TURNS.name: Tokens(turns, there)}
 
     def condition(self, texts: Mapping[str, Tensor]) -> Tensor:
         """The mean condition μ (B, c) that stage 1 makes of texts, which are as in `encode`."""

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from trainer.distributed import Ranks, gather_rows, synchronise_batchnorm
 from trainer.feed.augment import augment
-from trainer.feed.inputs import LENGTH, TURNS, Batch
+from trainer.feed.inputs import Batch
 from trainer.feed.labels import Labels
 from trainer.feed.pairs import mismatched_rows
 from trainer.feed.sampler import Draws
@@ -23,6 +23,7 @@ from trainer.optimising import Report, Updates, adam, autocast, set_learning_rat
 from trainer.systems.chatpainter.config import Stage1Config, Stage2Config
 from trainer.systems.chatpainter.discriminator import Discriminator, Seen
 from trainer.systems.chatpainter.networks import ChatPainterGenerator, GeneratorOutput
+from trainer.systems.reader import cut_dialogues
 
 
 class Part(NamedTuple):
@@ -317,13 +318,6 @@ class Gan:
             getattr(self, name).load_state_dict(state[name])
 
     _parts = ("generator", "discriminator", "average", "g_optimizer", "d_optimizer")
-
-
-def cut_dialogues(texts: Batch, share: float, draws: Tensor) -> Batch:
-    """A share of the dialogues ends after some first rounds, any number from 0 to all as likely; draws (b, 2)."""
-    rounds = texts[TURNS.name + LENGTH]
-    fewer = (draws[:, 1] * (rounds + 1)).long()
-    return Batch({**texts, TURNS.name + LENGTH: torch.where(draws[:, 0] < share, fewer, rounds)})
 
 
 def own_parameters(generator: ChatPainterGenerator, training: Stage1Config) -> list[nn.Parameter]:

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from trainer.systems.chatpainter.networks import ChatPainterGenerator
     from trainer.systems.chatpainter.step import Gan
 
-STANDARDISE_ROWS = 4096
-
 
 class _Stage:
     """One stage, a `trainer.systems.System`."""
@@ -34,7 +32,7 @@ class _Stage:
     def inputs(self, config: StageSettings) -> "tuple[Input, ...]":
         """Captions, the dialogue as the arm reads it, and pictures of the stage's side."""
         from trainer.feed.inputs import pictures
-        from trainer.systems.chatpainter.networks import text_inputs
+        from trainer.systems.reader import text_inputs
 
         caption, *said = text_inputs(config.model.dialogue)
         return caption, pictures(config.side), *said
@@ -51,6 +49,7 @@ class _Stage:
 
         from trainer.feed.labels import read_labels
         from trainer.systems.chatpainter.step import Gan
+        from trainer.systems.reader import standardise
 
         training, labels = config.training, None
         if training.auxiliary.weight:
@@ -69,6 +68,8 @@ class _Stage:
         """Of the stage's generator, the dialogue encoder and the discriminator."""
         import torch
 
+        from trainer.systems.reader import count
+
         with torch.device("meta"):
             generator = self.generator(self._settings(config, data, {}))
             opponent = discriminator(generator, config)
@@ -82,6 +83,8 @@ class _Stage:
 
     def describe(self, config: StageSettings, generator: "ChatPainterGenerator") -> dict[str, Any]:
         """Stage, widths, the stores' identities and the sizes of the networks."""
+        from trainer.systems.reader import count
+
         encoder = generator.dialogue_encoder
         return {
             "stage": self.stage,
@@ -94,7 +97,8 @@ class _Stage:
 
     def _settings(self, config: StageSettings, data: "TrainingData", stores: dict[str, Any]) -> dict[str, Any]:
         from trainer.feed.inputs import CAPTIONS
-        from trainer.systems.chatpainter.networks import generator_settings, text_inputs
+        from trainer.systems.chatpainter.networks import generator_settings
+        from trainer.systems.reader import text_inputs
 
         said = text_inputs(config.model.dialogue)[1:]
         dim = data.dim(said[0].name) if said else None
@@ -128,24 +132,6 @@ def discriminator(generator: "ChatPainterGenerator", config: StageSettings, clas
     return network
 
 
-def standardise(generator: "ChatPainterGenerator", data: "TrainingData") -> None:
-    """Fit the standardisation to rows spread evenly over the training data: the same rows every time."""
-    import numpy as np
-    import torch
-
-    from trainer.feed.inputs import LENGTH
-
-    if not generator.model.standardise:
-        return
-    rows = np.unique(np.linspace(0, len(data) - 1, min(len(data), STANDARDISE_ROWS)).astype(np.int64))
-    sample = data.at(rows, rows.astype(np.uint64))
-    for one, module in zip(generator.inputs, generator.standardise.values()):
-        vectors = sample[one.name]
-        if one.name + LENGTH in sample:
-            vectors = vectors[torch.arange(vectors.shape[1]) < sample[one.name + LENGTH][:, None]]
-        module.fit(vectors)  # type: ignore[operator]
-
-
 def adopt(generator: "ChatPainterGenerator", path: Path, data: "TrainingData") -> None:
     """Stage 2 takes stage 1's generator, dialogue encoder and standardisation from the generator file at `path`.
 
@@ -169,8 +155,3 @@ def adopt(generator: "ChatPainterGenerator", path: Path, data: "TrainingData") -
     generator.standardise.load_state_dict(first.standardise.state_dict())
     if generator.dialogue_encoder is not None and first.dialogue_encoder is not None:
         generator.dialogue_encoder.load_state_dict(first.dialogue_encoder.state_dict())
-
-
-def count(module: Any) -> int:
-    """Parameters of a module."""
-    return sum(p.numel() for p in module.parameters())
