@@ -60,8 +60,9 @@ class Store:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """Encoder and text switches: two stores that differ here must not be mixed."""
-        return {name: value for name, value in self.manifest.made_from.items() if name in ("encoder", "text")}
+        """What its numbers mean (encoder, text switches, names of kinds): stores that differ here must not be mixed."""
+        meaning = ("encoder", "text", "vocabulary")
+        return {name: value for name, value in self.manifest.made_from.items() if name in meaning}
 
     @property
     def index(self) -> pyarrow.Table:

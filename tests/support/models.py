@@ -12,6 +12,19 @@ SMALL: dict[str, Any] = {
     "lstm_hidden": 3,
 }
 
+# Of the section `sg2im`.
+SMALL_SG2IM: dict[str, Any] = {
+    "side": 32,
+    "embedding_dim": 5,
+    "gconv_dim": 6,
+    "gconv_hidden_dim": 7,
+    "gconv_num_layers": 2,
+    "refinement_dims": [8, 4],
+    "layout_noise_dim": 2,
+    "arch": "C4-3-2,C4-5-2",
+    "crop_side": 16,
+}
+
 
 def small_model(**changes: Any) -> Any:
     """A `ModelConfig` of these sizes, with changes."""

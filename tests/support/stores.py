@@ -227,3 +227,34 @@ def write_corpus_vectors(folder: Path, corpus: Path, encoder: str = "made up") -
     for kind, (dim, count, index) in tables.items():
         vectors = random.standard_normal((count, dim)).astype(np.float16)
         write_store(folder / kind, vectors, index, split=folder.name, shards=1, made_from=made_from)
+
+
+KINDS, PREDICATES = 9, 7  # of objects and relations in `write_graphs`, `__image__` and `__in_image__` included
+
+
+def write_graphs(
+    folder: Path, image_ids: Sequence[int], *, counts: Sequence[int] = (3, 1, 5, 2), side: int = 16, seed: int = 0
+) -> None:
+    """`objects`, `boxes`, `masks` and `triples` of made-up pictures, in the form of pipeline.graphs.stores.
+
+    Picture i has `counts[i]` objects (again from the first where there are no more) and the image itself.
+    """
+    random = np.random.default_rng(seed)
+    vocabulary = {
+        "objects": ["__image__", *(f"kind {number}" for number in range(1, KINDS))],
+        "predicates": ["__in_image__", *(f"relation {number}" for number in range(1, PREDICATES))],
+    }
+    made: dict[str, list[np.ndarray]] = {"objects": [], "boxes": [], "masks": [], "triples": []}
+    for n in np.resize(counts, len(image_ids)):
+        corners = np.sort(random.random((n, 2, 2)), 1).reshape(n, 4)
+        made["objects"].append(np.append(random.integers(1, KINDS, n), 0).astype(np.int16))
+        made["boxes"].append(np.vstack([corners, [[0, 0, 1, 1]]]).astype(np.float32))
+        masks = random.integers(0, 2, (n, side, side))
+        made["masks"].append(np.concatenate([masks, np.ones((1, side, side), int)]).astype(np.uint8))
+        pairs = [(s, random.integers(1, PREDICATES), o) for s in range(n) for o in range(n) if s != o]
+        made["triples"].append(np.array([*pairs, *((s, 0, n) for s in range(n))], np.int16))
+    for name, runs in made.items():
+        lengths = np.array([len(run) for run in runs], np.int32)
+        index = {"row": np.cumsum([0, *lengths])[:-1], "image_id": image_ids, "length": lengths}
+        about = {"corpus": "c0", "vocabulary": vocabulary}
+        write_store(folder / name, np.concatenate(runs), index, split=folder.name, shards=1, made_from=about)

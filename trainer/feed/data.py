@@ -105,8 +105,9 @@ class TrainingData:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """Which encoders and text switches made the vectors, by store: {"captions": …, "turns": …}."""
-        return {one.store: self._stores[one.name].identity for one in self.inputs if one.where == "embeddings"}
+        """What numbers mean, by store: {"captions": encoder and text switches, "objects": names of their kinds, …}."""
+        every = {one.store: self._stores[one.name].identity for one in self.inputs}
+        return {one.store: every[one.store] for one in self.inputs if one.where == "embeddings" or every[one.store]}
 
     @property
     def stores(self) -> dict[str, Store | JpegStore]:
@@ -140,14 +141,23 @@ class TrainingData:
         return f"{len(self.image_ids):,} images with every input ({left_out})"
 
     def refuse_other_encoders(self, identity: dict[str, Any], whose: str) -> None:
-        """Raise StoreError unless these vectors were made by the encoders that `identity` (of `whose`) names."""
+        """Raise StoreError unless numbers mean here what `identity` (of `whose`) says that they mean there."""
+        mine = self.identity
         for one in self.inputs:
-            mine, theirs = self._stores[one.name].identity, identity.get(one.store)
-            if one.where == "embeddings" and theirs != mine:
+            if one.store not in mine or identity.get(one.store) == mine[one.store]:
+                continue
+            path = self._stores[one.name].path
+            if one.where == "embeddings":
+                changed = difference(identity.get(one.store), mine[one.store])
                 raise StoreError(
-                    f"{self._stores[one.name].path}: made with other encoders or text switches than {whose}"
-                    f" ({difference(theirs, mine)}); embed again with the same ones, or start a new run"
+                    f"{path}: made with other encoders or text switches than {whose} ({changed}); "
+                    "embed again with the same ones, or start a new run"
                 )
+            changed = difference(_by_number(identity.get(one.store)), _by_number(mine[one.store]))
+            raise StoreError(
+                f"{path}: other names stand behind its numbers than in {whose} ({changed}); "
+                "make the images again from the same annotations, or start a new run"
+            )
 
     def new_batch(self, size: int, pinned: bool = False) -> Batch:
         """An empty batch on the CPU for `gather` to fill; `pinned` for fast copies to a CUDA device."""
@@ -208,6 +218,11 @@ class TrainingData:
             else:
                 rounds = [[one] if isinstance(one, str) else one for one in said]
         return list(zip(captions, rounds, strict=True))
+
+
+def _by_number(meaning: dict[str, Any] | None) -> dict[str, Any]:
+    """A vocabulary with its numbers, so that the first that differs can be named."""
+    return {what: dict(enumerate(names)) for what, names in (meaning or {}).get("vocabulary", {}).items()}
 
 
 def _lines(store: Store | JpegStore, one: Input) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:

@@ -2,6 +2,7 @@
 
 Logits r belong to real pictures with their own text, w to real pictures with another image's text, f to painted
 pictures. `bce` is the paper's log D with D = sigmoid(logit), written so that it neither overflows nor goes flat.
+`lsgan` compares sigmoid(logit) with 1 and 0 by squares, as google/sg2im does.
 """
 
 from typing import Literal
@@ -10,13 +11,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-Loss = Literal["bce", "hinge", "wgan"]
+Loss = Literal["bce", "hinge", "wgan", "lsgan"]
 
 
 def real(logits: Tensor, loss: Loss) -> Tensor:
     """What the discriminator loses on logits that should be high."""
     if loss == "bce":
         return F.softplus(-logits).mean()
+    if loss == "lsgan":
+        return (logits.sigmoid() - 1).square().mean()
     return F.relu(1 - logits).mean() if loss == "hinge" else -logits.mean()
 
 
@@ -24,6 +27,8 @@ def fake(logits: Tensor, loss: Loss) -> Tensor:
     """What the discriminator loses on logits that should be low."""
     if loss == "bce":
         return F.softplus(logits).mean()
+    if loss == "lsgan":
+        return logits.sigmoid().square().mean()
     return F.relu(1 + logits).mean() if loss == "hinge" else logits.mean()
 
 
@@ -31,7 +36,7 @@ def generator(logits: Tensor, loss: Loss, saturating: bool = False) -> Tensor:
     """What the generator loses: -log D(f), or log(1 - D(f)) as printed in eq. 4 and 6 (`saturating`)."""
     if loss == "bce":
         return -F.softplus(logits).mean() if saturating else F.softplus(-logits).mean()
-    return -logits.mean()
+    return real(logits, loss) if loss == "lsgan" else -logits.mean()
 
 
 def matching_aware(

@@ -26,6 +26,7 @@ SYSTEMS = {
     "stage1": "trainer.systems.chatpainter.system:STAGE1",
     "stage2": "trainer.systems.chatpainter.system:STAGE2",
     "damsm": "trainer.systems.damsm.system:DAMSM",
+    "sg2im": "trainer.systems.sg2im.system:SG2IM",
 }
 """Name of command, section of params.yaml and folder below runs/ → where its System is, imported when asked for."""
 
@@ -40,7 +41,7 @@ class Generator(Protocol):
         settings: plain JSON, enough to build it again (`System.generator`).
         noise_dim, condition_dim: widths of the noise and of the condition's noise.
         inputs: what it reads of a text.
-        dims: width of each input's vectors, by name.
+        dims: width of each input that is vectors, by name.
         names: what the pictures of each side are called, smallest side first; none where nothing is painted.
         silence: vectors that stand for nothing said, by input.
     """

@@ -16,14 +16,14 @@ import pytest
 import torch
 
 from store.errors import ChatPainterError
-from tests.support.models import SMALL
+from tests.support.models import SMALL, SMALL_SG2IM
 from tests.support.same import assert_same, same
-from tests.support.stores import write_training_stores
+from tests.support.stores import KINDS, PREDICATES, write_graphs, write_training_stores
 from trainer import checkpoints, generator_file, systems
 from trainer.config import Config
 from trainer.distributed import Ranks
 from trainer.feed.data import TrainingData
-from trainer.feed.inputs import LENGTH, Batch
+from trainer.feed.inputs import LENGTH, OBJECTS, TRIPLES, Batch
 from trainer.feed.sampler import rows_for
 from trainer.systems.chatpainter.config import DialogueArm
 
@@ -34,9 +34,13 @@ TRAINING = {"epochs": None, "images": 60, "batch": BATCH, "seed": 3}
 CHATPAINTER = {arm: {"model": {**SMALL, "dialogue": arm, "standardise": True}} for arm in ARMS}
 
 # Other sections and arms than a system's own section alone, by system.
-READS: dict[str, dict[str, dict[str, Any]]] = {"stage1": CHATPAINTER, "stage2": CHATPAINTER}
+READS: dict[str, dict[str, dict[str, Any]]] = {
+    "stage1": CHATPAINTER,
+    "stage2": CHATPAINTER,
+    "sg2im": {"": {}, "without masks": {"sg2im": {"mask_size": 0}}},
+}
 # What a system's own section has beside TRAINING.
-OWN: dict[str, dict[str, Any]] = {"damsm": {"preset": "tiny", "dim": 8, "width": 4}}
+OWN: dict[str, dict[str, Any]] = {"damsm": {"preset": "tiny", "dim": 8, "width": 4}, "sg2im": SMALL_SG2IM}
 CASES = [(name, arm) for name in systems.SYSTEMS for arm in READS.get(name, {"": {}})]
 
 
@@ -85,9 +89,11 @@ class Case:
 @pytest.fixture(scope="module")
 def stores(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A small split with dialogues of 1 to 3 rounds and pictures of both sides."""
-    return write_training_stores(
-        tmp_path_factory.mktemp("data"), images=12, captions=(2, 3), rounds=(3, 1, 2), sizes=(76, 304)
+    embeddings, images = write_training_stores(
+        tmp_path_factory.mktemp("data"), images=12, captions=(2, 3), rounds=(3, 1, 2), sizes=(38, 76, 304)
     )
+    write_graphs(images, [1000 + 7 * image for image in range(12)])
+    return embeddings, images
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +104,8 @@ def make(stores: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) ->
     def case(name: str, arm: str) -> Case:
         if (name, arm) not in made:
             system = systems.find(name)
-            values = {**READS.get(name, {"": {}})[arm], name: OWN.get(name, {}) | TRAINING}
+            reads = READS.get(name, {"": {}})[arm]
+            values = {**reads, name: OWN.get(name, {}) | reads.get(name, {}) | TRAINING}
             config = system.configure(values, "params.yaml")
             start = None
             if system.starts_from is not None:
@@ -118,8 +125,10 @@ def case(request: pytest.FixtureRequest, make: Any) -> Case:
 def texts(case: Case, generator: systems.Generator, lengths: tuple[int, ...], padded: int) -> Batch:
     """Random texts for `generator`; ragged inputs have these lengths, padded with zeros to `padded` rows."""
     stream = torch.Generator().manual_seed(5)
-    tensors = {}
+    tensors = graphs(lengths, padded, stream) if systems.reads(generator, OBJECTS.name) else {}
     for one in generator.inputs:
+        if one.name in tensors:
+            continue
         ragged = case.data.longest(one.name) is not None
         shape = (len(lengths), *((max(lengths),) if ragged else ()), generator.dims[one.name])
         vectors = torch.randn(shape, generator=stream)
@@ -137,6 +146,24 @@ def painter(case: Case) -> systems.Generator:
     if not case.generator.names:
         pytest.skip(f"{case.system.name} paints nothing")
     return case.generator
+
+
+def graphs(lengths: tuple[int, ...], padded: int, stream: torch.Generator) -> dict[str, torch.Tensor]:
+    """Graphs of so many objects and the image, every two of them related somehow; padded with zeros."""
+    objects = torch.zeros(len(lengths), padded + 1, dtype=torch.int16)
+    triples = torch.zeros(len(lengths), (padded + 1) ** 2, 3, dtype=torch.int16)
+    related = [[(s, o) for s in range(n) for o in range(n + 1) if s != o] for n in lengths]
+    for row, pairs in enumerate(related):
+        objects[row, : lengths[row]] = torch.randint(1, KINDS, (lengths[row],), generator=stream)
+        for number, (s, o) in enumerate(pairs):
+            predicate = int(torch.randint(1, PREDICATES, (), generator=stream)) if o < lengths[row] else 0
+            triples[row, number] = torch.tensor([s, predicate, o])
+    return {
+        OBJECTS.name: objects,
+        OBJECTS.name + LENGTH: torch.tensor(lengths) + 1,
+        TRIPLES.name: triples,
+        TRIPLES.name + LENGTH: torch.tensor([len(pairs) for pairs in related]),
+    }
 
 
 def noise(generator: systems.Generator, rows: int) -> torch.Tensor:
@@ -182,8 +209,9 @@ def test_inputs_can_be_had_and_fit_the_generator(case: Case) -> None:
     batch = case.batch(0)
     assert {one.name for one in inputs} <= set(batch)
     generator = case.trainable().average
-    assert set(generator.inputs) == {one for one in inputs if one.where == "embeddings"}
-    assert generator.dims == {one.name: case.data.dim(one.name) for one in generator.inputs}
+    assert {one for one in inputs if one.where == "embeddings"} <= set(generator.inputs) <= set(inputs)
+    vectors = [one for one in generator.inputs if one.where == "embeddings"]
+    assert generator.dims == {one.name: case.data.dim(one.name) for one in vectors}
     sides = list(generator.names)
     assert sides == sorted(sides)
     assert len(set(generator.names.values())) == len(sides)
@@ -310,8 +338,8 @@ def test_a_picture_depends_on_its_own_row_alone(case: Case, lengths: tuple[int, 
         mine = slice(row, row + 1)
         shorter = {}
         for name, rows in said.rows(mine).items():
-            cut = max(1, lengths[row]) if rows.ndim == 3 else None
-            shorter[name] = rows[:, :cut] if rows.ndim == 3 else rows
+            ragged = name + LENGTH in said
+            shorter[name] = rows[:, : max(1, int(said[name + LENGTH][row]))] if ragged else rows
         for alone in (said.rows(mine), Batch(shorter)):
             for side, pictures in generator.paint(alone, drawn[mine]).items():
                 torch.testing.assert_close(pictures, together[side][mine], atol=1e-5, rtol=0)
