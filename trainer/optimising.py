@@ -43,16 +43,23 @@ class Updates:
         self.nonfinite = torch.zeros((), device=device)
         self.streak = torch.zeros((), device=device)
 
-    def __call__(self, optimizer: torch.optim.Optimizer, parameters: list[nn.Parameter]) -> Tensor:
+    def __call__(
+        self, optimizer: torch.optim.Optimizer, parameters: list[nn.Parameter], longest: float | None = None
+    ) -> Tensor:
         """Average gradients over the processes and step, unless a gradient is not finite; gradients are gone then.
 
         The fused optimiser skips on the device, so nobody waits to find out.
 
+        Args:
+            longest: gradients whose norm is larger are shortened to it.
+
         Returns:
-            () the gradients' norm.
+            () the gradients' norm, before they are shortened.
         """
         average_gradients(parameters)
         norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+        if longest is not None:
+            nn.utils.clip_grads_with_norm_(parameters, longest, norm)
         bad = (~norm.isfinite()).float()
         optimizer.found_inf = bad  # type: ignore[attr-defined]
         optimizer.step()

@@ -25,6 +25,20 @@ SMALL_SG2IM: dict[str, Any] = {
     "crop_side": 16,
 }
 
+# `networks` of the section `geneva`.
+SMALL_GENEVA: dict[str, Any] = {
+    "size": 64,
+    "up": [8, 6, 6, 4, 4],
+    "features": [3, 5],
+    "down": [4, 6, 8, 10, 10],
+    "auxiliary": 3,
+    "sentence": 6,
+    "hidden": 7,
+    "condition_dim": 4,
+    "noise_dim": 3,
+    "start": "identity",
+}
+
 
 def small_model(**changes: Any) -> Any:
     """A `ModelConfig` of these sizes, with changes."""

@@ -29,6 +29,7 @@ def write_store(
     dataset: str | None = None,
     made_from: Mapping[str, Any] = MADE_FROM,
     texts: Sequence[str] | None = None,
+    lengths: str | None = None,
 ) -> None:
     """`rows` (n, *shape) with the columns of `index`, in so many shards of equal length, or of these lengths.
 
@@ -59,7 +60,7 @@ def write_store(
         for number in writer.plan(plan):
             first, count, key = plan[number]
             writer.write_shard(number, rows[first : first + count], key, {"texts": count, "unknown": number})
-        lengths = next((name for name in ("rounds", "blocks", "length") if name in index), None)
+        lengths = lengths or next((name for name in ("rounds", "blocks", "length") if name in index), None)
         writer.commit(pa.table({name: list(column) for name, column in index.items()}), lengths=lengths)
 
 

@@ -27,6 +27,7 @@ SYSTEMS = {
     "stage2": "trainer.systems.chatpainter.system:STAGE2",
     "damsm": "trainer.systems.damsm.system:DAMSM",
     "sg2im": "trainer.systems.sg2im.system:SG2IM",
+    "geneva": "trainer.systems.geneva.system:GENEVA",
 }
 """Name of command, section of params.yaml and folder below runs/ → where its System is, imported when asked for."""
 

@@ -16,7 +16,8 @@ import pytest
 import torch
 
 from store.errors import ChatPainterError
-from tests.support.models import SMALL, SMALL_SG2IM
+from tests.support.films import write_films
+from tests.support.models import SMALL, SMALL_GENEVA, SMALL_SG2IM
 from tests.support.same import assert_same, same
 from tests.support.stores import KINDS, PREDICATES, write_graphs, write_training_stores
 from trainer import checkpoints, generator_file, systems
@@ -28,15 +29,29 @@ from trainer.feed.sampler import rows_for
 from trainer.systems.chatpainter.config import DialogueArm
 
 BATCH = 6
+ROUNDING = 5e-5  # of values in [-1, 1], summed in another order; pictures painted one from the other add it up
 CPU = Ranks(0, 1, torch.device("cpu"))
 ARMS = typing.get_args(DialogueArm)
 TRAINING = {"epochs": None, "images": 60, "batch": BATCH, "seed": 3}
 CHATPAINTER = {arm: {"model": {**SMALL, "dialogue": arm, "standardise": True}} for arm in ARMS}
 
+GENEVA: dict[str, dict[str, Any]] = {
+    "published": {"geneva": {"networks": SMALL_GENEVA}},
+    "ours": {
+        "geneva": {
+            "preset": "tiny",
+            "networks": {**SMALL_GENEVA, "caption": "first"},
+            "own_pictures": 0.5,
+            "auxiliary": 0.0,
+        }
+    },
+}
+
 # Other sections and arms than a system's own section alone, by system.
 READS: dict[str, dict[str, dict[str, Any]]] = {
     "stage1": CHATPAINTER,
     "stage2": CHATPAINTER,
+    "geneva": GENEVA,
     "sg2im": {"": {}, "without masks": {"sg2im": {"mask_size": 0}}},
 }
 # What a system's own section has beside TRAINING.
@@ -93,6 +108,7 @@ def stores(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
         tmp_path_factory.mktemp("data"), images=12, captions=(2, 3), rounds=(3, 1, 2), sizes=(38, 76, 304)
     )
     write_graphs(images, [1000 + 7 * image for image in range(12)])
+    write_films(embeddings, images)
     return embeddings, images
 
 
@@ -293,7 +309,7 @@ def test_the_saved_file_builds_it_again(case: Case, tmp_path: Path) -> None:
     with torch.no_grad():
         for side, pictures in loaded.paint(said, drawn).items():
             # Weights lie in memory otherwise than in training, so sums are taken in another order.
-            torch.testing.assert_close(pictures, generator.paint(said, drawn)[side], atol=1e-5, rtol=0)
+            torch.testing.assert_close(pictures, generator.paint(said, drawn)[side], atol=ROUNDING, rtol=0)
 
 
 def test_pictures_are_as_named(case: Case) -> None:
@@ -325,7 +341,7 @@ def test_painting_is_drawing_what_was_encoded(case: Case) -> None:
     assert_same(generator.draw(encoded, drawn), generator.paint(said, drawn))
     two = {name: rows[1:] for name, rows in encoded.items()}
     for side, pictures in generator.draw(two, drawn[1:]).items():
-        torch.testing.assert_close(pictures, generator.paint(said, drawn)[side][1:], atol=1e-5, rtol=0)
+        torch.testing.assert_close(pictures, generator.paint(said, drawn)[side][1:], atol=ROUNDING, rtol=0)
 
 
 @pytest.mark.parametrize("lengths", [(2, 1, 3), (0, 5, 1), (0, 0, 0)], ids=str)
@@ -342,7 +358,7 @@ def test_a_picture_depends_on_its_own_row_alone(case: Case, lengths: tuple[int, 
             shorter[name] = rows[:, : max(1, int(said[name + LENGTH][row]))] if ragged else rows
         for alone in (said.rows(mine), Batch(shorter)):
             for side, pictures in generator.paint(alone, drawn[mine]).items():
-                torch.testing.assert_close(pictures, together[side][mine], atol=1e-5, rtol=0)
+                torch.testing.assert_close(pictures, together[side][mine], atol=ROUNDING, rtol=0)
 
 
 def test_what_describes_a_run_is_plain(case: Case) -> None:

@@ -99,7 +99,7 @@ class ImageEncoder(nn.Module):
             layers += [] if len(layers) == 3 * (len(channels) - 1) + 1 else [nn.ReLU()]
             layers.append(nn.BatchNorm2d(outputs))
         self.image_encoder = nn.Sequential(*layers)
-        self.object_detector = nn.Linear(channels[-1], objects)
+        self.object_detector = nn.Linear(channels[-1], objects) if objects else None
 
     def forward(self, pictures: Tensor) -> Tensor:
         """pictures (B, 3, s, s) → (B, channels[-1], s/2^n, s/2^n)."""

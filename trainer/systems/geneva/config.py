@@ -24,8 +24,6 @@ class Networks:
         0  # width of a word's vector where turns come as words, for GeNeVA's own sentence encoder; 0: as vectors
     )
     start: Literal["published", "identity"] = "published"  # of conditional BatchNorm
-    background: str | None = None  # file of the picture before the first turn; null: grey
-    swap_background: bool = False  # its red and blue exchanged, as the published weights saw it
     statistics: Literal["running", "batch"] = "running"  # of BatchNorm, while painting
 
     def __post_init__(self) -> None:
@@ -89,9 +87,14 @@ class Encoders(Concern):
 
 @dataclass(frozen=True)
 class GenevaConfig(Training, Optimisers, Encoders, Objective):
-    """GeNeVA-GAN, and how it is trained; pictures seen are counted in dialogues."""
+    """GeNeVA-GAN, and how it is trained. Where others count pictures seen, this counts dialogues."""
 
     networks: Networks = field(default_factory=Networks)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.accumulate > 1:
+            raise ValueError("accumulate must be 1: networks move at every turn; lower the batch")
 
     @property
     def training(self) -> "GenevaConfig":

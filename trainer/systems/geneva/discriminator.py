@@ -2,6 +2,7 @@
 
 from typing import NamedTuple, cast
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import spectral_norm
@@ -62,7 +63,9 @@ class Discriminator(nn.Module):
         """What is said of a difference (B, d, s', s') under y (B, h)."""
         for name in self.together:
             difference = getattr(self, name)(difference)
-        seen = F.leaky_relu(difference).sum((2, 3))
-        logits = self.linear(seen)[:, 0] + (self.condition_projector(y) * seen).sum(1)
-        objects = None if self.aux_objective is None else cast(Tensor, self.aux_objective(seen))
+        # The heads in float32: a bfloat16 has 8 bits, and the losses compare logits with 1 and with each other.
+        with torch.autocast(difference.device.type, enabled=False):
+            seen = F.leaky_relu(difference).to(y.dtype).sum((2, 3))
+            logits = self.linear(seen)[:, 0] + (self.condition_projector(y) * seen).sum(1)
+            objects = None if self.aux_objective is None else cast(Tensor, self.aux_objective(seen))
         return Judged(logits, objects)

@@ -14,7 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from store import params
-from trainer.feed.inputs import CAPTIONS, LENGTH, TURNS, Input
+from trainer.feed.films import film
+from trainer.feed.inputs import CAPTIONS, FIRST_PICTURES, LENGTH, TURNS, Input
 from trainer.networks.average import unmoved_statistics
 from trainer.networks.blocks import conv3x3
 from trainer.networks.text import ConditioningAugmentation, sample
@@ -24,6 +25,12 @@ from trainer.systems.geneva.config import Networks
 TURN_WORDS = Input("turn_words", "turn_words", "a dialogue in words")
 WORDS = ".words"
 """Ends the name of the tensor (b, T) that says how many words each turn has: `turn_words.words`."""
+
+
+def text_inputs(networks: Networks) -> tuple[Input, ...]:
+    """What is read of a text: a vector a turn or a turn's words, and the caption where the dialogue begins with it."""
+    turns = TURN_WORDS if networks.words else TURNS
+    return (CAPTIONS, turns) if networks.caption == "first" else (turns,)
 
 
 class Painted(NamedTuple):
@@ -62,7 +69,7 @@ class TurnGenerator(nn.Module):
             x = torch.cat([x, features], 1) if number == self.before else x
             x = getattr(self, name)(x, y)
         x = self.conv(F.leaky_relu(self.bn(x)))
-        return Painted(x.float().tanh() if x.dtype == torch.bfloat16 else x.tanh(), mu, logvar)
+        return Painted(x.to(mu.dtype).tanh(), mu, logvar)
 
 
 class Generator(nn.Module):
@@ -78,8 +85,7 @@ class Generator(nn.Module):
         self.settings = settings
         n = self.model = params.build(Networks, settings["networks"], "networks")
         self.noise_dim, self.condition_dim = n.noise_dim, n.condition_dim
-        turns = TURN_WORDS if n.words else TURNS
-        self.inputs: tuple[Input, ...] = (CAPTIONS, turns) if n.caption == "first" else (turns,)
+        self.inputs = text_inputs(n)
         self.dims = {one.name: int(settings["dims"][one.name]) for one in self.inputs}
         self.generator = TurnGenerator(n)
         self.image_encoder = ImageEncoder(n.features, settings["objects"])
@@ -131,10 +137,16 @@ class Generator(nn.Module):
         return painted
 
     def encode(self, texts: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Turns (B, T, d) and lengths (B,), captions (B, dc) where they are read → what was said up to each turn."""
+        """Turns (B, T, d) and lengths (B,), captions (B, dc) where they are read → what was said up to each turn.
+
+        Where the batch holds first pictures (B, s', s', 3), each film begins with its own, else with the background.
+        """
         with self.statistics():
             turns, rounds = self.turns(texts)
-            return {"said": self.said(turns, texts.get(CAPTIONS.name)), TURNS.name + LENGTH: rounds}
+            encoded = {"said": self.said(turns, texts.get(CAPTIONS.name)), TURNS.name + LENGTH: rounds}
+        if FIRST_PICTURES.name in texts:
+            encoded[FIRST_PICTURES.name] = film(texts[FIRST_PICTURES.name][:, None], self.model.size)[:, 0]
+        return encoded
 
     def draw(
         self,
@@ -144,22 +156,22 @@ class Generator(nn.Module):
         sides: Sequence[int] | None = None,
     ) -> dict[int, Tensor]:
         """The last picture of each dialogue, (B, 3, s, s) in [-1, 1], by its side."""
-        film = self.draw_film(encoded, noise, condition_noise)
-        every = torch.cat([self.start(noise)[:, None], film], 1)
-        rounds = encoded[TURNS.name + LENGTH].clamp(max=film.shape[1])
+        pictures = self.draw_film(encoded, noise, condition_noise)
+        every = torch.cat([self.start(encoded, noise)[:, None], pictures], 1)
+        rounds = encoded[TURNS.name + LENGTH].clamp(max=pictures.shape[1])
         return {self.model.size: every[torch.arange(len(noise), device=noise.device), rounds]}
 
     def draw_film(self, encoded: Mapping[str, Tensor], noise: Tensor, condition_noise: Tensor | None = None) -> Tensor:
         """`film` from what `encode` gave."""
         said, rounds = encoded["said"], encoded[TURNS.name + LENGTH]
-        picture, film = self.start(noise), []
+        picture, pictures = self.start(encoded, noise), []
         with self.statistics():
             for turn, so_far in enumerate(said.unbind(1)):
                 epsilon = None if condition_noise is None else condition_noise.roll(turn, 1)
                 painted = self.next_picture(picture, so_far, noise.roll(turn, 1), epsilon).picture
                 picture = torch.where((rounds > turn)[:, None, None, None], painted, picture)
-                film.append(picture)
-        return torch.stack(film, 1) if film else noise.new_zeros(len(noise), 0, *self.background.shape)
+                pictures.append(picture)
+        return torch.stack(pictures, 1) if pictures else noise.new_zeros(len(noise), 0, *self.background.shape)
 
     def film(self, texts: Mapping[str, Tensor], noise: Tensor, condition_noise: Tensor | None = None) -> Tensor:
         """The pictures after every turn, (B, T, 3, s, s) in [-1, 1]; after a dialogue's last turn the last one again.
@@ -179,11 +191,13 @@ class Generator(nn.Module):
         condition_noise: Tensor | None = None,
         sides: Sequence[int] | None = None,
     ) -> dict[int, Tensor]:
-        """The last picture of each dialogue, the background where nothing was said: `draw` of what `encode` gives."""
+        """The last picture of each dialogue, the first one where nothing was said: `draw` of what `encode` gives."""
         return self.draw(self.encode(texts), noise, condition_noise, sides)
 
-    def start(self, noise: Tensor) -> Tensor:
+    def start(self, encoded: Mapping[str, Tensor], noise: Tensor) -> Tensor:
         """The picture before the first turn, for every row of `noise`: (B, 3, s, s)."""
+        if FIRST_PICTURES.name in encoded:
+            return encoded[FIRST_PICTURES.name].to(noise.dtype)
         return self.background.to(noise.dtype).expand(len(noise), -1, -1, -1)
 
     @contextmanager
