@@ -115,8 +115,17 @@ def write_state(
         ChatPainterError: `origin` fits no file, or not this module.
         StoreError: the folder cannot be written.
     """
-    path, state = Path(path), {}
-    prefix, counters = _layout({"prefix": prefix} if origin is None else origin)
+    write(published_state(module, path, {"prefix": prefix} if origin is None else origin), path)
+
+
+def published_state(module: nn.Module, path: str | Path, origin: Mapping[str, Any]) -> dict[str, Tensor]:
+    """A module's state_dict as `write_state` writes it, for files that hold more.
+
+    Raises:
+        ChatPainterError: as `write_state`; it names `path`.
+    """
+    state = {}
+    prefix, counters = _layout(origin)
     for name, value in module.state_dict().items():
         if name.endswith(COUNTER):
             if counters is None:
@@ -126,10 +135,20 @@ def write_state(
                 raise ChatPainterError(f"{path}: not written: the file it came from had no {name}")
             value = torch.tensor(count)
         state[prefix + name] = value.detach().cpu().contiguous()
+    return state
+
+
+def write(content: Mapping[str, Any], path: str | Path) -> None:
+    """torch.save, atomically.
+
+    Raises:
+        StoreError: the folder cannot be written.
+    """
+    path = Path(path)
     with in_words(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as temporary:
-            torch.save(state, temporary)
+            torch.save(content, temporary)
 
 
 def fit(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:

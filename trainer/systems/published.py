@@ -31,6 +31,11 @@ PUBLISHED = {
         ("stage1", "stage2"),
         "StackGAN-Pytorch: netG_epoch_N.pth, either stage",
     ),
+    "sg2im": Published(
+        "trainer.systems.sg2im.published",
+        ("sg2im",),
+        "google/sg2im: coco64.pt, vg64.pt and the like, stripped or full",
+    ),
 }
 """Name for `import --system` → what reads such files; a system of ours that one of them becomes names it as well."""
 

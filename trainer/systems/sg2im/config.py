@@ -24,9 +24,9 @@ class Networks(Concern):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        at_least_one(self, "side", "embedding_dim", "gconv_dim", "gconv_hidden_dim", "layout_noise_dim")
-        if self.gconv_num_layers < 0:
-            raise ValueError("gconv_num_layers must be at least 0")
+        at_least_one(self, "side", "embedding_dim", "gconv_dim", "gconv_hidden_dim")
+        if min(self.gconv_num_layers, self.layout_noise_dim) < 0:
+            raise ValueError("gconv_num_layers and layout_noise_dim must be at least 0")
         if self.mask_size and (self.mask_size < 0 or self.mask_size & (self.mask_size - 1)):
             raise ValueError(f"mask_size must be 0 or a power of two, found {self.mask_size}")
         if not self.refinement_dims or min(self.refinement_dims) < 1:

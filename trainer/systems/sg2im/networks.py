@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from trainer.feed.inputs import LENGTH, OBJECTS, TRIPLES
+from trainer.feed.inputs import LENGTH, OBJECTS, TRIPLES, Input
 from trainer.systems.sg2im.config import Networks
 from trainer.systems.sg2im.display import shown
 from trainer.systems.sg2im.graph import Graphs, GraphTripleConv, GraphTripleConvNet, join, mlp
@@ -149,7 +149,7 @@ class Generator(nn.Module):
     whose places are the classes.
     """
 
-    inputs = (OBJECTS, TRIPLES)
+    inputs: tuple[Input, ...] = (OBJECTS, TRIPLES)
     condition_dim = 0  # it draws no condition
 
     def __init__(self, settings: dict[str, Any]) -> None:
