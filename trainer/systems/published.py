@@ -36,6 +36,11 @@ PUBLISHED = {
         ("sg2im",),
         "google/sg2im: coco64.pt, vg64.pt and the like, stripped or full",
     ),
+    "geneva": Published(
+        "trainer.systems.geneva.published",
+        ("geneva",),
+        "GeNeVA: snapshot_N.pth; options background=FILE, statistics=batch",
+    ),
 }
 """Name for `import --system` → what reads such files; a system of ours that one of them becomes names it as well."""
 
