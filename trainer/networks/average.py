@@ -27,6 +27,18 @@ def update_average(average: nn.Module, network: nn.Module, half_life: int, image
     move([cast(nn.Parameter, ours[name]) for name in floating], [theirs[name] for name in floating], 0)
 
 
+@torch.no_grad()
+def decay_average(average: nn.Module, network: nn.Module, decay: float) -> None:
+    """Move the parameters of `average` towards those of `network`, as StackGAN++ and AttnGAN do in every iteration.
+
+    Statistics of BatchNorm are not averaged: `average` has those of `network`.
+    """
+    move = get_ema_multi_avg_fn(decay)
+    move(list(average.parameters()), list(network.parameters()), 0)
+    for ours, theirs in zip(average.buffers(), network.buffers(), strict=True):
+        ours.copy_(theirs)
+
+
 @contextmanager
 def unmoved_statistics(module: nn.Module) -> Iterator[None]:
     """BatchNorm uses the batch as ever but leaves its running statistics alone."""

@@ -147,13 +147,19 @@ class Logits(nn.Module):
     def forward(self, features: Tensor, condition: Tensor | None = None) -> Tensor:
         """features (B, f, 4, 4), condition (B, c) or None → logits (B,) float32."""
         if condition is not None:
-            tiled = condition[:, :, None, None].expand(-1, -1, *features.shape[2:]).to(features.dtype)
-            features = torch.cat([features, tiled], 1)
-        hidden = self.outlogits[:-1](features)
-        # The logit itself in float32: a bfloat16 has 8 bits, and the losses compare logits with 1 and with each other.
-        with torch.autocast(features.device.type, enabled=False):
-            last = cast(nn.Conv2d, self.outlogits[-1])
-            return cast(Tensor, last(hidden.to(cast(Tensor, last.bias).dtype))).flatten()
+            features = torch.cat([features, tiled(condition, features)], 1)
+        return logit(cast(nn.Conv2d, self.outlogits[-1]), self.outlogits[:-1](features))
+
+
+def tiled(condition: Tensor, features: Tensor) -> Tensor:
+    """condition (B, c) at every place of features (B, ·, h, w): (B, c, h, w), in their dtype."""
+    return condition[:, :, None, None].expand(-1, -1, *features.shape[2:]).to(features.dtype)
+
+
+def logit(layer: nn.Conv2d, hidden: Tensor) -> Tensor:
+    """hidden (B, f, 4, 4) → (B,), never in bfloat16: it has 8 bits, and losses compare logits with 1 and each other."""
+    with torch.autocast(hidden.device.type, enabled=False):
+        return cast(Tensor, layer(hidden.to(cast(Tensor, layer.bias).dtype))).flatten()
 
 
 def initialise(module: nn.Module) -> None:

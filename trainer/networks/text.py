@@ -70,11 +70,23 @@ class ConditioningAugmentation(nn.Module):
     """text (B, T) → mu, logvar (B, c) each (paper eq. 1, 2; StackGAN's CA_NET, whose activation clamps both at 0).
 
     StackGAN++'s and AttnGAN's has gated linear units instead (`glu`), before which `fc` is twice as wide.
+
+    Args:
+        beside: width of what stands beside the text, after it, with a layer of its own: while that is zero, the same
+            comes out to the bit as without it.
     """
 
-    def __init__(self, text_dim: int, condition_dim: int, activation: Literal["relu", "leaky_relu", "none", "glu"]):
+    def __init__(
+        self,
+        text_dim: int,
+        condition_dim: int,
+        activation: Literal["relu", "leaky_relu", "none", "glu"],
+        beside: int = 0,
+    ):
         super().__init__()
-        self.fc = nn.Linear(text_dim, (4 if activation == "glu" else 2) * condition_dim)
+        wide = (4 if activation == "glu" else 2) * condition_dim
+        self.fc = nn.Linear(text_dim, wide)
+        self.beside = nn.Linear(beside, wide, bias=False) if beside else None
         self.activation = {
             "relu": nn.ReLU(),
             "leaky_relu": nn.LeakyReLU(0.2),
@@ -83,9 +95,15 @@ class ConditioningAugmentation(nn.Module):
         }[activation]
 
     def forward(self, text: Tensor) -> tuple[Tensor, Tensor]:
-        """text (B, T) → mu, logvar (B, c) each, never in bfloat16."""
+        """text (B, T + beside) → mu, logvar (B, c) each, never in bfloat16."""
         with torch.autocast(text.device.type, enabled=False):
-            mu, logvar = self.activation(self.fc(text.to(self.fc.weight.dtype))).chunk(2, 1)
+            text = text.to(self.fc.weight.dtype)
+            if self.beside is None:
+                x = self.fc(text)
+            else:
+                dim = self.fc.in_features
+                x = self.fc(text[:, :dim].contiguous()) + self.beside(text[:, dim:].contiguous())
+            mu, logvar = self.activation(x).chunk(2, 1)
         return mu, logvar
 
 

@@ -1,20 +1,13 @@
 """Either stage's discriminator (StackGAN-Pytorch's STAGE1_D, STAGE2_D), parameters named as in its `netD`."""
 
 from collections.abc import Mapping
-from typing import NamedTuple
 
 from torch import Tensor, nn
 
 from trainer.networks.blocks import Logits, Norm, downs, same
 from trainer.networks.matching import MatchingHead
+from trainer.networks.trunk import Seen
 from trainer.systems.chatpainter.config import Matching, ModelConfig, Stage
-
-
-class Seen(NamedTuple):
-    """What the discriminator sees in pictures."""
-
-    features: Tensor  # (B, f, 4, 4)
-    regions: Tensor | None = None  # (B, channels, side, side): what is matched with the tokens
 
 
 class Discriminator(nn.Module):

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from store import params
 from trainer.networks.attention import Listening, Tokens
-from trainer.networks.blocks import ResidualBlock, UpBlock, conv3x3, conv_block, initialise
+from trainer.networks.blocks import ResidualBlock, UpBlock, conv3x3, conv_block, initialise, tiled
 from trainer.networks.text import ConditioningAugmentation, sample
 from trainer.systems.chatpainter.config import ModelConfig, Stage
 from trainer.systems.reader import TextReader
@@ -122,8 +122,7 @@ class Stage2Generator(nn.Module):
         mu, logvar = self.ca_net(text)
         condition = sample(mu, logvar, None if epsilon is None else epsilon[0])
         encoded = self.encoder(stage1)
-        tiled = condition[:, :, None, None].expand(-1, -1, *encoded.shape[2:]).to(encoded.dtype)
-        x = self.hr_joint(torch.cat([encoded, tiled], 1))
+        x = self.hr_joint(torch.cat([encoded, tiled(condition, encoded)], 1))
         maps = dict(before.attention)
         if self.listening is not None and tokens is not None:
             x = self.listening(x, self.listening.hear(tokens), maps)

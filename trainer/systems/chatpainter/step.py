@@ -19,9 +19,10 @@ from trainer.feed.sampler import Draws
 from trainer.networks import average, losses
 from trainer.networks.attention import Tokens
 from trainer.networks.diffaugment import DRAWS, diffaugment
+from trainer.networks.trunk import Seen
 from trainer.optimising import Report, Updates, adam, autocast, set_learning_rates
 from trainer.systems.chatpainter.config import Stage1Config, Stage2Config
-from trainer.systems.chatpainter.discriminator import Discriminator, Seen
+from trainer.systems.chatpainter.discriminator import Discriminator
 from trainer.systems.chatpainter.networks import ChatPainterGenerator, GeneratorOutput
 from trainer.systems.reader import cut_dialogues
 
