@@ -35,13 +35,16 @@ NOISES = 4
 class Spelling:
     """A painter whose pictures are a function of the words, seed and truncation, and of nothing else."""
 
-    about, text_trained, size = "64 × 64", True, 64
+    about, text_trained, listens, size = "64 × 64", True, False, 64
 
     def paint(
         self, caption: str, rounds: Sequence[tuple[str, str]], n: int = 1, seed: int = 0, truncation: float = 1.0
     ) -> np.ndarray:
         words = repr((caption, tuple(rounds), seed, float(truncation))).encode()
         return np.random.default_rng(list(words)).integers(0, 256, (n, 64, 64, 3)).astype(np.uint8)
+
+    def attention(self, *_: Any) -> list[Any]:
+        return []
 
     def read(self, dialogue: Any) -> Any:
         from painter.encoding import Notes
@@ -180,6 +183,7 @@ def main(
 ) -> None:  # fmt: skip
     """Measure, print a table and write JSON."""
     from painter import page
+    from painter.studio import Studio
 
     painter: Any = Spelling()
     if run:
@@ -187,7 +191,7 @@ def main(
 
         painter = Painter.from_run(run, weights=weights)
     until = time.monotonic() + seconds
-    address, app = page.launch(page.build(painter, None), wait=False)
+    address, app = page.launch(page.build(Studio.of(painter)), wait=False)
     cases: dict[str, Any] = {}
     try:
         config = httpx.get(f"{address}config", trust_env=False).json()

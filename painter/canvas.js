@@ -1,7 +1,11 @@
-// Clicks and arrow keys on the canvas: choose a variation (asks the server), look at an earlier picture (does not).
+// Clicks and arrow keys on the canvas: choose a variation, go on from an earlier picture, show what was listened to (ask
+// the server), look at an earlier picture (does not).
 element.addEventListener("click", (event) => {
   const noise = event.target.closest("[data-noise]");
   if (noise) { trigger("choose", { number: Number(noise.dataset.noise) }); return; }
+  const branch = event.target.closest("[data-branch]");
+  if (branch) { trigger("branch", { rounds: Number(branch.dataset.branch) }); return; }
+  if (event.target.closest("[data-attend]")) { trigger("attend"); return; }
   const step = event.target.closest("[data-show]");
   if (!step) return;
   for (const other of element.querySelectorAll("[data-show]")) other.setAttribute("aria-pressed", String(other === step));
@@ -9,6 +13,11 @@ element.addEventListener("click", (event) => {
   const newest = !step.parentElement.nextElementSibling;
   picture.src = newest ? picture.dataset.now : step.dataset.show;
   element.querySelector("#cp-showing").textContent = newest ? picture.dataset.said : "Earlier: " + step.dataset.label;
+  const goOn = element.querySelector("#cp-branch");
+  goOn.hidden = newest;
+  goOn.dataset.branch = step.dataset.rounds;
+  const heard = element.querySelector("#cp-heard");
+  if (heard) heard.hidden = !newest;
 });
 element.addEventListener("keydown", (event) => {
   const noise = event.target.closest("[data-noise]");

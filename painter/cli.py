@@ -2,16 +2,25 @@
 
 import os
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from painter.dialogue import Dialogue, ask_and_answer, check, read
-from painter.options import Size, dialogue_options, generator_options, noise_options, out_option
+from painter.options import (
+    Size,
+    dialogue_options,
+    generator_options,
+    noise_options,
+    out_option,
+    several_generators_options,
+)
 from store.options import CONTEXT, version_option
 
 if TYPE_CHECKING:
+    from painter.interviewer import Interviewer
     from painter.painter import Painter
 
 
@@ -201,34 +210,48 @@ def interpolate(
 @click.option("--port", default=7860, show_default=True, type=click.IntRange(0, 65535), help="0: any free one.")
 @click.option("--name", "names", multiple=True, metavar="NAME",
               help="A name, besides the machine's own, by which people reach the page, as behind a proxy.")  # fmt: skip
+@click.option("--public", is_flag=True, help="For strangers, as behind a proxy or tunnel; implied by such a --host.")
 @click.option("--open", "show", is_flag=True, help="Open the page in a browser.")
 @click.option("--corpus", type=click.Path(path_type=Path, dir_okay=False),
               help="Corpus the interviewer learns from. [default: data/corpus/train.parquet]")  # fmt: skip
-@generator_options
+@several_generators_options
 def serve(
     host: str,
     port: int,
     names: tuple[str, ...],
+    public: bool,
     show: bool,
     corpus: Path | None,
-    run: Path | None,
+    runs: tuple[Path, ...],
     weights: str | None,
     device: str,
 ) -> None:
-    """Open the chat page: a caption, then questions and answers, and the picture repainted after each."""
-    painter = _painter(run, weights, device)
-    from painter import interviewer, models, page
-    from painter.gate import is_loopback
+    """Open the chat page: a caption, then questions and answers, and the picture repainted after each.
 
-    found = interviewer.find(models.find(run).path, corpus)
-    if found is None:
+    With several --run the page lets visitors choose among these models.
+    """
+    from painter import models, page
+    from painter.gate import is_loopback
+    from painter.studio import Studio
+
+    offered = models.choice(runs)
+    if offered[0].about:
+        click.echo(offered[0].about, err=True)
+
+    def load(model: models.Model) -> tuple["Painter", "Interviewer | None"]:
+        from painter import interviewer
+        from painter.painter import Painter
+
+        return Painter.from_run(model.path, device=device, weights=weights), interviewer.find(model.path, corpus)
+
+    studio = Studio({model.name: partial(load, model) for model in offered})
+    if studio.easel("").interviewer is None:
         click.echo(
             "no interviewer: neither interviewer.json beside the generator nor data/corpus/train.parquet", err=True
         )
-    public = not is_loopback(host)
-    if public:
+    if not is_loopback(host):
         click.echo(f"served on {host}: everybody who can reach this machine can paint; there is no password", err=True)
-    app = page.build(painter, found, public)
+    app = page.build(studio, public=public or not is_loopback(host))
     address, _ = page.launch(app, host, port, names=names, wait=False)
     click.echo(f"ChatPainter is at {address}   (Ctrl-C ends it)")
     if show:

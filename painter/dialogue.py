@@ -104,14 +104,19 @@ def read(path: str | Path) -> list[Dialogue]:
 
     Own JSON is an object or a list of objects `{"caption": …, "rounds": [{"question": …, "answer": …}]}`; `rounds`
     and `image_id` may be absent. A line of text is a caption; tabs divide it from its rounds, each `question? answer`.
+    A PNG that we painted carries its words.
 
     Raises:
         DialogueError: names the file, the record and what was expected there.
     """
     path = Path(path)
+    if path.suffix.lower() == ".png":
+        from painter import memory
+
+        return [check(memory.recall_png(path).dialogue, str(path))]
     text = _text(path)
     if path.suffix.lower() == ".json" or text.lstrip()[:1] in ("{", "["):
-        found = _from_json(_json(text, path), path)
+        found = from_values(_json(text, path), path)
     else:
         lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
         found = [_from_line(line, f"{path}, line {n}") for n, line in enumerate(lines, 1) if line.strip()]
@@ -164,9 +169,14 @@ def _from_line(line: str, where: str) -> Dialogue:
     return check(Dialogue(caption, tuple(rounds)), where)
 
 
-def _from_json(values: Any, path: Path) -> list[Dialogue]:
+def from_values(values: Any, path: Path) -> list[Dialogue]:
+    """The dialogues of parsed JSON, in VisDial's layout or our own; `path` stands in messages alone.
+
+    Raises:
+        DialogueError: names the record and what was expected there.
+    """
     if isinstance(values, dict) and "data" in values:
-        return _from_visdial(path)
+        return _from_visdial(values, path)
     records = values if isinstance(values, list) else [values]
     return [_from_record(record, f"{path}, record {number}") for number, record in enumerate(records)]
 
@@ -201,10 +211,10 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def _from_visdial(path: Path) -> list[Dialogue]:
+def _from_visdial(values: dict[str, Any], path: Path) -> list[Dialogue]:
     return [
         check(Dialogue(found.caption, tuple(found.rounds), found.image_id), f"{path}, image {found.image_id}")
-        for found in visdial.read(path).dialogues.values()
+        for found in visdial.parse(values, path).dialogues.values()
     ]
 
 

@@ -3,12 +3,17 @@
 import contextlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from painter.dialogue import Dialogue
+from painter.memory import Remembered
 from painter.painter import Painter
 from store.errors import ChatPainterError
+
+if TYPE_CHECKING:
+    from PIL.PngImagePlugin import PngInfo
 
 FRAME_MS = 900
 LAST_FRAME_MS = 2500
@@ -62,7 +67,8 @@ def grid(
             for number in range(count):
                 rows.append(np.stack([pictures[each][number] for pictures in by_side]))
                 left.append(_label(each if len(sides) > 1 else None, number, count))
-    write_grid(rows, out, below=words, left=left if any(left) else (), lines=LINES)
+    info = _remembered(dialogues[0], seed, truncation) if len(dialogues) == 1 else None
+    write_grid(rows, out, below=words, left=left if any(left) else (), lines=LINES, info=info)
 
 
 def plain(
@@ -78,7 +84,7 @@ def plain(
     (shown,) = _sides(painter, side, False)
     picture = painter.sides(dialogue.caption, dialogue.rounds, 1, seed, truncation)[shown][0]
     with _written(out) as temporary:
-        Image.fromarray(picture).save(temporary, "PNG")
+        Image.fromarray(picture).save(temporary, "PNG", pnginfo=_remembered(dialogue, seed, truncation))
 
 
 def filmstrip(
@@ -108,7 +114,7 @@ def filmstrip(
     if real is not None:
         rows = [np.concatenate([row, _enlarged(real, row.shape[1])]) for row in rows]
         captions.append("(the real picture)")
-    write_grid(rows, out, below=[[text] for text in captions])
+    write_grid(rows, out, below=[[text] for text in captions], info=_remembered(dialogue, seed, truncation))
 
 
 def interpolation(
@@ -157,7 +163,7 @@ def attended(painter: Painter, dialogue: Dialogue, out: Path, *, seed: int = 0, 
     said = {f"round {number}": _round(*each) for number, each in enumerate(dialogue.rounds, 1)}
     said["caption"] = dialogue.caption
     below = [["painted"], heard[0].words(), *([f"{token}:", said.get(token, "")] for token in heard[0].tokens)]
-    write_grid([heard[0].strip(picture)], out, below=below)
+    write_grid([heard[0].strip(picture)], out, below=below, info=_remembered(dialogue, seed, truncation))
     return heard[0].words()
 
 
@@ -172,6 +178,11 @@ def changes(painter: Painter, dialogue: Dialogue, n: int = 8, seed: int = 0) -> 
     painted = painter.paint_batch([dialogue, *(dialogue.without(i) for i in range(rounds))], n, seed)
     moved = np.abs(painted[1:].astype(np.float32) - painted[:1].astype(np.float32)).mean((1, 4))
     return painted[:, 0], moved
+
+
+def _remembered(dialogue: Dialogue, seed: int, truncation: float) -> "PngInfo":
+    """What the picture was painted from, for its file: `--from` and the page read it back."""
+    return Remembered(dialogue.caption, dialogue.rounds, seed, truncation).to_png()
 
 
 def _sides(painter: Painter, side: int | None, every_side: bool) -> list[int]:

@@ -1,4 +1,4 @@
-"""What the chat page lets in: the requests that its own browser code sends, from the machine's own names, and no more.
+"""What the chat page lets in: the requests that its own browser code sends and one endpoint for programs, and no more.
 
 Gradio's server answers many more (uploads, files, direct calls that walk round the queue); the page needs none of them.
 """
@@ -21,9 +21,11 @@ BODY_BYTES = 2 * 1024**2
 BODY_SECONDS = 20
 OPEN_REQUESTS = 800
 """Each visitor holds two streams open; a process may usually hold 1,024 files open."""
-READ = {"/", "/config", "/theme.css", "/favicon.ico", "/gradio_api/queue/data", "/gradio_api/startup-events"}
-READ_BELOW = ("/assets/", "/static/", "/gradio_api/heartbeat/")
-WRITE = {"/gradio_api/queue/join"}
+READ = {"/", "/config", "/theme.css", "/favicon.ico", "/gradio_api/queue/data", "/gradio_api/startup-events",
+        "/gradio_api/info"}  # fmt: skip
+READ_BELOW = ("/assets/", "/static/", "/gradio_api/heartbeat/", "/gradio_api/call/paint/")
+WRITE = {"/gradio_api/queue/join", "/gradio_api/call/paint"}
+"""`call/paint` is the public endpoint (docs/painting.md); it waits in the page's own queue, and `info` describes it."""
 _AUTHORITY = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::[0-9]{1,5})?")
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 

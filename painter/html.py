@@ -9,9 +9,10 @@ from typing import Any
 from markupsafe import Markup
 
 from painter.dialogue import ROUNDS
-from painter.painter import Painter
-from painter.session import CAPTION_LETTERS, NOISES, TEXT_LETTERS, WAITING, Session
+from painter.session import CAPTION_LETTERS, NOISES, TEXT_LETTERS, Session
+from painter.studio import WAITING, Paints
 from store import templates
+from trainer.logs.attention import COLOURS
 
 # Gradio runs HTML values through two template languages; these letters would start an expression in one of them.
 _TEMPLATE = str.maketrans({"{": "&#123;", "}": "&#125;", "$": "&#36;", "`": "&#96;", "\\": "&#92;"})
@@ -51,9 +52,14 @@ def examples(captions: list[str]) -> str:
     return _macro("choices", captions, "cp-suggestions cp-examples", "Examples", "Or try one of these")
 
 
-def header(painter: Painter) -> str:
-    """Who this is, and what to do."""
-    return _macro("header", painter.about, painter.text_trained)
+def open_field() -> str:
+    """Where a saved picture or conversation is opened."""
+    return _macro("open_field")
+
+
+def header(painter: Paints, name: str) -> str:
+    """Who this is, what to do, and which model paints."""
+    return _macro("header", painter.about, painter.text_trained, name)
 
 
 def footer(public: bool) -> str:
@@ -72,7 +78,7 @@ def _macro(name: str, *arguments: Any) -> str:
 def _macros() -> Any:
     environment = templates.environment(Path(__file__).parent, _inert)
     environment.filters |= {"uri": _uri, "with_unknown": _with_unknown}
-    environment.globals |= {"counted": _counted, "short_round": _short_round}
+    environment.globals |= {"counted": _counted, "short_round": _short_round, "listened": _listened}
     return environment.get_template("page.html.jinja").module
 
 
@@ -93,6 +99,18 @@ def _with_unknown(words: str, unknown: list[str]) -> list[tuple[str, bool]]:
 
 def _counted(rounds: int) -> str:
     return f"{rounds} round{'s' if rounds > 1 else ''}"
+
+
+def _listened(session: Session) -> list[tuple[str, str, str]]:
+    """Colour, name and words of every token that some place of the chosen picture listened to most."""
+    _, heard = session.heard[session.choice]
+    words = {f"round {number}": _short_round(*each) for number, each in enumerate(session.rounds, 1)}
+    loudest = sorted(set(heard.most.flat) - {len(heard.tokens)})
+    return [
+        ("#{:02x}{:02x}{:02x}".format(*COLOURS[number % len(COLOURS)]), heard.tokens[number],
+         words.get(heard.tokens[number], ""))
+        for number in loudest
+    ]  # fmt: skip
 
 
 def _short_round(question: str, answer: str) -> str:

@@ -9,27 +9,29 @@ import click
 
 from store.options import device_option
 
+_MODEL = (
+    "Folder of a run or an exported model, or a generator file. [default: runs/stage2 or runs/stage1, or the sample "
+    "model that ships with the package]"
+)
+_weights_option = click.option(
+    "--weights",
+    type=click.Path(exists=True, file_okay=False),
+    help="Folder with the encoders' weights. [default: as exported with the model, or as params.yaml says]",
+)
+
 
 def generator_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Options of every command that loads a generator."""
-    for option in reversed(
-        (
-            click.option(
-                "--run",
-                type=click.Path(path_type=Path),
-                help="Folder of a run or an exported model, or a generator file. [default: runs/stage2 or runs/stage1, "
-                "or the sample model that ships with the package]",
-            ),
-            click.option(
-                "--weights",
-                type=click.Path(exists=True, file_okay=False),
-                help="Folder with the encoders' weights. [default: as exported with the model, or as params.yaml says]",
-            ),
-            device_option,
-        )
-    ):
-        function = option(function)
-    return function
+    run = click.option("--run", type=click.Path(path_type=Path), help=_MODEL)
+    return run(_weights_option(device_option(function)))
+
+
+def several_generators_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Options of a command that loads several."""
+    runs = click.option(
+        "--run", "runs", multiple=True, type=click.Path(path_type=Path), help=f"{_MODEL} May be given again."
+    )
+    return runs(_weights_option(device_option(function)))
 
 
 def dialogue_options(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from painter import html
 from painter.gate import Gate
 from painter.interviewer import Interviewer
-from painter.painter import Painter
-from painter.session import SEEDS, WAITING, OneAtATime
+from painter.session import SEEDS
+from painter.studio import WAITING, Studio
 from store.errors import ChatPainterError
 
 if TYPE_CHECKING:
@@ -36,7 +36,10 @@ _HERE = Path(__file__).parent
 _FOCUS_ANSWER = (
     "() => setTimeout(() => document.querySelector('#cp-answer textarea, #cp-caption textarea')?.focus(), 60)"
 )
+_FOCUS_LISTEN = "() => setTimeout(() => document.querySelector('#cp-listen')?.focus(), 60)"
 _FOCUS_CHOICE = "() => setTimeout(() => document.querySelector('#cp-view [aria-checked=true]')?.focus(), 60)"
+# Gradio finds an event that a program calls by its name even where it is private: no handler may be called `paint`.
+_PAGE = "page"
 # The last input of every event: what this tab remembers, in case that the server does not.
 _RECALL = "(...given) => [...given.slice(0, -1), sessionStorage.getItem('chatpainter') ?? '']"
 
@@ -47,6 +50,7 @@ class Widgets:
 
     session: Any
     remembered: Any
+    header: Any
     canvas: Any
     chat: Any
     notice: Any
@@ -54,6 +58,7 @@ class Widgets:
     caption: Any
     paint: Any
     examples: Any
+    open: Any
     go_on: Any
     question: Any
     answer: Any
@@ -61,31 +66,38 @@ class Widgets:
     repaint: Any
     another: Any
     undo: Any
+    redo: Any
     restart: Any
     seed: Any
     truncation: Any
     dice: Any
+    model: Any
 
 
-def build(painter: Painter, interviewer: Interviewer | None, public: bool = False) -> "gradio.Blocks":
+def build(studio: Studio, public: bool = False) -> "gradio.Blocks":
     """The page as a Gradio app, not launched yet.
 
     Args:
-        public: served to other machines, so that the page must not promise that words stay on this one.
+        public: for strangers, so that the page must not promise that words stay on this machine, nor tell of it.
     """
     import gradio as gr
 
     from painter.handlers import Handlers
 
     with gr.Blocks(title="ChatPainter", analytics_enabled=False, fill_width=True) as page:
-        widgets = _lay_out(painter, interviewer, public)
-        _connect(widgets, Handlers(OneAtATime(painter), interviewer, widgets))
+        widgets = _lay_out(studio, public)
+        handlers = Handlers(studio, widgets, public)
+        _connect(widgets, handlers)
+        gr.api(handlers.endpoint, api_name="paint", concurrency_id="painting", concurrency_limit=1)
     page.queue(max_size=WAITING, default_concurrency_limit=1)
     return page
 
 
-def _lay_out(painter: Painter, interviewer: Interviewer | None, public: bool) -> Widgets:
+def _lay_out(studio: Studio, public: bool) -> Widgets:
     import gradio as gr
+
+    easel = studio.easel("")
+    interviewer = easel.interviewer
 
     # The library's own rules for HTML are meant for articles.
     raw = partial(gr.HTML, apply_default_css=False)
@@ -93,7 +105,7 @@ def _lay_out(painter: Painter, interviewer: Interviewer | None, public: bool) ->
         "session": gr.State(None, time_to_live=IDLE_SECONDS),
         "remembered": gr.Textbox(visible=False),
     }
-    raw(html.header(painter), js_on_load=None, elem_id="cp-header")
+    parts["header"] = raw(html.header(easel.painter, studio.names[0]), js_on_load=None, elem_id="cp-header")
     with gr.Row(elem_id="cp-desk"):
         with gr.Column(scale=11, min_width=300, elem_id="cp-left"):
             parts["canvas"] = raw(html.canvas_view(None), js_on_load=_script("canvas.js"), elem_id="cp-view")
@@ -103,10 +115,15 @@ def _lay_out(painter: Painter, interviewer: Interviewer | None, public: bool) ->
             parts["notice"] = raw("", js_on_load=polite, elem_id="cp-notice")
             with gr.Column(elem_id="cp-begin") as parts["begin"]:
                 parts |= _caption_fields(raw, interviewer)
+                parts["open"] = raw(html.open_field(), js_on_load=_script("open.js"), elem_id="cp-open")
             with gr.Column(visible=False, elem_id="cp-go-on") as parts["go_on"]:
                 parts |= _answer_fields(raw, interviewer)
-            with gr.Accordion("Noise", open=False, elem_id="cp-noise"):
+            several = len(studio.names) > 1
+            with gr.Accordion("Noise and model" if several else "Noise", open=False, elem_id="cp-noise"):
                 parts |= _noise_fields()
+                parts["model"] = gr.Radio(
+                    list(studio.names), value=studio.names[0], label="Model", visible=several, elem_id="cp-model"
+                )
     raw(html.footer(public), js_on_load=None, elem_id="cp-footer")
     return Widgets(**parts)
 
@@ -150,6 +167,7 @@ def _answer_fields(raw: Any, interviewer: Interviewer | None) -> dict[str, Any]:
     with gr.Row(elem_id="cp-acts"):
         fields["another"] = gr.Button("Another question", elem_id="cp-another", visible=interviewer is not None)
         fields["undo"] = gr.Button("Undo", elem_id="cp-undo")
+        fields["redo"] = gr.Button("Redo", elem_id="cp-redo")
         fields["restart"] = gr.Button("New picture", elem_id="cp-restart")
     return fields
 
@@ -171,11 +189,11 @@ def _connect(page: Widgets, on: "Handlers") -> None:
                page.answer, page.suggestions, *noise]  # fmt: skip
     # A second limit beside that of OneAtATime: who waits here is told so.
     painting: dict[str, Any] = {
-        "concurrency_id": "painting", "concurrency_limit": 1, "api_visibility": "private", "js": _RECALL,
-        "show_progress": "minimal", "show_progress_on": [page.canvas],
+        "concurrency_id": "painting", "concurrency_limit": 1, "api_visibility": "private", "api_name": _PAGE,
+        "js": _RECALL, "show_progress": "minimal", "show_progress_on": [page.canvas],
     }  # fmt: skip
     light: dict[str, Any] = {
-        "concurrency_limit": 4, "api_visibility": "private", "js": _RECALL, "show_progress": "hidden"
+        "concurrency_limit": 4, "api_visibility": "private", "api_name": _PAGE, "js": _RECALL, "show_progress": "hidden"
     }  # fmt: skip
 
     def focus(event: Any, script: str) -> None:
@@ -189,12 +207,19 @@ def _connect(page: Widgets, on: "Handlers") -> None:
         (page.answer.submit, on.answer, [question, page.answer]),
         (page.suggestions.pick, on.pick_answer, [question]),
         (page.undo.click, on.undo, []),
+        (page.redo.click, on.redo, []),
+        (page.canvas.branch, on.branch, []),
     ):
         focus(event(handler, [session, *fields, remembered], changed, **painting), _FOCUS_ANSWER)
     for event in (page.seed.submit, page.truncation.release):
         event(on.change_noise, [session, *noise, remembered], changed, **painting)
     page.dice.click(on.next_noise, [session, *noise, remembered], changed, **painting)
-    page.canvas.restore(on.restore, [session, remembered], changed, **painting)
+    about = [*changed, page.header, page.model]
+    page.canvas.restore(on.restore, [session, remembered], about, **painting)
+    focus(page.open.open(on.open, [session, remembered], about, **painting), _FOCUS_ANSWER)
+    page.model.input(on.change_model, [session, page.model, remembered], about, **painting)
+    focus(page.canvas.attend(on.attend, [session, remembered], changed, **painting), _FOCUS_LISTEN)
+    focus(page.chat.edit(on.edit, [session, remembered], changed, **light), _FOCUS_ANSWER)
     focus(page.restart.click(on.restart, [session, remembered], changed, **light), _FOCUS_ANSWER)
     focus(page.canvas.choose(on.choose, [session, remembered], changed, **light), _FOCUS_CHOICE)
     focus(page.another.click(on.another, [session, question, remembered], changed, **light), _FOCUS_ANSWER)
@@ -242,6 +267,8 @@ def launch(
             enable_monitoring=False,
             state_session_capacity=VISITORS,
             prevent_thread_lock=not wait,
+            # Gradio tells screen readers the end of every event by a text that it forgot to translate.
+            i18n=gr.I18n(en={"common.complete": "Done"}),
             app_kwargs={"middleware": [Middleware(Gate, host=host, names=tuple(names))]},
         )
     except (OSError, ValueError, httpx.HTTPError) as error:

@@ -180,6 +180,13 @@ class Painter:
         return len(self.generator.inputs) > 1
 
     @property
+    def listens(self) -> bool:
+        """Whether `attention` has something to show."""
+        from trainer import systems
+
+        return isinstance(self.generator, systems.Listens) and bool(self.generator.listens_to)
+
+    @property
     def text_trained(self) -> bool:
         """False where the text encoders are untrained ones: they tell texts apart, and mean nothing by it."""
         return self.text.trained

@@ -4,69 +4,29 @@ Nothing here knows of the web; the page calls it and draws what it finds.
 """
 
 import io
-import json
-import threading
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Protocol
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from painter.dialogue import ROUNDS, Dialogue, Round, is_blank, to_visdial
-from painter.encoding import Notes
+from painter.dialogue import ROUNDS, Dialogue, Round, is_blank
 from painter.interviewer import Interviewer, Question
-from store import params
+from painter.memory import Remembered, recall
+from painter.studio import Paints, Refused, Studio
 from store.errors import ChatPainterError
+from trainer.logs.attention import Attention
+
+if TYPE_CHECKING:
+    from PIL.PngImagePlugin import PngInfo
 
 CAPTION_LETTERS = 1000
 TEXT_LETTERS = 300
 NOISES = 4
 FRAMES = 12
-WAITING = 64
+STEPS = 50
+"""Acts that can be taken back; each keeps the words of a dialogue."""
 SEEDS = 2**32
-
-
-class Refused(ChatPainterError):
-    """Something that a visitor asked for and cannot have, said so that the visitor can put it right."""
-
-
-class Paints(Protocol):
-    """What a session asks of a `painter.painter.Painter`."""
-
-    def paint(self, caption: str, rounds: Sequence[Round], n: int, seed: int, truncation: float) -> np.ndarray: ...
-
-    def read(self, dialogue: Dialogue) -> Notes: ...
-
-
-class OneAtATime:
-    """A painter that paints one dialogue at a time, whichever way the requests come; `waiting` of them may wait.
-
-    Two at once would only slow each other down on the same cores, and each takes memory.
-    """
-
-    def __init__(self, painter: Paints, waiting: int = WAITING):
-        self._painter = painter
-        self._turn = threading.Lock()
-        self._room = threading.BoundedSemaphore(waiting + 1)
-
-    def paint(self, caption: str, rounds: Sequence[Round], n: int, seed: int, truncation: float) -> np.ndarray:
-        """As `Painter.paint`.
-
-        Raises:
-            Refused: too many are waiting already.
-        """
-        if not self._room.acquire(blocking=False):
-            raise Refused("Too many pictures are waiting to be painted; try again in a minute.")
-        try:
-            with self._turn:
-                return self._painter.paint(caption, rounds, n, seed, truncation)
-        finally:
-            self._room.release()
-
-    def read(self, dialogue: Dialogue) -> Notes:
-        """As `Painter.read`."""
-        return self._painter.read(dialogue)
 
 
 @dataclass(frozen=True)
@@ -75,18 +35,6 @@ class Frame:
 
     rounds: int
     jpegs: list[bytes]
-
-
-@dataclass(frozen=True)
-class Remembered:
-    """What a session is painted again from, after the page was reloaded or the server forgot it."""
-
-    caption: str
-    rounds: tuple[tuple[str, str], ...] = ()
-    seed: int = 0
-    truncation: float = 1.0
-    choice: int = 0
-    skipped: tuple[str, ...] = ()
 
 
 @dataclass
@@ -105,6 +53,18 @@ class Session:
     unknown: list[str] = field(default_factory=list)
     truncated: bool = False
     seconds: float = 0.0
+    model: str = ""
+    past: list[Dialogue] = field(default_factory=list)
+    """What was painted before, the newest last: for undo."""
+    future: list[Dialogue] = field(default_factory=list)
+    """What was taken back, the newest last: for redo."""
+    editing: int | None = None
+    """Round that the next answer takes the place of."""
+    can_listen: bool = False
+    attending: bool = False
+    """Show what places listened to."""
+    heard: list[tuple[bytes, Attention]] = field(default_factory=list)
+    """While `attending`, one a noise: the coloured picture as JPEG, and what it shows."""
 
     @property
     def rounds(self) -> tuple[Round, ...]:
@@ -116,10 +76,10 @@ class Session:
         if not caption:
             raise Refused("Type a caption first: one sentence that says what is in the picture.")
         self._paint(painter, Dialogue(caption), self.seed, self.truncation, afresh=True)
-        self.skipped = []
+        self.skipped, self.past, self.future = [], [], []
 
     def answer(self, painter: Paints, question: str, answer: str) -> None:
-        """Add a round and repaint."""
+        """Add a round, or put it in the place of the one that is being edited, and repaint."""
         if self.dialogue is None:
             raise Refused("Paint a caption first; then the talk about it can begin.")
         question, answer = _typed(question, TEXT_LETTERS, "question"), _typed(answer, TEXT_LETTERS, "answer")
@@ -127,23 +87,58 @@ class Session:
             raise Refused("Type a question, or take another one from the interviewer.")
         if not answer:
             raise Refused("Type an answer to the question, or choose one of those offered.")
-        if len(self.rounds) >= ROUNDS:
+        if self.editing is None and len(self.rounds) >= ROUNDS:
             raise Refused(f"{ROUNDS} rounds are the most that one picture takes; undo some or start again.")
-        grown = Dialogue(self.dialogue.caption, (*self.rounds, (question, answer)))
-        self._paint(painter, grown, self.seed, self.truncation)
+        number = len(self.rounds) if self.editing is None else self.editing
+        self._change(painter, (*self.rounds[:number], (question, answer), *self.rounds[number + 1 :]))
+
+    def edit(self, number: int) -> None:
+        """The next answer takes the place of this round; asked again, it does not."""
+        self.editing = number if 0 <= number < len(self.rounds) and number != self.editing else None
+
+    def branch(self, painter: Paints, rounds: int) -> None:
+        """Go on from the picture after so many rounds; undo brings the later ones back."""
+        if self.dialogue is not None and 0 <= rounds < len(self.rounds):
+            self._change(painter, self.rounds[:rounds])
 
     def undo(self, painter: Paints) -> None:
-        """Take the last round back; with no round left, take the caption back."""
+        """Take back what was done last; with nothing left, the last round, and then the caption."""
         if self.dialogue is None:
             raise Refused("There is nothing to take back.")
-        if self.rounds:
-            self._paint(painter, self.dialogue.without(len(self.rounds) - 1), self.seed, self.truncation)
-        else:
+        if not self.past and not self.rounds:
             self.forget()
+            return
+        before, now = self.past[-1] if self.past else self.dialogue.without(len(self.rounds) - 1), self.dialogue
+        self._paint(painter, before, self.seed, self.truncation)
+        self.past, self.future = self.past[:-1], [*self.future, now][-STEPS:]
+
+    def redo(self, painter: Paints) -> None:
+        """Do again what was taken back last."""
+        if self.dialogue is None or not self.future:
+            raise Refused("There is nothing that was taken back.")
+        before = self.dialogue
+        self._paint(painter, self.future[-1], self.seed, self.truncation)
+        self.past, self.future = [*self.past, before][-STEPS:], self.future[:-1]
+
+    def attend(self, painter: Paints) -> None:
+        """Show, or no longer show, what places of the pictures listened to."""
+        shown = not self.attending and self.can_listen
+        self.heard = self._listen(painter, [_decoded(png) for png in self.pictures]) if shown else []
+        self.attending = shown
+
+    def change_model(self, painter: Paints, model: str) -> None:
+        """Paint the same words with another model."""
+        before, self.model = self.model, model
+        try:
+            if self.dialogue is not None:
+                self._paint(painter, self.dialogue, self.seed, self.truncation, afresh=True)
+        except ChatPainterError:
+            self.model = before
+            raise
 
     def forget(self) -> None:
         """As if nothing had been said; seed and truncation stay."""
-        blank = Session(seed=self.seed, truncation=self.truncation)
+        blank = Session(seed=self.seed, truncation=self.truncation, model=self.model)
         vars(self).update(vars(blank))
 
     def change_noise(self, painter: Paints, seed: int, truncation: float) -> None:
@@ -168,56 +163,107 @@ class Session:
             self.skipped.append(skip[:TEXT_LETTERS])
         return interviewer.ask(self.dialogue.caption, self.rounds, self.skipped)
 
-    def visdial(self) -> bytes:
-        """The conversation so far in VisDial's layout, as JSON."""
-        return json.dumps(to_visdial([self.dialogue] if self.dialogue else []), indent=2).encode()
+    def remembered(self, choice: int) -> Remembered:
+        """What the picture of one noise is painted again from; only of a session that has said something."""
+        assert self.dialogue is not None
+        return Remembered(self.dialogue.caption, self.rounds, self.seed, self.truncation, choice, (), self.model)
+
+    def saved(self) -> bytes:
+        """The conversation as a file that can be opened again, and read by `chatpainter-paint --from`."""
+        return self.remembered(self.choice).to_file().encode() if self.dialogue else b"{}"
 
     def remember(self) -> str:
         """All that the session is painted again from, as JSON for `restored`; "" of one that has said nothing."""
         if self.dialogue is None:
             return ""
-        kept = Remembered(
-            self.dialogue.caption, self.rounds, self.seed, self.truncation, self.choice, tuple(self.skipped)
-        )
-        return json.dumps(asdict(kept), ensure_ascii=False)
+        return replace(self.remembered(self.choice), skipped=tuple(self.skipped)).to_json()
 
     @classmethod
-    def restored(cls, painter: Paints, remembered: str) -> "Session":
-        """The session that `remember` wrote down, painted again; a new one where that cannot be done.
+    def opened(cls, studio: Studio, text: str) -> "Session":
+        """The session that a picture's text, a saved conversation or `remember` holds, painted again.
 
-        Earlier frames are not painted again. The text comes from the visitor's browser and is read as strictly as
-        what is typed.
+        Earlier frames are not painted again. The text may come from anywhere and is read as strictly as what is typed.
+
+        Raises:
+            ChatPainterError: it is none, or cannot be painted.
         """
         session = cls()
-        try:
-            kept = params.build(Remembered, json.loads(remembered), "remembered")
-            session.seed, session.choice = kept.seed % SEEDS, kept.choice if 0 <= kept.choice < NOISES else 0
-            session.skipped = [text[:TEXT_LETTERS] for text in kept.skipped[:ROUNDS]]
-            if 0 <= kept.truncation <= 3:
-                session.truncation = kept.truncation
-            caption = _typed(kept.caption, CAPTION_LETTERS, "caption")
-            if not caption:
-                return cls()
-            rounds = tuple(
-                (_typed(question, TEXT_LETTERS, "question"), _typed(answer, TEXT_LETTERS, "answer"))
-                for question, answer in kept.rounds[:ROUNDS]
-            )
-            session._paint(painter, Dialogue(caption, rounds), session.seed, session.truncation, afresh=True)
-        except (ChatPainterError, ValueError, RecursionError):
-            return cls()
+        kept = recall(text, "what you opened")
+        session.model = studio.known(kept.model)
+        session.seed, session.choice = kept.seed % SEEDS, kept.choice if 0 <= kept.choice < NOISES else 0
+        session.skipped = [text[:TEXT_LETTERS] for text in kept.skipped[:ROUNDS]]
+        if 0 <= kept.truncation <= 3:
+            session.truncation = kept.truncation
+        words = said(kept.caption, kept.rounds)
+        painter = studio.easel(session.model).painter
+        session._paint(painter, words, session.seed, session.truncation, afresh=True)
         return session
+
+    @classmethod
+    def restored(cls, studio: Studio, remembered: str) -> "Session":
+        """The session that the visitor's tab remembers; a new one where that cannot be had."""
+        try:
+            return cls.opened(studio, remembered)
+        except (ChatPainterError, ValueError):
+            return cls()
+
+    def _change(self, painter: Paints, rounds: tuple[Round, ...]) -> None:
+        """Other rounds under the same caption, so that undo brings these back."""
+        assert self.dialogue is not None
+        before = self.dialogue
+        self._paint(painter, Dialogue(before.caption, rounds), self.seed, self.truncation)
+        self.past, self.future = [*self.past, before][-STEPS:], []
 
     def _paint(self, painter: Paints, dialogue: Dialogue, seed: int, truncation: float, afresh: bool = False) -> None:
         started = time.perf_counter()
         pictures = painter.paint(dialogue.caption, dialogue.rounds, NOISES, seed, truncation)
         notes = painter.read(dialogue)
-        self.seconds = time.perf_counter() - started
-        shown = [_encoded(picture, "PNG") for picture in pictures]
-        frame = Frame(len(dialogue.rounds), [_encoded(picture, "JPEG") for picture in pictures])
-        kept = [] if afresh else [frame for frame in self.frames if frame.rounds < len(dialogue.rounds)]
+        can_listen, attending = painter.listens, self.attending and painter.listens
+        after = replace(self, dialogue=dialogue, seed=seed, truncation=truncation)
+        heard = after._listen(painter, list(pictures)) if attending else []
+        seconds = time.perf_counter() - started
+        shown = [encoded(picture, "PNG", after.remembered(n).to_png()) for n, picture in enumerate(pictures)]
+        frame = Frame(len(dialogue.rounds), [encoded(picture, "JPEG") for picture in pictures])
+        alike = 0 if afresh else _alike(self.rounds, dialogue.rounds)
+        kept = [] if afresh else [one for one in self.frames if one.rounds <= alike and one.rounds < frame.rounds]
         # Only now, so that a failed painting leaves the session as it was.
-        self.dialogue, self.unknown, self.truncated = dialogue, notes.unknown, notes.truncated
-        self.pictures, self.frames = shown, [*kept, frame][-FRAMES:]
+        self.dialogue, self.unknown, self.truncated, self.seconds = dialogue, notes.unknown, notes.truncated, seconds
+        self.pictures, self.frames, self.editing = shown, [*kept, frame][-FRAMES:], None
+        self.can_listen, self.attending, self.heard = can_listen, attending, heard
+
+    def _listen(self, painter: Paints, pictures: list[np.ndarray]) -> list[tuple[bytes, Attention]]:
+        if self.dialogue is None:
+            return []
+        found = painter.attention(self.dialogue.caption, self.rounds, NOISES, self.seed, self.truncation)
+        return [(encoded(one.coloured(seen), "JPEG"), one) for one, seen in zip(found, pictures)]
+
+
+def _alike(first: tuple[Round, ...], second: tuple[Round, ...]) -> int:
+    """How many rounds both begin with."""
+    return next((n for n, (one, other) in enumerate(zip(first, second)) if one != other), min(len(first), len(second)))
+
+
+def said(caption: Any, rounds: Any) -> Dialogue:
+    """A caption and (question, answer) pairs from outside, within the limits of what may be typed.
+
+    Raises:
+        Refused: they are not, or they are no texts.
+    """
+    pairs = list(rounds) if isinstance(rounds, list | tuple) else None
+    if pairs is None or not all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in pairs):
+        raise Refused("Rounds are pairs of a question and its answer.")
+    if not all(isinstance(text, str) for text in (caption, *(text for pair in pairs for text in pair))):
+        raise Refused("Caption, questions and answers are texts.")
+    if len(pairs) > ROUNDS:
+        raise Refused(f"{len(pairs):,} rounds; {ROUNDS} are the most that one picture takes.")
+    typed = _typed(caption, CAPTION_LETTERS, "caption")
+    if not typed:
+        raise Refused("There is no caption: one sentence that says what is in the picture.")
+    return Dialogue(
+        typed,
+        tuple((_typed(question, TEXT_LETTERS, "question"), _typed(answer, TEXT_LETTERS, "answer"))
+              for question, answer in pairs),
+    )  # fmt: skip
 
 
 def _typed(text: str | None, most: int, what: str) -> str:
@@ -228,9 +274,16 @@ def _typed(text: str | None, most: int, what: str) -> str:
     return "" if is_blank(folded) else folded
 
 
-def _encoded(picture: np.ndarray, kind: str) -> bytes:
+def encoded(picture: np.ndarray, kind: str, text: "PngInfo | None" = None) -> bytes:
+    """A picture as a PNG, with its text, or JPEG file."""
     from PIL import Image
 
     file = io.BytesIO()
-    Image.fromarray(picture).save(file, kind, quality=88)
+    Image.fromarray(picture).save(file, kind, **({"pnginfo": text} if kind == "PNG" else {"quality": 88}))
     return file.getvalue()
+
+
+def _decoded(png: bytes) -> np.ndarray:
+    from PIL import Image
+
+    return np.asarray(Image.open(io.BytesIO(png)))

@@ -14,6 +14,7 @@ from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
 from painter import Painter, interviewer, page
+from painter.studio import Studio
 
 SHOTS = (("page", (1180, 900), "light"), ("page-dark", (1180, 900), "dark"), ("phone", (390, 844), "light"))
 ANSWERS = 4
@@ -28,7 +29,7 @@ def main(run: str, weights: str | None, out: Path) -> None:
     found = interviewer.find(Path(run))
     if found is None:
         raise click.ClickException(f"{run}: no interviewer.json and no data/corpus/train.parquet to ask questions from")
-    app = page.build(Painter.from_run(run, weights=weights), found)
+    app = page.build(Studio.of(Painter.from_run(run, weights=weights), found, Path(run).name))
     address, app = page.launch(app, wait=False)
     out.mkdir(parents=True, exist_ok=True)
     with sync_playwright() as playwright:

@@ -47,8 +47,16 @@ def read(path: Path) -> VisDial:
     Raises:
         ChatPainterError: names the file, the dialogue, the round, and what was expected.
     """
+    return parse(json_files.read_object(path, _remedy(path), without_options=True), path)
+
+
+def parse(content: dict[str, Any], path: Path) -> VisDial:
+    """The dialogues of a file's JSON; `path` stands in messages alone.
+
+    Raises:
+        ChatPainterError: names the file, the dialogue, the round, and what was expected.
+    """
     remedy = _remedy(path)
-    content = json_files.read_object(path, remedy, without_options=True)
     data = json_files.field(content, "data", dict, str(path))
     questions = _pool(data, "questions", path, remedy)
     answers = _pool(data, "answers", path, remedy)

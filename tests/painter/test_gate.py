@@ -24,7 +24,10 @@ from painter import page
 from painter.dialogue import Dialogue, Round
 from painter.encoding import Notes
 from painter.gate import BODY_BYTES, OPEN_REQUESTS, Gate
-from painter.session import WAITING, OneAtATime, Refused, Session
+from painter.memory import Remembered, recall
+from painter.session import CAPTION_LETTERS, Session
+from painter.studio import WAITING, OneAtATime, Refused, Studio, Turns
+from store.errors import ChatPainterError
 
 httpx = pytest.importorskip("httpx")
 
@@ -32,7 +35,7 @@ httpx = pytest.importorskip("httpx")
 class Spelling:
     """A painter whose pictures say which words, seed and round they are of; counts how many paint at once."""
 
-    about, text_trained, size = "64 × 64", True, 64
+    about, text_trained, listens, size = "64 × 64", True, False, 64
 
     def __init__(self) -> None:
         self.now = self.most = self.calls = 0
@@ -47,6 +50,9 @@ class Spelling:
         time.sleep(0.005)
         self.now -= 1
         return spelt(caption, rounds, n, seed)
+
+    def attention(self, *_: Any) -> list[Any]:
+        return []
 
     def read(self, dialogue: Dialogue) -> Notes:
         return Notes([], False)
@@ -64,7 +70,7 @@ def painter() -> Spelling:
 
 @pytest.fixture(scope="module")
 def address(painter: Any) -> Iterator[str]:
-    url, app = page.launch(page.build(painter, None), wait=False)
+    url, app = page.launch(page.build(Studio.of(painter)), wait=False)
     yield url.rstrip("/")
     app.close()
 
@@ -91,19 +97,25 @@ class Visitor:
         self.acts = {tuple(target): d["id"] for d in config["dependencies"] for target in d["targets"]}
         self.outputs = {d["id"]: d["outputs"] for d in config["dependencies"]}
 
-    def act(self, element: str, event: str, *fields: Any) -> np.ndarray:
-        """Do it, and give the picture that is shown then."""
+    def act(self, element: str, event: str, *fields: Any, data: Any = None) -> np.ndarray:
+        """Do it, and give the picture that is shown then; `data` is what the page's script sends along."""
         number = self.acts[self.ids[element], event]
         sent = {"data": [None, *fields, self.remembered], "fn_index": number, "session_hash": self.hash}
+        if data is not None:
+            sent["event_data"] = data
         answer = self.client.post("/gradio_api/queue/join", json=sent)
         assert answer.status_code == 200, answer.text
         with self.client.stream("GET", "/gradio_api/queue/data", params={"session_hash": self.hash}) as events:
             for line in events.iter_lines():
                 if line.startswith("data:") and (message := json.loads(line[5:]))["msg"] == "process_completed":
                     assert message["success"], message
-                    view = message["output"]["data"][self.outputs[number].index(self.ids["cp-view"])]
-                    return self._seen(view)
+                    self.answered = dict(zip(self.outputs[number], message["output"]["data"]))
+                    return self._seen(self.shown("cp-view"))
         raise AssertionError("no answer")
+
+    def shown(self, element: str) -> str:
+        """What an element held after the last act."""
+        return str(self.answered[self.ids[element]])
 
     def _seen(self, view: str) -> np.ndarray:
         import html
@@ -116,8 +128,8 @@ class Visitor:
         return np.asarray(Image.open(io.BytesIO(base64.b64decode(png[1]))))
 
 
-CLOSED = ["run/paint", "run/on_paint", "api/paint", "call/paint", "call/v2/paint", "upload", "cancel", "reset",
-          "component_server", "process_recording", "vibe-edit", "stream/x"]  # fmt: skip
+CLOSED = ["run/paint", "run/on_paint", "api/paint", "call/undo", "call/paint/", "call/v2/paint", "upload",
+          "cancel", "reset", "component_server", "process_recording", "vibe-edit", "stream/x"]  # fmt: skip
 
 
 @pytest.mark.parametrize("path", CLOSED)
@@ -132,11 +144,136 @@ def test_no_way_leads_round_the_queue(client: Any, painter: Spelling, path: str)
 
 
 @pytest.mark.parametrize(
-    "path", ["gradio_api/info", "gradio_api/file=/etc/passwd", "gradio_api/upload_progress", "docs", "openapi.json",
-             "gradio_api/runs", "monitoring", "gradio_api/proxy=http://127.0.0.1/", "login_check", "x"]
+    "path", ["gradio_api/info/", "gradio_api/call/undo/x", "gradio_api/file=/etc/passwd", "gradio_api/upload_progress",
+             "docs", "openapi.json", "gradio_api/runs", "monitoring", "gradio_api/proxy=http://127.0.0.1/", "x",
+             "login_check"]
 )  # fmt: skip
 def test_nothing_else_is_read(client: Any, path: str) -> None:
     assert client.get(f"/{path}").status_code == 404
+
+
+def call(client: Any, *data: Any) -> tuple[str, Any]:
+    """Event and data with which the public endpoint ends."""
+    answer = client.post("/gradio_api/call/paint", json={"data": list(data)})
+    assert answer.status_code == 200, answer.text
+    with client.stream("GET", f"/gradio_api/call/paint/{answer.json()['event_id']}") as events:
+        event = ""
+        for line in events.iter_lines():
+            if line.startswith("event:"):
+                event = line[6:].strip()
+            elif line.startswith("data:") and event in ("complete", "error"):
+                return event, json.loads(line[5:])
+    raise AssertionError("no answer")
+
+
+def test_the_public_endpoint_paints(client: Any) -> None:
+    rounds = [["how many", "two"], ["where", "at the top"]]
+
+    event, answered = call(client, "a red circle", rounds, 7, 3)
+
+    assert event == "complete", answered
+    (painted,) = answered
+    expected = spelt("a red circle", [("how many", "two"), ("where", "at the top")], 3, 7)
+    assert painted["unknown"] == []
+    for number, (uri, picture) in enumerate(zip(painted["pictures"], expected, strict=True)):
+        with Image.open(io.BytesIO(base64.b64decode(uri.removeprefix("data:image/png;base64,")))) as found:
+            assert (np.asarray(found) == picture).all()
+            kept = recall(found.text["chatpainter"])  # type: ignore[attr-defined]
+        assert (kept.caption, kept.seed, kept.choice) == ("a red circle", 7, number)
+    described = client.get("/gradio_api/info").json()["named_endpoints"]
+    assert list(described) == ["/paint"], "the page's own events are nobody's endpoints"
+    assert [one["parameter_name"] for one in described["/paint"]["parameters"]] == ["caption", "rounds", "seed", "n"]
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (["", [], 0, 1], "There is no caption"),
+        (["x" * (CAPTION_LETTERS + 1), [], 0, 1], "at most 1,000 are read"),
+        (["a", [["q" * 301, "a"]], 0, 1], "at most 300 are read"),
+        (["a", [["q", "a"]] * 501, 0, 1], "500 are the most"),
+        (["a", [["q"]], 0, 1], "pairs of a question"),
+        (["a", "qa", 0, 1], "pairs of a question"),
+        (["a", [["q", 5]], 0, 1], "are texts"),
+        ([5, [], 0, 1], "are texts"),
+        (["a", [], -1, 1], "seed one from 0"),
+        (["a", [], 0, 5], "n is a whole number"),
+        (["a", [], 0, "1"], "n is a whole number"),
+    ],
+)
+def test_the_endpoint_has_the_limits_of_the_page(client: Any, painter: Spelling, data: list[Any], words: str) -> None:
+    before = painter.calls
+
+    event, said = call(client, *data)
+
+    assert event == "error"
+    assert words in json.dumps(said)
+    assert painter.calls == before
+
+
+def test_a_saved_file_is_opened_by_its_words_alone(client: Any) -> None:
+    kept = Remembered("a red circle", (("how many", "two"),), 9, choice=2)
+    for text in (kept.to_json(), kept.to_file()):
+        visitor = Visitor(client)
+        assert (
+            visitor.act("cp-open", "open", data={"text": text}) == spelt("a red circle", kept.rounds, 4, 9)[2]
+        ).all()
+        assert (visitor.act("cp-undo", "click") == spelt("a red circle", [], 4, 9)[2]).all()
+        assert (visitor.act("cp-redo", "click") == spelt("a red circle", kept.rounds, 4, 9)[2]).all()
+
+
+def test_a_round_is_changed_and_a_picture_gone_on_from(client: Any) -> None:
+    visitor = Visitor(client)
+    visitor.act("cp-caption", "submit", "a dog")
+    visitor.act("cp-answer", "submit", "how many", "one")
+    visitor.act("cp-answer", "submit", "where", "top")
+    visitor.act("cp-chat", "edit", data={"round": 0})
+    seen = visitor.act("cp-answer", "submit", "how many", "two")
+    assert (seen == spelt("a dog", [("how many", "two"), ("where", "top")], 4, 0)[0]).all()
+    seen = visitor.act("cp-view", "branch", data={"rounds": 1})
+    assert (seen == spelt("a dog", [("how many", "two")], 4, 0)[0]).all()
+    assert (visitor.act("cp-view", "branch", data={"rounds": "x"}) == seen).all()
+
+
+class Spelling2(Spelling):
+    """Another model: its pictures are of another seed."""
+
+    def paint(self, caption: str, rounds: Sequence[Round], n: int, seed: int, truncation: float) -> np.ndarray:
+        if caption == "broken":
+            raise ChatPainterError("/home/somebody/weights: gone")
+        return spelt(caption, rounds, n, seed + 1000)
+
+
+@pytest.mark.parametrize("public", [False, True])
+def test_visitors_choose_a_model_and_strangers_learn_nothing_of_the_machine(
+    public: bool, capfd: pytest.CaptureFixture[str]
+) -> None:
+    loaded: list[str] = []
+
+    def load(name: str, kind: type[Spelling]) -> Any:
+        loaded.append(name)
+        return kind(), None
+
+    studio = Studio({"one": lambda: load("one", Spelling), "two": lambda: load("two", Spelling2)})
+    url, app = page.launch(page.build(studio, public=public), wait=False)
+    try:
+        with httpx.Client(base_url=url, timeout=60, trust_env=False) as client:
+            visitor = Visitor(client)
+            assert (visitor.act("cp-caption", "submit", "a dog") == spelt("a dog", [], 4, 0)[0]).all()
+            assert loaded == ["one"], "a model is loaded when it is first asked for"
+            assert (visitor.act("cp-model", "input", "two") == spelt("a dog", [], 4, 1000)[0]).all()
+            assert (visitor.act("cp-answer", "submit", "q", "a") == spelt("a dog", [("q", "a")], 4, 1000)[0]).all()
+            visitor.load()
+            assert (visitor.act("cp-view", "restore") == spelt("a dog", [("q", "a")], 4, 1000)[0]).all()
+            assert loaded == ["one", "two"]
+            visitor.act("cp-open", "open", data={"text": json.dumps({"caption": "broken", "seed": 0, "model": "two"})})
+            notice = visitor.shown("cp-notice")
+            assert ("/home/somebody" in notice) is not public
+            assert ("whoever runs this page" in notice) is public
+            assert ("/home/somebody" in capfd.readouterr().err) is public
+            assert ("is sent to the machine" in client.get("/config").text) is public
+    finally:
+        app.close()
 
 
 def test_uploads_are_closed(client: Any) -> None:
@@ -235,7 +372,7 @@ def test_visitors_are_not_mixed_and_a_reload_loses_no_word(address: str, painter
 
 def test_an_expired_session_loses_no_word(painter: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(page, "IDLE_SECONDS", 1)
-    url, app = page.launch(page.build(painter, None), wait=False)
+    url, app = page.launch(page.build(Studio.of(painter)), wait=False)
     try:
         with httpx.Client(base_url=url, timeout=60, trust_env=False) as client:
             visitor = Visitor(client)
@@ -257,30 +394,31 @@ def test_an_expired_session_loses_no_word(painter: Any, monkeypatch: pytest.Monk
      json.dumps({"caption": "a", "rounds": [["x" * 301, "y"]]}), json.dumps({"caption": "a", "rounds": [["x"]]})],
 )  # fmt: skip
 def test_what_a_tab_claims_to_remember_is_read_strictly(painter: Any, remembered: str) -> None:
-    assert Session.restored(painter, remembered) == Session()
+    assert Session.restored(Studio.of(painter), remembered) == Session()
 
 
 def test_a_session_is_restored_whole(painter: Any) -> None:
-    session = Session(seed=5, truncation=0.5)
+    session = Session(seed=5, truncation=0.5, model="model")
     session.begin(painter, "a red circle")
     session.answer(painter, "how many", "two")
     session.choose(3)
     session.skipped = ["where"]
 
-    again = Session.restored(painter, session.remember())
+    again = Session.restored(Studio.of(painter), session.remember())
 
     for name in ("dialogue", "seed", "truncation", "choice", "pictures", "skipped"):
         assert getattr(again, name) == getattr(session, name), name
     assert Session().remember() == ""
-    wild = json.dumps({"caption": "a", "seed": 2**40, "choice": 99, "truncation": 1e300, "rounds": [["q", "a"]] * 600})
-    bounded = Session.restored(painter, wild)
+    wild = json.dumps({"caption": "a", "seed": 2**40, "choice": 99, "truncation": 1e300, "rounds": [["q", "a"]] * 500})
+    bounded = Session.restored(Studio.of(painter), wild)
     assert (bounded.seed, bounded.choice, bounded.truncation, len(bounded.rounds)) == (0, 0, 1.0, 500)
+    assert Session.restored(Studio.of(painter), wild.replace('[["q", "a"]', '[["q", "a"], ["q", "a"]')) == Session()
 
 
 def test_one_at_a_time_whoever_asks() -> None:
     slow = Spelling()
     slow.pause.clear()
-    guarded = OneAtATime(slow, waiting=3)
+    guarded = OneAtATime(slow, Turns(waiting=3))
 
     def paint(number: int) -> str:
         try:

@@ -6,7 +6,7 @@ import json
 import re
 import socket
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from PIL import Image
 from painter import Painter, interviewer, page
 from painter.gate import is_loopback
 from painter.session import CAPTION_LETTERS
+from painter.studio import Studio
 
 pytestmark = pytest.mark.browser
 
@@ -33,6 +34,12 @@ def browser(chromium: str) -> Iterator[Any]:
         opened = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
         yield opened
         opened.close()
+
+
+@pytest.fixture(scope="module")
+def painter(make_run: Callable[..., Path], weights: Path) -> Painter:
+    """One whose places listen."""
+    return Painter.from_run(make_run("attended"), weights=str(weights))
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +60,7 @@ def connections() -> Iterator[list[Any]]:
 
 @pytest.fixture(scope="module")
 def address(painter: Painter, corpus: Path, connections: list[Any]) -> Iterator[str]:
-    app = page.build(painter, interviewer.from_corpus(corpus))
+    app = page.build(Studio.of(painter, interviewer.from_corpus(corpus)))
     url, app = page.launch(app, wait=False)
     yield url
     app.close()
@@ -106,6 +113,11 @@ def wait_for_cursor(tab: Any, field: str = "#cp-answer") -> None:
 def changed(tab: Any, before: str) -> None:
     """Wait until another picture is on the easel."""
     tab.wait_for_function("before => document.querySelector('#cp-picture')?.src !== before", arg=before)
+
+
+def said(tab: Any) -> list[str]:
+    """The conversation, one text an entry."""
+    return tab.locator("#cp-chat .cp-asked, #cp-chat .cp-you").all_text_contents()
 
 
 def answer(tab: Any, words: str) -> None:
@@ -165,8 +177,8 @@ def test_variations_seed_and_downloads(tab: Any, painter: Painter) -> None:
         tab.click("#cp-save-dialogue")
     from pipeline.corpora import visdial
 
-    (said,) = visdial.read(Path(saved.value.path())).dialogues.values()
-    assert said.caption == CAPTION
+    (dialogue,) = visdial.read(Path(saved.value.path())).dialogues.values()
+    assert dialogue.caption == CAPTION
 
     tab.click("#cp-noise button.label-wrap")
     before = tab.get_attribute("#cp-picture", "src")
@@ -196,11 +208,11 @@ def test_examples_offers_and_another_question(tab: Any) -> None:
 
     before = tab.get_attribute("#cp-picture", "src")
     offer = tab.locator("#cp-suggestions button").first
-    said = offer.text_content()
+    offered = offer.text_content()
     offer.click()
     changed(tab, before)
     wait_for_cursor(tab)
-    assert tab.locator("#cp-chat li").last.text_content() == said
+    assert tab.locator("#cp-chat .cp-you").last.text_content() == offered
     tab.click("#cp-restart")
     wait_for_cursor(tab, "#cp-caption")
     assert tab.input_value("#cp-caption textarea") == ""
@@ -268,7 +280,15 @@ def test_no_serious_accessibility_findings(tab: Any) -> None:
     answer(tab, "sand")
     tab.click("#cp-noise button.label-wrap")
     tab.wait_for_selector("#cp-seed input")
+    tab.click("#cp-listen")
+    tab.wait_for_selector("#cp-heard")
+    tab.wait_for_function("document.activeElement.id === 'cp-listen'")
+    assert tab.get_attribute("#cp-heard", "alt").startswith("Listened to: top left: ")
+    assert tab.locator(".cp-legend li").count() > 0
+    tab.click("[data-edit='0']")
+    tab.wait_for_selector(".cp-edited")
     assert findings() == []
+    tab.fill("#cp-answer textarea", "")
     tab.click("#cp-repaint")
     tab.wait_for_selector(".cp-problem")
     assert findings() == []
@@ -285,7 +305,7 @@ def test_markup_and_templates_are_only_words(tab: Any, capfd: pytest.CaptureFixt
     answer(tab, nasty)
 
     assert tab.evaluate("window.hacked") is None
-    assert tab.locator("#cp-chat li").all_text_contents() == [nasty, nasty + "?", nasty]
+    assert said(tab) == [nasty, nasty + "?", nasty]
     assert tab.locator("#cp-chat img").count() == 0
     assert tab.get_attribute("#cp-picture", "alt") == f"Painted: {nasty}, after 1 round"
     written = capfd.readouterr()
@@ -371,7 +391,7 @@ def test_a_reload_loses_no_word(tab: Any, painter: Painter) -> None:
     tab.reload()
     tab.wait_for_selector("#cp-picture")
     assert (picture(tab) == painter.paint(CAPTION, [(asked, "sand")], n=4)[1]).all()
-    assert tab.locator("#cp-chat li").all_text_contents() == [CAPTION, asked, "sand"]
+    assert said(tab) == [CAPTION, asked, "sand"]
     wait_for_value(tab, "#cp-question textarea", other_than="")
     assert tab.input_value("#cp-question textarea") != asked, "the interviewer goes on"
 
@@ -381,6 +401,61 @@ def test_a_reload_loses_no_word(tab: Any, painter: Painter) -> None:
     wait_for_cursor(tab, "#cp-caption")
     assert tab.evaluate("sessionStorage.getItem('chatpainter')") is None
     assert tab.locator("#cp-picture").count() == 0
+
+
+def test_a_saved_picture_or_conversation_is_opened_again(tab: Any, painter: Painter, tmp_path: Path) -> None:
+    begin(tab)
+    asked = tab.input_value("#cp-question textarea")
+    answer(tab, "sand – „ja“")
+    before = tab.get_attribute("#cp-picture", "src")
+    tab.click("[data-noise='1']")
+    changed(tab, before)
+    shown, kept = picture(tab), []
+    assert (shown == painter.paint(CAPTION, [(asked, "sand – „ja“")], n=4)[1]).all()
+    for name, link in (("picture.png", "#cp-save-picture"), ("dialogue.json", "#cp-save-dialogue")):
+        with tab.expect_download() as saved:
+            tab.click(link)
+        saved.value.save_as(tmp_path / name)
+        kept.append(tmp_path / name)
+    (tmp_path / "other.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(range(256)))
+
+    for path in kept:
+        tab.click("#cp-restart")
+        wait_for_cursor(tab, "#cp-caption")
+        tab.set_input_files("#cp-file", path)
+        wait_for_cursor(tab)
+        assert (picture(tab) == shown).all()
+        assert said(tab) == [CAPTION, asked, "sand – „ja“"]
+    tab.click("#cp-restart")
+    wait_for_cursor(tab, "#cp-caption")
+    tab.set_input_files("#cp-file", tmp_path / "other.png")
+    tab.wait_for_selector("text=no conversation")
+
+
+def test_rounds_are_changed_and_pictures_gone_on_from(tab: Any, painter: Painter) -> None:
+    begin(tab)
+    asked = tab.input_value("#cp-question textarea")
+    answer(tab, "sand")
+    second = tab.input_value("#cp-question textarea")
+    answer(tab, "nothing")
+    tab.click("[data-edit='0']")
+    tab.wait_for_function("document.querySelector('#cp-answer textarea').value === 'sand'")
+    wait_for_cursor(tab)
+    assert tab.input_value("#cp-question textarea") == asked
+    answer(tab, "snow")
+    assert (picture(tab) == painter.paint(CAPTION, [(asked, "snow"), (second, "nothing")], n=4)[0]).all()
+
+    tab.locator("#cp-view [data-show]").first.click()
+    before = tab.get_attribute("#cp-picture", "data-now")
+    tab.click("#cp-branch")
+    tab.wait_for_function("before => document.querySelector('#cp-picture')?.dataset.now !== before", arg=before)
+    wait_for_cursor(tab)
+    assert (picture(tab) == painter.paint(CAPTION, n=4)[0]).all()
+    before = tab.get_attribute("#cp-picture", "src")
+    tab.click("#cp-undo")
+    changed(tab, before)
+    assert tab.locator("#cp-chat .cp-you").all_text_contents() == [CAPTION, "snow", "nothing"]
+    assert "common.complete" not in tab.evaluate("document.body.textContent")
 
 
 def test_another_tab_is_another_visitor(tab: Any, address: str) -> None:

@@ -13,8 +13,10 @@ import pytest
 from PIL import Image
 
 from painter import Painter, html, interviewer
-from painter.session import CAPTION_LETTERS, FRAMES, NOISES, ROUNDS, TEXT_LETTERS, Refused, Session
+from painter.session import CAPTION_LETTERS, FRAMES, NOISES, ROUNDS, TEXT_LETTERS, Session
+from painter.studio import Refused, Studio
 from store.errors import ChatPainterError
+from trainer.logs.attention import Attention
 
 
 def pixels(png: bytes) -> np.ndarray:
@@ -76,7 +78,9 @@ def test_longest_texts_are_taken_and_said_to_be_cut(painter: Painter) -> None:
 
 
 class Counting:
-    """A painter that paints nothing, to talk to for long."""
+    """A painter that paints nothing, to talk to for long; its places listen to the newest round."""
+
+    about, text_trained, listens = "8 × 8", True, True
 
     def __init__(self) -> None:
         self.calls = 0
@@ -84,6 +88,13 @@ class Counting:
     def paint(self, caption: str, rounds: Any, n: int, seed: int, truncation: float) -> np.ndarray:
         self.calls += 1
         return np.full((n, 8, 8, 3), len(rounds) % 256, np.uint8)
+
+    def attention(self, caption: str, rounds: Any, n: int, seed: int, truncation: float) -> list[Attention]:
+        tokens = ("caption", *(f"round {number}" for number in range(1, len(rounds) + 1)))
+        share = np.zeros((len(tokens), 2, 2))
+        share[0], share[-1, :, 1] = 0.6, 1.0
+        share[0, :, 1] = 0.0 if len(tokens) > 1 else 1.0
+        return [Attention(tokens, {2: share})] * n
 
     def read(self, dialogue: Any) -> Any:
         from painter.encoding import Notes
@@ -104,7 +115,7 @@ def test_five_hundred_rounds_and_not_one_more() -> None:
     assert len(session.frames) == FRAMES
     assert html.canvas_view(session).count("data-show") == FRAMES
     assert f"and {ROUNDS - FRAMES + 1} earlier" in html.canvas_view(session)
-    assert html.chat_view(session).count("<li") == 1 + 2 * ROUNDS
+    assert html.chat_view(session).count("<li") == 1 + 3 * ROUNDS
     for _ in range(FRAMES + 3):
         session.undo(painter)
     assert len(session.rounds) == ROUNDS - FRAMES - 3
@@ -152,7 +163,7 @@ def test_noises_choice_and_truncation(painter: Painter) -> None:
             session.change_noise(painter, 5, amount)
     assert session.pictures == before
     session.change_noise(painter, 5, 0.0)
-    assert len(set(session.pictures)) == 1
+    assert all((pixels(png) == pixels(session.pictures[0])).all() for png in session.pictures)
 
 
 def test_interviewer_forgets_what_was_waved_aside_with_a_new_caption(painter: Painter, corpus: Path) -> None:
@@ -233,3 +244,123 @@ def test_downloads_hold_what_is_shown(painter: Painter, tmp_path: Path) -> None:
     (said,) = visdial.read(path).dialogues.values()
     assert (said.caption, said.rounds) == ("a red circle", [("what is the ground like", "sand")])
     assert json.loads(path.read_text())["version"] == "1.0"
+
+
+def told(*rounds: str) -> tuple[Session, Any]:
+    """A session of "a red circle" in which these answers were given, and who painted it."""
+    painter: Any = Counting()
+    session = Session(seed=7, model="model")
+    session.begin(painter, "a red circle")
+    for number, answer in enumerate(rounds):
+        session.answer(painter, f"question {number}", answer)
+    return session, painter
+
+
+def answers(session: Session) -> list[str]:
+    return [answer for _, answer in session.rounds]
+
+
+def test_what_was_taken_back_is_done_again_until_something_else_is_said() -> None:
+    session, painter = told("one", "two")
+    with pytest.raises(Refused, match="nothing that was taken back"):
+        session.redo(painter)
+    shown = session.pictures
+    session.undo(painter)
+    session.undo(painter)
+    assert answers(session) == []
+    session.redo(painter)
+    session.redo(painter)
+    assert answers(session) == ["one", "two"]
+    assert session.pictures == shown
+    assert [frame.rounds for frame in session.frames] == [0, 1, 2]
+    session.undo(painter)
+    session.answer(painter, "question 1", "other")
+    with pytest.raises(Refused):
+        session.redo(painter)
+    session.undo(painter)
+    assert answers(session) == ["one"]
+
+
+def test_an_earlier_round_is_changed_in_its_place() -> None:
+    session, painter = told("one", "two", "three")
+    session.edit(1)
+    assert "Round 2 is being changed" in html.notice(session)
+    assert html.chat_view(session).count("cp-edited") == 1
+    session.answer(painter, "question 1", "other")
+
+    assert answers(session) == ["one", "other", "three"]
+    assert session.editing is None
+    assert [frame.rounds for frame in session.frames] == [0, 1, 3], "what followed the old round is no longer true"
+    session.undo(painter)
+    assert answers(session) == ["one", "two", "three"], "undo takes back the change, not the last round"
+    session.edit(1)
+    session.edit(1)
+    assert session.editing is None, "asked again, it is left as it was"
+    for wrong in (-1, 3, 10**9):
+        session.edit(wrong)
+        assert session.editing is None
+
+
+def test_goes_on_from_any_picture() -> None:
+    session, painter = told("one", "two", "three")
+    session.branch(painter, 1)
+    assert answers(session) == ["one"]
+    assert [frame.rounds for frame in session.frames] == [0, 1]
+    session.answer(painter, "question 1", "other")
+    assert answers(session) == ["one", "other"]
+    session.undo(painter)
+    session.undo(painter)
+    assert answers(session) == ["one", "two", "three"]
+    for wrong in (-1, 3, 99):
+        session.branch(painter, wrong)
+        assert answers(session) == ["one", "two", "three"]
+
+
+def test_each_picture_carries_its_words_and_seed() -> None:
+    session, painter = told("one", "zwei ü")
+    for number, png in enumerate(session.pictures):
+        text = Image.open(io.BytesIO(png)).text["chatpainter"]  # type: ignore[attr-defined]
+        again = Session.opened(Studio.of(painter), text)
+        assert (again.dialogue, again.seed, again.choice) == (session.dialogue, 7, number)
+        assert again.pictures == session.pictures
+    saved = Session.opened(Studio.of(painter), session.saved().decode())
+    assert (saved.dialogue, saved.seed, saved.pictures) == (session.dialogue, 7, session.pictures)
+
+
+def test_what_was_listened_to_is_shown_while_asked_for() -> None:
+    session, painter = told()
+    assert not session.heard
+    session.attend(painter)
+    assert [name for _, name, _ in html._listened(session)] == ["caption"]
+    session.answer(painter, "what is the ground like", "sand")
+    view = html.canvas_view(session)
+    assert 'alt="Listened to: top left: caption (60 %), top right: round 1 (100 %)' in view
+    assert html._listened(session) == [
+        ("#882255", "caption", ""), ("#332288", "round 1", "what is the ground like? sand")
+    ]  # fmt: skip
+    session.attend(painter)
+    assert "cp-heard" not in html.canvas_view(session)
+    painter.listens = False
+    session.answer(painter, "is it large", "no")
+    session.attend(painter)
+    assert not session.attending
+    assert "cp-listen" not in html.canvas_view(session)
+
+
+def test_another_model_paints_the_same_words_or_everything_stays() -> None:
+    session, painter = told("one")
+
+    class Broken(Counting):
+        def paint(self, *_: Any) -> np.ndarray:
+            raise ChatPainterError("no weights")
+
+    broken: Any = Broken()
+    studio = Studio({"good": lambda: (painter, None), "bad": lambda: (broken, None)})
+    assert (studio.known("bad"), studio.known("none"), studio.known("")) == ("bad", "good", "good")
+    before = session.pictures
+    with pytest.raises(ChatPainterError):
+        session.change_model(broken, "bad")
+    assert (session.model, session.pictures) == ("model", before)
+    session.change_model(painter, "good")
+    assert session.model == "good"
+    assert json.loads(session.remember())["model"] == "good"

@@ -7,7 +7,7 @@ column shows what the noise changes, and a row what the text changes.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -18,6 +18,9 @@ from trainer.feed.augment import augment, to_uint8
 from trainer.feed.data import TrainingData
 from trainer.feed.inputs import Batch
 from trainer.systems import Generator, device_of
+
+if TYPE_CHECKING:
+    from PIL.PngImagePlugin import PngInfo
 
 TEXTS = 8
 WIDTH = 192  # of a column at least, in pixels: narrower ones leave no room for words
@@ -70,10 +73,12 @@ def write_grid(
     below: Sequence[Sequence[str]] = (),
     left: Sequence[str] = (),
     lines: int = 16,
+    info: "PngInfo | None" = None,
 ) -> Path:
     """Set rows of uint8 pictures (n, s, s, 3) into one PNG: paragraphs under each column, a word beside each row.
 
-    Small pictures are enlarged by a whole factor, without smoothing. At most `lines` lines stand under a column.
+    Small pictures are enlarged by a whole factor, without smoothing. At most `lines` lines stand under a column. `info`
+    is text that the file carries.
 
     Raises:
         ChatPainterError: the file cannot be written.
@@ -108,7 +113,7 @@ def write_grid(
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as temporary:
-            sheet.save(temporary, format="PNG")
+            sheet.save(temporary, format="PNG", pnginfo=info)
     except OSError as error:
         raise ChatPainterError(f"{path}: the grid cannot be written ({error.strerror or error})") from None
     return path
