@@ -9,6 +9,7 @@ import numpy as np
 
 from pipeline.corpora import json_files
 from pipeline.graphs.masks import SIDE, mask
+from pipeline.graphs.relations import PREDICATES, triples
 from store.errors import ChatPainterError
 
 IMAGE = "__image__"
@@ -24,12 +25,14 @@ class GraphSettings:
         least, most: objects of a picture; others have no graph.
         least_area: an object's box takes more than this share of the picture.
         other: keep objects of the category "other".
+        words: splits of the sample world whose graphs are what is said of the pictures, by rule; else its truth's.
     """
 
     least: int = 3
     most: int = 8
     least_area: float = 0.02
     other: bool = False
+    words: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not 1 <= self.least <= self.most <= 1000:
@@ -45,6 +48,7 @@ class Pictured:
     objects: np.ndarray  # (n + 1,) int16: categories
     boxes: np.ndarray  # (n + 1, 4) float32: x0, y0, x1, y1 as shares of width and height
     masks: np.ndarray  # (n + 1, 16, 16) uint8: 1 on the object, within its box
+    triples: np.ndarray  # (m, 3) int16: as `relations.triples` gives them
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,7 @@ class Annotated:
 
     names: tuple[str, ...]
     pictured: dict[int, Pictured]
+    predicates: tuple[str, ...] = PREDICATES
 
 
 def annotation_files(raw: Path, split: str) -> tuple[Path, Path]:
@@ -155,10 +160,12 @@ def _pictured(found: list[tuple[dict, str]], size: tuple[int, int]) -> Pictured:
         except ValueError as error:
             raise ChatPainterError(f"{where}: segmentation: {error}; {_REMEDY}") from None
     categories = [entry["category_id"] for entry, _ in found]
+    placed = np.array(boxes, np.float32)
     return Pictured(
         np.array([*categories, 0], np.int16),
-        np.array([*boxes, (0, 0, 1, 1)], np.float32),
+        np.concatenate([placed, [(0, 0, 1, 1)]]).astype(np.float32),
         np.array([*masks, np.ones((SIDE, SIDE))], np.uint8),
+        triples(placed, np.array(masks)),
     )
 
 

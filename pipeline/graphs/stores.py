@@ -8,8 +8,8 @@ import numpy as np
 
 from pipeline import ragged
 from pipeline.corpora import corpus as corpora
-from pipeline.graphs.annotations import GraphSettings, Pictured, annotation_files, read, vocabulary
-from pipeline.graphs.relations import PREDICATES, triples
+from pipeline.graphs import sample_graphs
+from pipeline.graphs.annotations import GraphSettings, Pictured, read, vocabulary
 from store.errors import ChatPainterError
 from store.files import sha256_file
 from store.writer import remove_store
@@ -27,7 +27,9 @@ class Graphs:
 
 
 def prepare(corpus: Path, raw: Path, split: str, out: Path, settings: GraphSettings) -> Graphs:
-    """Write the stores `out`/{objects,boxes,masks,triples} of a split from its annotations, in the corpus' order.
+    """Write the stores `out`/{objects,boxes,masks,triples} of a split in the corpus' order, from its annotations.
+
+    Of the sample world they are made from its truth, or from what is said (`sample_graphs`).
 
     n objects of a picture and, as row n, the image itself (category 0, the whole box, a full mask): `objects` () int16,
     `boxes` (4,) float32, `masks` (16, 16) uint8; `triples` (3,) int16 as `relations.triples` gives them. The names of
@@ -37,24 +39,28 @@ def prepare(corpus: Path, raw: Path, split: str, out: Path, settings: GraphSetti
         ChatPainterError: a file is missing or damaged, or no picture has a graph.
     """
     ids = corpora.read(corpus)["image_id"].to_pylist()
-    found = read(raw, split, set(ids), settings)
+    world = sample_graphs.world_of(raw, split)
+    if world is not None:
+        found = sample_graphs.read(corpus, raw, split, world, settings)
+    else:
+        found = read(raw, split, set(ids), settings)
     kept = [image_id for image_id in ids if image_id in found.pictured]
     if not kept:
         raise ChatPainterError(
-            f"{annotation_files(raw, split)[0]}: no picture of {corpus} has from {settings.least} to {settings.most} "
+            f"{raw}, split {split}: no picture of {corpus} has from {settings.least} to {settings.most} "
             "objects that are large enough; see images.graphs in params.yaml"
         )
     pictured = [found.pictured[image_id] for image_id in kept]
     made_from = {
         "corpus": sha256_file(corpus),
         "graphs": asdict(settings),
-        "vocabulary": vocabulary(found.names, PREDICATES),
+        "vocabulary": vocabulary(found.names, found.predicates),
     }
     runs: dict[str, Callable[[Pictured], np.ndarray]] = {
         "objects": lambda one: one.objects,
         "boxes": lambda one: one.boxes,
         "masks": lambda one: one.masks,
-        "triples": lambda one: triples(one.boxes[:-1], one.masks[:-1] == 1),
+        "triples": lambda one: one.triples,
     }
     for name in NAMES:
         lengths = "triples" if name == "triples" else "objects"

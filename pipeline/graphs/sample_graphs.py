@@ -1,0 +1,183 @@
+"""Scene graphs of the sample world: of its truth, or, by rule, of what is said about a picture.
+
+An object's kind is what people call it ("small red circle"), and the ground is an object as well. Beside sg2im's six
+relations stand those of an object to the ground, one for each place ("at the top left of"), since relations between
+objects alone do not tell where a single one lies.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+from pipeline.corpora import corpus
+from pipeline.corpora.sample_world import Thing, outline
+from pipeline.graphs.annotations import IMAGE, Annotated, GraphSettings, Pictured
+from pipeline.graphs.masks import SIDE, mask
+from pipeline.graphs.relations import PREDICATES, centres, table
+from store.errors import ChatPainterError
+
+SURROUNDING = PREDICATES.index("surrounding")
+_FINE = 1024  # pixels of the side that masks are taken from
+
+
+@dataclass(frozen=True)
+class World:
+    """What there is in a world with places: names, and where and how large objects are, in shares of the side."""
+
+    places: dict[str, tuple[float, float]]
+    colours: tuple[str, ...]
+    shapes: tuple[str, ...]
+    sizes: dict[str, float]
+    grounds: tuple[str, ...]
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Of objects, by number."""
+        things = [f"{size} {colour} {shape}" for size in self.sizes for colour in self.colours for shape in self.shapes]
+        return (IMAGE, *self.grounds, *things)
+
+    @property
+    def predicates(self) -> tuple[str, ...]:
+        """Of relations, by number."""
+        return (*PREDICATES, *(f"at the {place} of" for place in self.places))
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One object of a scene."""
+
+    place: str
+    colour: str
+    shape: str
+    size: str
+    centre: tuple[float, float]
+    radius: float
+
+    @property
+    def kind(self) -> str:
+        return f"{self.size} {self.colour} {self.shape}"
+
+
+def truth_file(raw: Path, split: str) -> Path:
+    return raw / f"truth_{split}.json"
+
+
+def world_of(raw: Path, split: str) -> World | None:
+    """The world whose truth lies beside a split, if it is one with places; None: there is none."""
+    path = truth_file(raw, split)
+    if not path.is_file():
+        return None
+    about = _read(path)["world"]
+    parts = [about.get(name) for name in ("places", "colours", "shapes", "sizes", "grounds")]
+    if not all(parts):
+        return None
+    places, colours, shapes, sizes, grounds = parts
+    where = {name: (float(place["centre"][0]), float(place["centre"][1])) for name, place in places.items()}
+    return World(where, tuple(colours), tuple(shapes), {k: float(v) for k, v in sizes.items()}, tuple(grounds))
+
+
+def read(path: Path, raw: Path, split: str, world: World, settings: GraphSettings) -> Annotated:
+    """The graphs of a corpus' pictures: of the truth, or of the words where `settings.words` names the split.
+
+    Raises:
+        ChatPainterError: the truth lacks a picture of the corpus.
+    """
+    if split in settings.words:
+        found = {row.image_id: told(world, row.caption, row.rounds) for row in corpus.rows(corpus.read(path))}
+    else:
+        entries = {entry["image_id"]: entry for entry in _read(truth_file(raw, split))["scenes"]}
+        found = {}
+        for image_id in corpus.read(path)["image_id"].to_pylist():
+            if image_id not in entries:
+                raise ChatPainterError(
+                    f"{truth_file(raw, split)}: no scene of image {image_id}, which {path} has; make the world again"
+                )
+            found[image_id] = entries[image_id]["ground"], [_seen(one) for one in entries[image_id]["objects"]]
+    pictured = {
+        image_id: graph(world, ground, things)
+        for image_id, (ground, things) in found.items()
+        if settings.least <= len(things) + (ground is not None) <= settings.most
+    }
+    return Annotated(world.kinds, pictured, world.predicates)
+
+
+def told(world: World, caption: str, rounds: Iterable[tuple[str, str]]) -> tuple[str | None, list[Seen]]:
+    """The ground, and the objects whose colour, shape and size are all told, in the order of the places.
+
+    Two rules: what a caption names lies at the place that it names; a colour, shape or size in the answer to a question
+    that names a place is that of the object there. Grounds stand in answers, or in questions answered by yes.
+    Objects are taken to lie in the middle of their places.
+    """
+    known: dict[str, dict[str, str]] = {place: {} for place in world.places}
+    ground = None
+    for question, answer in (("", caption), *rounds):
+        where = _named(world.places, question or answer)
+        words = re.findall(r"[a-z]+", answer.lower())
+        for kind, names in (("colour", world.colours), ("shape", world.shapes), ("size", world.sizes)):
+            said = next((word for word in words if word in names), None)
+            if said is not None and where is not None:
+                known[where][kind] = said
+        if question:
+            asked = re.findall(r"[a-z]+", question.lower()) if words[:1] in (["yes"], ["yep"]) else []
+            ground = next((word for word in (*words, *asked) if word in world.grounds), ground)
+    things = [
+        Seen(place, one["colour"], one["shape"], one["size"], world.places[place], world.sizes[one["size"]])
+        for place, one in known.items()
+        if len(one) == 3
+    ]
+    return ground, things
+
+
+def graph(world: World, ground: str | None, things: list[Seen]) -> Pictured:
+    """Objects, then the ground if it is known, then the image itself, and every relation."""
+    outlines = [outline(cast(Thing, one)) for one in things]
+    boxes = np.array([(*np.min(corners, 0), *np.max(corners, 0)) for corners in outlines]).reshape(-1, 4)
+    masks = np.array([_mask(corners, box) for corners, box in zip(outlines, boxes)], bool).reshape(-1, SIDE, SIDE)
+    kinds, predicates = world.kinds, world.predicates
+    n, under = len(things), [] if ground is None else [ground]
+    found = table(boxes, centres(boxes, masks))
+    triples = [(s, found[s, o], o) for s in range(n) for o in range(n) if s != o]
+    for _ in under:
+        triples += [(s, predicates.index(f"at the {one.place} of"), n) for s, one in enumerate(things)]
+        triples += [(n, SURROUNDING, o) for o in range(n)]
+    rows = n + len(under)
+    triples += [(s, 0, rows) for s in range(rows)]
+    return Pictured(
+        np.array([kinds.index(name) for name in (*(one.kind for one in things), *under, IMAGE)], np.int16),
+        np.array([*boxes, *[(0, 0, 1, 1)] * (rows - n + 1)], np.float32),
+        np.array([*masks, *np.ones((rows - n + 1, SIDE, SIDE))], np.uint8),
+        np.array(triples, np.int16).reshape(-1, 3),
+    )
+
+
+def _mask(corners: list[tuple[float, float]], box: np.ndarray) -> np.ndarray:
+    polygon = [value * _FINE for corner in corners for value in corner]
+    x0, y0, x1, y1 = (value * _FINE for value in box)
+    return mask([polygon], (x0, y0, x1 - x0, y1 - y0), _FINE, _FINE)
+
+
+def _named(places: Mapping[str, Any], text: str) -> str | None:
+    """The place that a text names, the longest name first ("bottom middle" is not "middle")."""
+    low = text.lower()
+    return next((place for place in sorted(places, key=len, reverse=True) if place in low), None)
+
+
+def _seen(entry: Mapping[str, Any]) -> Seen:
+    x, y = entry["centre"]
+    place, colour, shape, size = (str(entry[name]) for name in ("place", "colour", "shape", "size"))
+    return Seen(place, colour, shape, size, (float(x), float(y)), float(entry["radius"]))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        values = json.loads(path.read_bytes())
+        if not isinstance(values["world"], dict) or not isinstance(values["scenes"], list):
+            raise TypeError("world and scenes should be a mapping and a list")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ChatPainterError(f"{path}: not a truth file ({error}); make the world again") from None
+    return cast(dict[str, Any], values)
