@@ -39,6 +39,20 @@ SMALL_GENEVA: dict[str, Any] = {
     "start": "identity",
 }
 
+# Of the section `iterative`.
+SMALL_ITERATIVE: dict[str, Any] = {
+    "networks": {
+        "size": 64,
+        "widths": [3, 4, 5, 8],
+        "df": 2,
+        "noise_dim": 3,
+        "ages": 3,
+        "heads": 2,
+        "attention": {"width": 6},
+    },
+    "matching": {"hidden": 5},
+}
+
 
 def small_model(**changes: Any) -> Any:
     """A `ModelConfig` of these sizes, with changes."""

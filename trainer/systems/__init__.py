@@ -28,6 +28,7 @@ SYSTEMS = {
     "damsm": "trainer.systems.damsm.system:DAMSM",
     "sg2im": "trainer.systems.sg2im.system:SG2IM",
     "geneva": "trainer.systems.geneva.system:GENEVA",
+    "iterative": "trainer.systems.iterative.system:ITERATIVE",
 }
 """Name of command, section of params.yaml and folder below runs/ → where its System is, imported when asked for."""
 

@@ -17,7 +17,7 @@ import torch
 
 from store.errors import ChatPainterError
 from tests.support.films import write_films
-from tests.support.models import SMALL, SMALL_GENEVA, SMALL_SG2IM
+from tests.support.models import SMALL, SMALL_GENEVA, SMALL_ITERATIVE, SMALL_SG2IM
 from tests.support.same import assert_same, same
 from tests.support.stores import KINDS, PREDICATES, write_graphs, write_training_stores
 from trainer import checkpoints, generator_file, systems
@@ -55,7 +55,11 @@ READS: dict[str, dict[str, dict[str, Any]]] = {
     "sg2im": {"": {}, "without masks": {"sg2im": {"mask_size": 0}}},
 }
 # What a system's own section has beside TRAINING.
-OWN: dict[str, dict[str, Any]] = {"damsm": {"preset": "tiny", "dim": 8, "width": 4}, "sg2im": SMALL_SG2IM}
+OWN: dict[str, dict[str, Any]] = {
+    "damsm": {"preset": "tiny", "dim": 8, "width": 4},
+    "sg2im": SMALL_SG2IM,
+    "iterative": SMALL_ITERATIVE,
+}
 CASES = [(name, arm) for name in systems.SYSTEMS for arm in READS.get(name, {"": {}})]
 
 

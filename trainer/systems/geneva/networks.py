@@ -14,11 +14,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from store import params
-from trainer.feed.films import film
-from trainer.feed.inputs import CAPTIONS, FIRST_PICTURES, LENGTH, TURNS, Input
+from trainer.feed.inputs import CAPTIONS, LENGTH, TURNS, Input
 from trainer.networks.average import unmoved_statistics
 from trainer.networks.blocks import conv3x3
 from trainer.networks.text import ConditioningAugmentation, sample
+from trainer.systems.film import first_pictures, last_pictures, paint_film, start_of
 from trainer.systems.geneva.blocks import ConditionEncoder, ImageEncoder, ResUpBlock, SentenceEncoder
 from trainer.systems.geneva.config import Networks
 
@@ -144,9 +144,7 @@ class Generator(nn.Module):
         with self.statistics():
             turns, rounds = self.turns(texts)
             encoded = {"said": self.said(turns, texts.get(CAPTIONS.name)), TURNS.name + LENGTH: rounds}
-        if FIRST_PICTURES.name in texts:
-            encoded[FIRST_PICTURES.name] = film(texts[FIRST_PICTURES.name][:, None], self.model.size)[:, 0]
-        return encoded
+        return encoded | first_pictures(texts, self.model.size)
 
     def draw(
         self,
@@ -156,28 +154,21 @@ class Generator(nn.Module):
         sides: Sequence[int] | None = None,
     ) -> dict[int, Tensor]:
         """The last picture of each dialogue, (B, 3, s, s) in [-1, 1], by its side."""
-        pictures = self.draw_film(encoded, noise, condition_noise)
-        every = torch.cat([self.start(encoded, noise)[:, None], pictures], 1)
-        rounds = encoded[TURNS.name + LENGTH].clamp(max=pictures.shape[1])
-        return {self.model.size: every[torch.arange(len(noise), device=noise.device), rounds]}
+        start = start_of(encoded, self.background, len(noise))
+        return {self.model.size: last_pictures(start, self.draw_film(encoded, noise, condition_noise))}
 
     def draw_film(self, encoded: Mapping[str, Tensor], noise: Tensor, condition_noise: Tensor | None = None) -> Tensor:
         """`film` from what `encode` gave."""
-        said, rounds = encoded["said"], encoded[TURNS.name + LENGTH]
-        picture, pictures = self.start(encoded, noise), []
+        said, start = encoded["said"], start_of(encoded, self.background, len(noise))
+
+        def paint(number: int, before: Tensor, noise: Tensor, epsilon: Tensor | None) -> Tensor:
+            return self.next_picture(before, said[:, number], noise, epsilon).picture
+
         with self.statistics():
-            for turn, so_far in enumerate(said.unbind(1)):
-                epsilon = None if condition_noise is None else condition_noise.roll(turn, 1)
-                painted = self.next_picture(picture, so_far, noise.roll(turn, 1), epsilon).picture
-                picture = torch.where((rounds > turn)[:, None, None, None], painted, picture)
-                pictures.append(picture)
-        return torch.stack(pictures, 1) if pictures else noise.new_zeros(len(noise), 0, *self.background.shape)
+            return paint_film(start, said.shape[1], encoded[TURNS.name + LENGTH], noise, condition_noise, paint)
 
     def film(self, texts: Mapping[str, Tensor], noise: Tensor, condition_noise: Tensor | None = None) -> Tensor:
-        """The pictures after every turn, (B, T, 3, s, s) in [-1, 1]; after a dialogue's last turn the last one again.
-
-        A turn's noise is `noise` rolled by as many places as there were turns before: fresh numbers a turn, as in
-        training, yet a dialogue that goes on keeps the pictures that it had.
+        """The pictures after every turn, (B, T, 3, s, s) in [-1, 1] (`trainer.systems.film.paint_film`).
 
         Args:
             texts, noise, condition_noise: as in `paint`.
@@ -193,12 +184,6 @@ class Generator(nn.Module):
     ) -> dict[int, Tensor]:
         """The last picture of each dialogue, the first one where nothing was said: `draw` of what `encode` gives."""
         return self.draw(self.encode(texts), noise, condition_noise, sides)
-
-    def start(self, encoded: Mapping[str, Tensor], noise: Tensor) -> Tensor:
-        """The picture before the first turn, for every row of `noise`: (B, 3, s, s)."""
-        if FIRST_PICTURES.name in encoded:
-            return encoded[FIRST_PICTURES.name].to(noise.dtype)
-        return self.background.to(noise.dtype).expand(len(noise), -1, -1, -1)
 
     @contextmanager
     def statistics(self) -> Iterator[None]:

@@ -40,7 +40,8 @@ class Geneva:
         self.networks = (self.generator, self.discriminator, self.average)
         features: list[nn.Module] = [generator.image_encoder, generator.condition_encoder]
         features += [] if generator.caption_encoder is None else [generator.caption_encoder]
-        # The layer norm after the GRU is in none, as in the original: it stays at 1 and 0.
+        # The layer norm after the GRU is in no optimiser, as in the original: it stays at 1 and 0.
+        generator.layer_norm.requires_grad_(False)
         learns: dict[str, tuple[list[nn.Module], float, tuple[float, float]]] = {
             "g": ([generator.generator], training.g_lr, training.betas),
             "d": ([discriminator], training.d_lr, training.betas),

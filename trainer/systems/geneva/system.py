@@ -56,10 +56,12 @@ class _Geneva:
         """Of what paints, of what reads words and pictures, and of the discriminator."""
         import torch
 
+        from trainer.systems.reader import count
+
         with torch.device("meta"):
             generator, discriminator = self._networks(config, data, {})
-        painter, every = _count(generator.generator), _count(generator)
-        return {"painter": painter, "encoders": every - painter, "discriminator": _count(discriminator)}
+        painter, every = count(generator.generator), count(generator)
+        return {"painter": painter, "encoders": every - painter, "discriminator": count(discriminator)}
 
     def describe(self, config: GenevaConfig, generator: "Generator") -> dict[str, Any]:
         """Widths, the number of objects, and the stores' identities."""
@@ -79,8 +81,3 @@ class _Geneva:
 
 
 GENEVA = _Geneva()
-
-
-def _count(module: Any) -> int:
-    """Parameters of a module."""
-    return sum(p.numel() for p in module.parameters())

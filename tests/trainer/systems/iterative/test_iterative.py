@@ -1,0 +1,175 @@
+"""What is said of a change, which changes are trained on, and films that keep what was painted."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from store import params
+from store.errors import ParamsError
+from tests.support.films import write_films
+from tests.support.models import SMALL_ITERATIVE
+from tests.support.same import same
+from tests.support.stores import write_training_stores
+from trainer.distributed import Ranks
+from trainer.feed.data import TrainingData
+from trainer.feed.inputs import CAPTIONS, LENGTH, TURN_PICTURES, TURNS
+from trainer.feed.sampler import Draws, rows_for
+from trainer.systems.iterative.config import IterativeConfig, Networks
+from trainer.systems.iterative.networks import Generator, generator_settings, tokens_between
+from trainer.systems.iterative.step import Iterative, drawn_change
+from trainer.systems.iterative.system import ITERATIVE
+
+CPU = Ranks(0, 1, torch.device("cpu"))
+BATCH = 6
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> TrainingData:
+    embeddings, images = write_training_stores(tmp_path_factory.mktemp("data"), images=8, rounds=(3, 1, 5), sizes=(76,))
+    write_films(embeddings, images)
+    return TrainingData(ITERATIVE.inputs(config()), embeddings, images)
+
+
+def config(**training: Any) -> IterativeConfig:
+    values = {**SMALL_ITERATIVE, "batch": BATCH, "epochs": None, "images": 40, **training}
+    return ITERATIVE.configure({"iterative": values}, "params.yaml")
+
+
+def painter() -> Generator:
+    torch.manual_seed(0)
+    networks = params.build(Networks, SMALL_ITERATIVE["networks"], "networks")
+    generator = Generator(generator_settings(networks, {CAPTIONS.name: 4, TURNS.name: 5})).eval()
+    for parameter in generator.parameters():
+        parameter.requires_grad_(False)
+        if parameter.ndim > 1:
+            torch.nn.init.normal_(parameter, 0, parameter[0].numel() ** -0.5)
+    return generator
+
+
+def texts(rounds: tuple[int, ...], longest: int) -> dict[str, torch.Tensor]:
+    stream = torch.Generator().manual_seed(1)
+    turns = torch.randn(len(rounds), 5, 5, generator=stream)[:, :longest]
+    captions = torch.randn(len(rounds), 4, generator=stream)
+    return {CAPTIONS.name: captions, TURNS.name: turns, TURNS.name + LENGTH: torch.tensor(rounds)}
+
+
+def test_new_turns_are_those_between_and_old_ones_those_before() -> None:
+    turns = torch.arange(10.0).view(2, 5, 1)
+    told = tokens_between(turns, torch.zeros(2, 4), torch.tensor([0, 2]), torch.tensor([2, 4]), ages=3)
+    assert told["new"].there.int().tolist() == [[1, 1, 0, 0, 0], [0, 0, 1, 1, 0]]
+    assert told["old"].there.int().tolist() == [[0, 0, 0, 0, 0], [1, 1, 0, 0, 0]]
+    assert told[CAPTIONS.name].there.shape == (2, 1)
+    assert torch.equal(told["new"].vectors[..., 0], turns[..., 0])
+    ages = told["old"].vectors[1, :, 1:].argmax(1)
+    assert ages[:4].tolist() == [2, 2, 1, 0]  # the last one said is 0 turns old; what is older is as old as the last
+
+
+def test_a_dialogue_that_goes_on_keeps_its_pictures() -> None:
+    generator, noise = painter(), torch.randn(2, 3, generator=torch.Generator().manual_seed(2))
+    film = generator.film(texts((5, 3), 5), noise)
+    assert film.shape == (2, 5, 3, 64, 64)
+    assert torch.equal(film[1, 2], film[1, 4])
+    for rounds in range(6):
+        last = generator.paint(texts((rounds, min(3, rounds)), rounds), noise)[64]
+        expected = film[:, rounds - 1] if rounds else generator.background.expand(2, -1, -1, -1)
+        torch.testing.assert_close(last, expected, rtol=0, atol=2e-5)
+    for one, other in zip(film[0], film[0, 1:]):
+        assert not torch.allclose(one, other)
+
+
+def test_where_nothing_is_painted_the_picture_stays() -> None:
+    generator = painter()
+    generator.drawer.out.weight[3] = 0
+    generator.drawer.out.bias[3] = -1e4
+    encoded = generator.encode(texts((5, 3), 5))
+    before = torch.rand(2, 3, 64, 64) * 2 - 1
+    start = torch.tensor([1, 0])
+    assert torch.equal(generator.next_picture(encoded, before, torch.zeros(2, 3), start, start + 1).picture, before)
+
+
+def test_changes_are_of_the_dialogues_own_pictures(data: TrainingData) -> None:
+    """Which the stores tell apart by their grey: image i after t turns is 10 i + t - 1."""
+    batch = data.gather(rows_for(0, 0, BATCH, len(data)))
+    rounds, image = batch[TURNS.name + LENGTH], batch[TURNS.name][:, 0, 1]
+
+    def level(pictures: torch.Tensor) -> torch.Tensor:
+        return ((pictures[:, 0, 5, 5] + 1) * 127.5).round()
+
+    seen = set()
+    for images_seen in range(0, 600, BATCH):
+        draws = Draws(0, images_seen, BATCH, slice(0, BATCH)).uniform("change", 3)
+        change = drawn_change(batch, config(any_pair=0.5), draws)
+        assert ((change.start >= 0) & (change.start < change.end) & (change.end <= rounds)).all()
+        for number, pictures in (
+            (change.end, change.real),
+            (change.start, change.before),
+            ((change.start - 1).clamp(min=0), change.earlier),
+        ):
+            expected = torch.where(number == 0, 255, 10 * image + number - 1)
+            assert level(pictures).tolist() == expected.tolist()
+        seen |= {(int(a), int(b)) for a, b, n in zip(change.start, change.end, rounds) if n == 5}
+        neighbours = drawn_change(batch, config(any_pair=0.0), draws)
+        assert (neighbours.end - neighbours.start == 1).all()
+    assert seen == {(i, j) for j in range(1, 6) for i in range(j)}
+
+
+def test_our_own_picture_is_painted_from_the_true_one_before(data: TrainingData) -> None:
+    it: Iterative = ITERATIVE.trainable(config(own_pictures=1.0), data, CPU, None)
+    batch = data.gather(rows_for(0, 0, BATCH, len(data)))
+    draws = Draws(0, 0, BATCH, slice(0, BATCH))
+    encoded = it.generator.encode(batch)
+    change = drawn_change(batch, it.training, torch.tensor([[0.99, 0.99, 0.0]]).expand(BATCH, -1))
+    assert change.end.tolist() == batch[TURNS.name + LENGTH].tolist()
+    found = it.own_pictures(encoded, change, draws)
+    noise = draws.normal("noise of own pictures", 3)
+    for row, start in enumerate(change.start.tolist()):
+        expected = change.before[row]
+        if start > 0:
+            one = {name: values[row : row + 1] for name, values in encoded.items()}
+            mine = slice(row, row + 1)
+            number = torch.tensor([start - 1])
+            expected = it.average.next_picture(one, change.earlier[mine], noise[mine], number, number + 1).picture[0]
+        torch.testing.assert_close(found[row], expected, rtol=0, atol=1e-5)
+    true = ITERATIVE.trainable(config(own_pictures=0.0), data, CPU, None)
+    assert true.own_pictures(encoded, change, draws) is change.before
+
+
+def test_it_paints_what_it_is_shown(tmp_path: Path) -> None:
+    """L1 alone, without a game: after some steps pictures are nearer to the true ones."""
+    embeddings, images = write_training_stores(tmp_path, images=8, rounds=(2,), sizes=(76,))
+    write_films(embeddings, images)
+    settings = config(game=0.0, matching={"pooled": 0.0, "single": 0.0, "hidden": 5}, g_lr=5e-3, own_pictures=0.0)
+    data = TrainingData(ITERATIVE.inputs(settings), embeddings, images)
+    it = ITERATIVE.trainable(settings, data, CPU, None)
+    found: list[float] = []
+    for step in range(40):
+        batch = data.gather(rows_for(0, step * BATCH, BATCH, len(data)))
+        it.step(batch, step * BATCH, 0, lambda values: found.extend([float(values["l1"])] if "l1" in values else []))
+    assert sum(found[-5:]) < 0.6 * sum(found[:5])
+
+
+def test_the_game_and_the_matching_teach_both_players(data: TrainingData) -> None:
+    batch = data.gather(rows_for(0, 0, BATCH, len(data)))
+    first, other = (ITERATIVE.trainable(config(**change), data, CPU, None) for change in ({}, {"game": 0.0}))
+    for it in (first, other):
+        it.step(batch, 0, 0, lambda values: None)
+    assert same(first.discriminator.state_dict(), other.discriminator.state_dict())
+    assert not same(first.generator.state_dict(), other.generator.state_dict())
+    assert batch[TURN_PICTURES.name].dtype == torch.uint8
+
+
+@pytest.mark.parametrize(
+    ("values", "complaint"),
+    [
+        ({"networks": {"size": 32}}, "widths: 32 x 32 takes 3 widths"),
+        ({"networks": {"attention": {"tokens": "states"}}}, "earlier pictures know what is said later"),
+        ({"networks": {"heads": 3}}, "heads must divide"),
+        ({"own_pictures": 2}, "shares, from 0 to 1"),
+        ({"accumulate": 2, "batch": 8}, "accumulate must be 1"),
+    ],
+)
+def test_what_cannot_work_is_refused(values: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(ParamsError, match=complaint):
+        ITERATIVE.configure({"iterative": values}, "params.yaml")

@@ -1,0 +1,193 @@
+"""The last picture, and the turns that its places listen to, to the next picture."""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any, NamedTuple, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from store import params
+from trainer.feed.inputs import CAPTIONS, LENGTH, TURNS
+from trainer.networks.attention import Listening, Tokens, one_each
+from trainer.networks.blocks import ResidualBlock, UpBlock, conv3x3, conv_block, initialise
+from trainer.systems.film import first_pictures, last_pictures, paint_film, start_of
+from trainer.systems.iterative.config import Networks
+from trainer.systems.reader import TextReader
+
+LOWEST = 8  # side of the smallest features
+
+
+class Painted(NamedTuple):
+    """The next picture, and where it is new."""
+
+    picture: Tensor  # (B, 3, s, s) in [-1, 1]
+    changed: Tensor  # (B, 1, s, s) in [0, 1]: how much of a pixel is painted, the rest being left
+    attention: Mapping[int, Tensor]  # by side, (B, T, side, side): each token's share of what a place listens to
+
+
+def tokens_between(turns: Tensor, captions: Tensor, start: Tensor, end: Tensor, ages: int) -> dict[str, Tokens]:
+    """What is said of a change that leads from the picture after `start` turns to the one after `end` turns.
+
+    Args:
+        turns: (B, T, d).
+        captions: (B, dc).
+        start, end: (B,) numbers of turns, start < end.
+        ages: what was said ages - 1 turns before the last one, or longer ago, is of one age.
+
+    Returns:
+        `captions`; `new`, the turns to be painted; `old`, those before, which they may lean on. Each turn's vector has
+        its age behind it, one of `ages` numbers being 1.
+    """
+    at = torch.arange(turns.shape[1], device=turns.device)
+    age = (end[:, None] - 1 - at).clamp(0, ages - 1)
+    vectors = torch.cat([turns, F.one_hot(age, ages).to(turns.dtype)], 2)
+    said, before = at < end[:, None], at < start[:, None]
+    return {CAPTIONS.name: one_each(captions), "new": Tokens(vectors, said & ~before), "old": Tokens(vectors, before)}
+
+
+class SeeEachOther(nn.Module):
+    """Places of (B, c, 8, 8) attend to each other: "on his left" is a place that somebody else is known from."""
+
+    def __init__(self, channels: int, heads: int):
+        super().__init__()
+        self.position = nn.Parameter(0.1 * torch.randn(LOWEST * LOWEST, channels))
+        self.norm = nn.LayerNorm(channels)
+        self.query_key_value = nn.Linear(channels, 3 * channels)
+        self.out = nn.Linear(channels, channels)
+        self.heads = heads
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (B, c, 8, 8) → the same shape."""
+        places = self.norm(x.flatten(2).transpose(1, 2) + self.position)
+        parts = self.query_key_value(places).chunk(3, 2)
+        split = (part.unflatten(2, (self.heads, -1)).transpose(1, 2) for part in parts)
+        seen = F.scaled_dot_product_attention(*split).transpose(1, 2).flatten(2)
+        return x + cast(Tensor, self.out(seen)).transpose(1, 2).unflatten(2, x.shape[2:])
+
+
+class Drawer(nn.Module):
+    """Previous picture, noise and tokens → the next picture: down to 8 x 8, and up again beside what was seen there.
+
+    A fourth channel says how much of each pixel is painted; the rest stays as it was, so that what nobody speaks of
+    need not be painted again.
+    """
+
+    def __init__(self, n: Networks, token_dims: Mapping[str, int]):
+        super().__init__()
+        wide, sides = n.widths, [n.size >> number for number in range(len(n.widths))]
+        self.enter = nn.Sequential(conv3x3(3, wide[0]), nn.LeakyReLU(0.2))
+        self.downs = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(i, o, 4, 2, 1, bias=False), nn.BatchNorm2d(o), nn.LeakyReLU(0.2))
+            for i, o in itertools.pairwise(wide)
+        )
+        self.noise = nn.Linear(n.noise_dim, wide[-1] * LOWEST * LOWEST)
+        self.join = conv_block(wide[-1], wide[-1])
+        self.see = SeeEachOther(wide[-1], n.heads) if n.heads else nn.Identity()
+        self.residual = ResidualBlock(wide[-1])
+        self.ups = nn.ModuleList(UpBlock(i, o) for i, o in zip(wide[:0:-1], wide[-2::-1]))
+        self.merges = nn.ModuleList(conv_block(2 * o, o) for o in wide[-2::-1])
+        self.out = nn.Conv2d(wide[0], 4, 3, padding=1)
+        listening = {side: width for side, width in zip(sides, wide) if side in n.attention.sides}
+        self.listening = Listening(listening, token_dims, n.attention.width)
+
+    def forward(self, before: Tensor, noise: Tensor, tokens: Mapping[str, Tokens]) -> Painted:
+        """before (B, 3, s, s), noise (B, z), tokens of `tokens_between`."""
+        heard = self.listening.hear(tokens)
+        maps: dict[int, Tensor] = {}
+        x = self.enter(before)
+        seen = [x]
+        for down in self.downs:
+            x = down(x)
+            seen.append(x)
+        x = self.join(seen.pop() + self.noise(noise).unflatten(1, x.shape[1:]))
+        x = self.see(self.listening(x, heard, maps))
+        x = self.residual(x)
+        for up, merge in zip(self.ups, self.merges):
+            x = self.listening(merge(torch.cat([up(x), seen.pop()], 1)), heard, maps)
+        values = self.out(x).to(before.dtype)
+        picture, changed = values[:, :3].tanh(), values[:, 3:].sigmoid()
+        return Painted(torch.lerp(before, picture, changed), changed, maps)
+
+
+class Generator(TextReader):
+    """A dialogue to its pictures, each painted from the one before (see `trainer.systems.Generator`).
+
+    `settings` is plain JSON: `networks` (`Networks`), `dims` (width of captions and of turns).
+    """
+
+    background: Tensor  # (3, s, s): the picture before the first turn
+    condition_dim = 0  # it draws no condition
+
+    def __init__(self, settings: dict[str, Any]) -> None:
+        n = params.build(Networks, settings["networks"], "networks")
+        super().__init__(n, int(settings["dims"][CAPTIONS.name]), int(settings["dims"][TURNS.name]))
+        self.settings, self.model, self.noise_dim = settings, n, n.noise_dim
+        self.names = {n.size: "picture"}
+        turn = self.dims[TURNS.name] + n.ages
+        self.drawer = Drawer(n, {CAPTIONS.name: self.dims[CAPTIONS.name], "new": turn, "old": turn})
+        self.drawer.apply(initialise)
+        self.register_buffer("background", torch.zeros(3, n.size, n.size))
+
+    def encode(self, texts: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Captions (B, dc), turns (B, T, d) and lengths (B,) → the same, as places listen to them.
+
+        Where the batch holds first pictures (B, s', s', 3), each film begins with its own, else with the background.
+        """
+        encoded = super().encode(texts)
+        del encoded["text"]
+        return encoded | first_pictures(texts, self.model.size)
+
+    def next_picture(
+        self, encoded: Mapping[str, Tensor], before: Tensor, noise: Tensor, start: Tensor, end: Tensor
+    ) -> Painted:
+        """From pictures after `start` turns (B, 3, s, s) to those after `end` turns; start, end (B,)."""
+        told = tokens_between(encoded[TURNS.name], encoded[CAPTIONS.name], start, end, self.model.ages)
+        painted: Painted = self.drawer(before, noise, told)
+        return painted
+
+    def draw(
+        self,
+        encoded: Mapping[str, Tensor],
+        noise: Tensor,
+        condition_noise: Tensor | None = None,
+        sides: Sequence[int] | None = None,
+    ) -> dict[int, Tensor]:
+        """The last picture of each dialogue, (B, 3, s, s) in [-1, 1], by its side."""
+        start = start_of(encoded, self.background, len(noise))
+        return {self.model.size: last_pictures(start, self.draw_film(encoded, noise))}
+
+    def draw_film(self, encoded: Mapping[str, Tensor], noise: Tensor) -> Tensor:
+        """`film` from what `encode` gave."""
+        turns, rounds = encoded[TURNS.name].shape[1], encoded[TURNS.name + LENGTH]
+
+        def paint(number: int, before: Tensor, noise: Tensor, epsilon: Tensor | None) -> Tensor:
+            start = torch.full_like(rounds, number)
+            return self.next_picture(encoded, before, noise, start, start + 1).picture
+
+        return paint_film(start_of(encoded, self.background, len(noise)), turns, rounds, noise, None, paint)
+
+    def film(self, texts: Mapping[str, Tensor], noise: Tensor, condition_noise: Tensor | None = None) -> Tensor:
+        """The pictures after every turn, (B, T, 3, s, s) in [-1, 1] (`trainer.systems.film.paint_film`).
+
+        Args:
+            texts, noise, condition_noise: as in `paint`.
+        """
+        return self.draw_film(self.encode(texts), noise)
+
+    def paint(
+        self,
+        texts: Mapping[str, Tensor],
+        noise: Tensor,
+        condition_noise: Tensor | None = None,
+        sides: Sequence[int] | None = None,
+    ) -> dict[int, Tensor]:
+        """The last picture of each dialogue, the first one where nothing was said: `draw` of what `encode` gives."""
+        return self.draw(self.encode(texts), noise, condition_noise, sides)
+
+
+def generator_settings(networks: Networks, dims: Mapping[str, int], **more: Any) -> dict[str, Any]:
+    """The least that builds a Generator, and `more` beside it."""
+    return {"system": "iterative", "networks": asdict(networks), "dims": dict(dims), **more}

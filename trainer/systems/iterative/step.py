@@ -1,0 +1,167 @@
+"""One iteration: of every dialogue of the batch one change of its picture; D's step, then the generator's."""
+
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from trainer.distributed import Ranks, gather_rows
+from trainer.feed.films import film
+from trainer.feed.inputs import FIRST_PICTURES, LENGTH, TURN_PICTURES, TURNS, Batch
+from trainer.feed.sampler import Draws
+from trainer.networks import average, losses
+from trainer.networks.attention import Tokens
+from trainer.optimising import Report, Updates, adam, autocast, set_learning_rates
+from trainer.systems.iterative.config import IterativeConfig
+from trainer.systems.iterative.discriminator import Discriminator, Judged
+from trainer.systems.iterative.networks import Generator, Painted, tokens_between
+
+
+class Change(NamedTuple):
+    """One change in each of b dialogues."""
+
+    start: Tensor  # (b,) turns before it
+    end: Tensor  # (b,) turns after it, at least one more
+    earlier: Tensor  # (b, 3, s, s): the true picture after a turn less than `start`
+    before: Tensor  # (b, 3, s, s): the true picture after `start` turns
+    real: Tensor  # (b, 3, s, s): the true picture after `end` turns
+
+
+class Iterative:
+    """Both networks, their optimisers and the generator's average: a `trainer.systems.Trainable`."""
+
+    shown = (
+        ("D", ("d_real", "d_fake", "d_matching")),
+        ("G", ("g_loss", "g_matching")),
+        ("L1", ("l1",)),
+        ("lr", ("lr_g", "lr_d")),
+    )
+
+    def __init__(self, generator: Generator, discriminator: Discriminator, training: IterativeConfig, ranks: Ranks):
+        self.training, self.ranks, self.device = training, ranks, ranks.device
+        self.generator, self.discriminator = generator.to(self.device).train(), discriminator.to(self.device).train()
+        self.average = Generator(generator.settings).to(self.device)
+        self.average.eval().requires_grad_(False).load_state_dict(generator.state_dict())
+        self.networks = (self.generator, self.discriminator, self.average)
+        self.g_parameters, self.d_parameters = list(generator.parameters()), list(discriminator.parameters())
+        self.g_optimizer = adam([{"params": self.g_parameters, "lr": training.g_lr}], training.betas)
+        self.d_optimizer = adam([{"params": self.d_parameters, "lr": training.d_lr}], training.betas)
+        self.updates = Updates(self.device)
+
+    def step(self, batch: Batch, images_seen: int, epoch: int, report: Report) -> None:
+        """Train on one process's share of a batch of dialogues."""
+        training, generator, b = self.training, self.generator, batch.size
+        set_learning_rates(training, epoch, self.g_optimizer, self.d_optimizer)
+        first = self.ranks.rank * b
+        draws = Draws(training.seed, images_seen, training.batch, slice(first, first + b), self.device)
+        change = drawn_change(batch, training, draws.uniform("change", 3))
+        with torch.no_grad():
+            encoded = generator.encode(batch)
+            before = self.own_pictures(encoded, change, draws)
+        told = tokens_between(encoded[TURNS.name], encoded["captions"], change.start, change.end, 1)["new"]
+        # D matches the turns themselves, however long ago they were said.
+        told = Tokens(encoded[TURNS.name], told.there)
+        with autocast(training, self.device):
+            noise = draws.normal("noise", generator.noise_dim)
+            painted = generator.next_picture(encoded, before, noise, change.start, change.end)
+
+        loss, figures = self.discriminator_loss(change, painted.picture.detach(), before, told)
+        loss.backward()
+        report(figures | {"d_grad_norm": self.updates(self.d_optimizer, self.d_parameters)})
+
+        self.discriminator.requires_grad_(False)
+        loss, figures = self.generator_loss(change, painted, before, told)
+        loss.backward()
+        report(figures | {"g_grad_norm": self.updates(self.g_optimizer, self.g_parameters)})
+        self.discriminator.requires_grad_(True)
+        seen = images_seen + training.batch
+        average.update_average(self.average, generator, training.ema_half_life, seen, training.batch)
+
+    def own_pictures(self, encoded: dict[str, Tensor], change: Change, draws: Draws) -> Tensor:
+        """(b, 3, s, s): what each change is painted from, the true picture or one of our own of the same turn.
+
+        Our own is painted by the average, from the true picture a turn earlier: errors are met while they are small.
+        """
+        training = self.training
+        if not training.own_pictures:
+            return change.before
+        own = (draws.uniform("own pictures") < training.own_pictures) & (change.start > 0)
+        start = (change.start - 1).clamp(min=0)
+        noise = draws.normal("noise of own pictures", self.average.noise_dim)
+        painted = self.average.next_picture(encoded, change.earlier, noise, start, start + 1).picture
+        return torch.where(own[:, None, None, None], painted, change.before)
+
+    def discriminator_loss(
+        self, change: Change, painted: Tensor, before: Tensor, told: Tokens
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """(), and the figures to report; painted and what it was painted from (b, 3, s, s)."""
+        with autocast(self.training, self.device):
+            real = self.discriminator(change.real, change.before)
+            fake = self.discriminator(painted, before)
+            loss = losses.unconditional(real.logits, fake.logits, "hinge")
+            figures = {"d_real": real.logits.detach(), "d_fake": fake.logits.detach()}
+            loss = loss + self.matching_loss(real, told, figures, "d")
+        return loss, {"d_loss": loss.detach(), **figures}
+
+    def generator_loss(
+        self, change: Change, painted: Painted, before: Tensor, told: Tokens
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """(), and the figures to report; the discriminator takes no gradient."""
+        training = self.training
+        with autocast(training, self.device):
+            fake = self.discriminator(painted.picture, before)
+            game = losses.generator(fake.logits, "hinge")
+            figures = {"g_loss": game.detach(), "changed": painted.changed.detach().mean()}
+            loss = training.game * game + self.matching_loss(fake, told, figures, "g")
+        distance = F.l1_loss(painted.picture, change.real)
+        return loss + training.l1 * distance, figures | {"l1": distance.detach()}
+
+    def matching_loss(self, judged: Judged, told: Tokens, figures: dict[str, Tensor], who: str) -> Tensor:
+        """() how badly the changes of the batch, of all processes, and the turns find each other; adds figures."""
+        weights = self.training.matching
+        gather = gather_rows if self.ranks.world > 1 else None
+        found = self.discriminator.matching(judged.regions, {TURNS.name: told}, self.ranks.rank, gather)
+        figures |= {f"{who}_matching": found.pooled.detach(), f"{who}_matching_single": found.single.detach()}
+        loss: Tensor = weights.pooled * found.pooled + weights.single * found.single
+        return loss
+
+    def learning_rates(self) -> dict[str, float]:
+        """Of both networks, now."""
+        pairs = (("lr_g", self.g_optimizer), ("lr_d", self.d_optimizer))
+        return {name: float(optimizer.param_groups[0]["lr"]) for name, optimizer in pairs}
+
+    def finite(self) -> bool:
+        """Whether every weight and statistic is a number; waits for the device."""
+        return average.finite(*self.networks)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that continuing needs."""
+        return {name: getattr(self, name).state_dict() for name in self._parts}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over what `state_dict` gave."""
+        for name in self._parts:
+            getattr(self, name).load_state_dict(state[name])
+
+    _parts = ("generator", "discriminator", "average", "g_optimizer", "d_optimizer")
+
+
+def drawn_change(batch: Batch, training: IterativeConfig, draws: Tensor) -> Change:
+    """Which change of each dialogue is trained on; draws (b, 3), uniform.
+
+    Every turn is as likely to be the last one; of a share `any_pair` every picture before it is as likely to be the
+    first one, the others start a turn before.
+    """
+    rounds = batch[TURNS.name + LENGTH]
+    end = (draws[:, 0] * rounds).long() + 1
+    start = torch.where(draws[:, 1] < training.any_pair, (draws[:, 2] * end).long(), end - 1)
+    rows = torch.arange(len(rounds), device=rounds.device)
+    turns, firsts = batch[TURN_PICTURES.name], batch[FIRST_PICTURES.name]
+
+    def after(number: Tensor) -> Tensor:
+        """The true pictures after so many turns, (b, 3, s, s)."""
+        shown = torch.where((number > 0)[:, None, None, None], turns[rows, (number - 1).clamp(min=0)], firsts)
+        return film(shown[:, None], training.networks.size)[:, 0]
+
+    return Change(start, end, after((start - 1).clamp(min=0)), after(start), after(end))
