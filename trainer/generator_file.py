@@ -9,12 +9,12 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from store.errors import ChatPainterError
 from store.files import in_words, replacing
 from trainer import systems
 from trainer.systems import Generator
+from trainer.tensor_file import NothingDrawn
 
 METADATA = "chatpainter-generator"  # one key only: safetensors writes several in any order
 CHECKSUM = "tensors_sha256"
@@ -70,7 +70,7 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> Generator:
         _refuse_absurd_sizes(settings, tensors)
         system = systems.find(systems.named_in(settings))
         # On the meta device, so that no setting takes memory before the tensors' shapes have borne it out.
-        with torch.device("meta"), _NothingDrawn():
+        with torch.device("meta"), NothingDrawn():
             generator = system.generator(settings)
         missing, unexpected = generator.load_state_dict(tensors, strict=False, assign=True)
     except ChatPainterError as error:
@@ -134,12 +134,3 @@ def _refuse_absurd_sizes(settings: dict[str, Any], tensors: dict[str, Tensor]) -
             continue
         if isinstance(value, int) and not 0 <= value <= largest:
             raise ValueError(f"{name} is {value}")
-
-
-class _NothingDrawn(TorchFunctionMode):
-    """Initial values are passed over: they are on their way out, and drawing on meta imports torch's compiler (7 s)."""
-
-    _DRAWN = frozenset({Tensor.normal_, Tensor.uniform_, Tensor.zero_, Tensor.fill_})
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        return args[0] if func in self._DRAWN else func(*args, **(kwargs or {}))

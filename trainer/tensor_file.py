@@ -9,17 +9,19 @@ import argparse
 import re
 import struct
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 from torch.serialization import safe_globals
 
 from store.errors import ChatPainterError, one_line
 from store.files import in_words, replacing
 
+M = TypeVar("M", bound=nn.Module)
 PREFIX = "module."
 COUNTER = "num_batches_tracked"
 _FORBIDDEN = re.compile(r"(?:GLOBAL|Unsupported (?:class|type):?) ([\w.]+)")
@@ -151,12 +153,41 @@ def write(content: Mapping[str, Any], path: str | Path) -> None:
             torch.save(content, temporary)
 
 
-def fit(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """Load `tensors` into `module`, whose names and shapes they must be, counters apart.
+def build(make: Callable[[], M], tensors: Mapping[str, Tensor], part: Callable[[M], nn.Module] = lambda m: m) -> M:
+    """What `make` makes, with `tensors` as all weights of its `part`.
+
+    It is made without memory first: no size that a file states takes any before every tensor has borne it out.
 
     Raises:
         ValueError: names are missing or unknown, or a shape or dtype differs; says which.
     """
+    with torch.device("meta"), NothingDrawn():
+        _check(part(make()), tensors)
+    made = make()
+    part(made).load_state_dict(tensors, strict=False)
+    return made
+
+
+class NothingDrawn(TorchFunctionMode):
+    """Initial values are passed over: they are on their way out, and drawing on meta imports torch's compiler (7 s)."""
+
+    _DRAWN = frozenset({Tensor.normal_, Tensor.uniform_, Tensor.zero_, Tensor.fill_})
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return args[0] if func in self._DRAWN else func(*args, **(kwargs or {}))
+
+
+def fit(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Load `tensors` into `module`, whose names and shapes they must be, counters apart.
+
+    Raises:
+        ValueError: as `build`.
+    """
+    _check(module, tensors)
+    module.load_state_dict(tensors, strict=False)
+
+
+def _check(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     mine = module.state_dict()
     missing = [name for name in mine if name not in tensors and not name.endswith(COUNTER)]
     unknown = [name for name in tensors if name not in mine]
@@ -171,7 +202,17 @@ def fit(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
                 f"{name} is {_kind(value)} of shape {tuple(value.shape)}, not {_kind(mine[name])} of "
                 f"{tuple(mine[name].shape)}"
             )
-    module.load_state_dict(tensors, strict=False)
+
+
+MISFITS = (KeyError, ValueError, RuntimeError, IndexError, TypeError, ZeroDivisionError)
+"""What reading sizes off tensors that are not those of the expected network raises."""
+
+
+def misfit(error: BaseException) -> str:
+    """One of MISFITS in words."""
+    if isinstance(error, KeyError):
+        return f"its state_dict lacks {error.args[0]}"
+    return one_line(error) or type(error).__name__
 
 
 def with_both_vectors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -25,6 +25,9 @@ SMALL_SG2IM: dict[str, Any] = {
     "crop_side": 16,
 }
 
+# Of the section `stackgan-v2`: 16, 32 and 64 together.
+SMALL_STACKGAN_V2: dict[str, Any] = {**SMALL, "size": 16, "attention": {"sides": [8, 16], "width": 5}}
+
 # `networks` of the section `geneva`.
 SMALL_GENEVA: dict[str, Any] = {
     "size": 64,

@@ -39,12 +39,18 @@ def to_uint8(pictures: torch.Tensor) -> torch.Tensor:
 def at_sides(pictures: torch.Tensor, sides: Sequence[int]) -> dict[int, torch.Tensor]:
     """The same crops at several sides, (B, 3, s, s) → (B, 3, side, side) each, for systems that paint several.
 
-    Smaller ones are averages over blocks of pixels, on the pictures' device, so one store of the largest serves all.
+    Smaller ones are filtered bilinearly as Pillow does, without its rounding, on the pictures' device: so one store of
+    the largest serves all.
 
     Raises:
-        ValueError: a side that does not divide s.
+        ValueError: a side larger than s.
     """
     side = pictures.shape[-1]
-    if any(side % each for each in sides):
-        raise ValueError(f"pictures of {side} cannot be averaged down to {', '.join(map(str, sides))}")
-    return {each: pictures if each == side else F.avg_pool2d(pictures, side // each) for each in sides}
+    if any(each > side for each in sides):
+        raise ValueError(f"pictures of {side} cannot be made smaller to {', '.join(map(str, sides))}")
+    return {each: pictures if each == side else _smaller(pictures, each) for each in sides}
+
+
+def _smaller(pictures: torch.Tensor, side: int) -> torch.Tensor:
+    made = F.interpolate(pictures, (side, side), mode="bilinear", antialias=True, align_corners=False)
+    return made.contiguous(memory_format=torch.channels_last)

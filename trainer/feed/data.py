@@ -15,7 +15,7 @@ from store.differences import difference
 from store.errors import StoreError
 from store.jpeg import JpegStore, open_images
 from store.machine import available_memory
-from trainer.feed.inputs import LENGTH, Batch, Input
+from trainer.feed.inputs import CLASSES, LENGTH, Batch, Input
 from trainer.feed.sampler import Rows
 
 
@@ -174,10 +174,10 @@ class TrainingData:
 
     def gather(self, rows: Rows, out: Batch | None = None) -> Batch:
         """Read what the sampler drew; into `out` if given."""
-        out = out or self.new_batch(len(rows.images))
+        out, mismatched = out or self.new_batch(len(rows.images)), self._mismatched(rows)
         for one in self.inputs:
             column = self._columns[one.name]
-            images = rows.mismatched if one.of == "mismatched" else rows.images
+            images = mismatched if one.of == "mismatched" else rows.images
             line = column.first[images]
             if one.pick == "drawn":
                 line = line + self.chosen(one.name, images, rows.numbers)
@@ -189,6 +189,24 @@ class TrainingData:
                 column.store.runs(column.row[line], column.length[line], out=out[one.name].numpy())
         out["image_id"].numpy()[:] = self.image_ids[rows.images]
         return out
+
+    def _mismatched(self, rows: Rows) -> np.ndarray:
+        """(b,) the other images: where classes are read, one of the image's own class is drawn once more.
+
+        So StackGAN++ does, and the second may be of that class again.
+        """
+        classes = self._classes
+        if classes is None or rows.again is None:
+            return rows.mismatched
+        return np.where(classes[rows.mismatched] == classes[rows.images], rows.again, rows.mismatched)
+
+    @functools.cached_property
+    def _classes(self) -> np.ndarray | None:
+        """(n,) every image's class, where classes are read."""
+        if CLASSES.name not in self._columns:
+            return None
+        column = self._columns[CLASSES.name]
+        return np.asarray(column.store.take(column.row[column.first])).reshape(len(self))
 
     def at(self, images: np.ndarray, numbers: np.ndarray | None = None) -> Batch:
         """The inputs of `images` (positions, (b,)), with the caption of each that `numbers` says, or its first."""

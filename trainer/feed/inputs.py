@@ -43,6 +43,8 @@ OBJECTS = Input("objects", "objects", "objects", where="images")
 BOXES = Input("boxes", "boxes", "boxes", where="images")
 MASKS = Input("masks", "masks", "masks", where="images")
 TRIPLES = Input("triples", "triples", "relations", where="images")
+# Which kind of thing the whole picture shows, where a corpus says so (birds, flowers): one number an image.
+CLASSES = Input("classes", "classes", "a class", where="images")
 
 
 def stored_side(side: int) -> int:
@@ -53,6 +55,11 @@ def stored_side(side: int) -> int:
 def pictures(side: int) -> Input:
     """Pictures to crop `side` x `side` from."""
     return Input("images", str(stored_side(side)), "an image", where="images")
+
+
+def wrong_pictures(side: int) -> Input:
+    """As `pictures`, of another image than the row's own."""
+    return Input("wrong_images", str(stored_side(side)), "an image", where="images", of="mismatched")
 
 
 class Batch(Mapping[str, Tensor]):

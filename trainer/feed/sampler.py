@@ -17,6 +17,7 @@ class Rows(NamedTuple):
     images: np.ndarray  # (b,) int64: positions in TrainingData
     numbers: np.ndarray  # (b,) uint64: uniform random; modulo an image's captions it says which one is read
     mismatched: np.ndarray  # (b,) int64: for each image another one, uniformly, for systems that draw wrong pairs
+    again: np.ndarray | None = None  # (b,) int64: a further one, for those whose first is of the image's own class
 
 
 def rows_for(seed: int, images_seen: int, batch: int, n: int, rank: int = 0, world: int = 1) -> Rows:
@@ -42,8 +43,11 @@ def rows_for(seed: int, images_seen: int, batch: int, n: int, rank: int = 0, wor
     mine = slice(rank * local, (rank + 1) * local)
     images = _permutation(seed, epoch, n)[place * batch : (place + 1) * batch][mine]
     numbers = _raw(batch, seed, images_seen, "captions")[mine]
-    further = _raw(batch, seed, images_seen, "mismatched")[mine] % np.uint64(max(1, n - 1))
-    return Rows(images, numbers, (images + 1 + further.astype(np.int64)) % n)
+    others = [
+        (images + 1 + (_raw(batch, seed, images_seen, purpose)[mine] % np.uint64(max(1, n - 1))).astype(np.int64)) % n
+        for purpose in ("mismatched", "mismatched again")
+    ]
+    return Rows(images, numbers, *others)
 
 
 def images_per_epoch(n: int, batch: int) -> int:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 SYSTEMS = {
     "stage1": "trainer.systems.chatpainter.system:STAGE1",
     "stage2": "trainer.systems.chatpainter.system:STAGE2",
+    "stackgan-v2": "trainer.systems.stackgan_v2.system:STACKGAN_V2",
     "damsm": "trainer.systems.damsm.system:DAMSM",
     "sg2im": "trainer.systems.sg2im.system:SG2IM",
     "geneva": "trainer.systems.geneva.system:GENEVA",

@@ -41,6 +41,9 @@ PUBLISHED = {
         ("geneva",),
         "GeNeVA: snapshot_N.pth; options background=FILE, statistics=batch",
     ),
+    "stackgan-v2": Published(
+        "trainer.systems.stackgan_v2.published", ("stackgan-v2",), "StackGAN-v2: netG_N.pth, with or without text"
+    ),
 }
 """Name for `import --system` → what reads such files; a system of ours that one of them becomes names it as well."""
 

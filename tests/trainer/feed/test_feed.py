@@ -24,7 +24,7 @@ from tests.support.stores import write_store
 from trainer.feed import data as feed_data
 from trainer.feed.augment import at_sides, augment
 from trainer.feed.data import TrainingData
-from trainer.feed.inputs import CAPTIONS, COLLAPSED, TURNS, Input, pictures
+from trainer.feed.inputs import CAPTIONS, CLASSES, COLLAPSED, TURNS, Input, pictures
 from trainer.feed.ring import BatchRing
 from trainer.feed.sampler import Draws, images_per_epoch, rows_for
 
@@ -415,18 +415,43 @@ class TestSeveralInputs:
             met |= set(zip(own, other))
         assert len(met) == 8 * 7  # every other image, sooner or later
 
+    def test_a_mismatched_picture_of_the_same_class_is_drawn_once_more(self, folders):
+        """By hand: two classes, so of eight images those whose first draw is of their own class take the second."""
+        ids = Store(folders[0] / "captions").column("image_id")
+        every = np.unique(ids)
+        write_store(
+            folders[1] / "classes",
+            np.arange(len(every), dtype=np.int32)[:, None] % 2,
+            {"row": range(len(every)), "image_id": every},
+        )
+        wrong = Input("wrong", "76", "an image", where="images", of="mismatched")
+        data = TrainingData((CAPTIONS, PICTURES, wrong, CLASSES), *folders)
+        class_of = dict(zip(every.tolist(), (np.arange(len(every)) % 2).tolist()))
+        redrawn = 0
+        for step in range(10):
+            rows = rows_for(1, 8 * step, 8, len(data))
+            batch = data.gather(rows)
+            place_of = {int(p): int(i) for p, i in zip(batch["images"][:, 0, 0, 0], batch["image_id"])}
+            for row in range(8):
+                mine, first = data.image_ids[rows.images[row]], data.image_ids[rows.mismatched[row]]
+                expected = first if class_of[first] != class_of[mine] else data.image_ids[rows.again[row]]
+                redrawn += class_of[first] == class_of[mine]
+                assert place_of[int(batch["wrong"][row, 0, 0, 0])] == expected
+                assert batch["classes"][row, 0] == class_of[mine]
+        assert 0 < redrawn < 80
+
     def test_the_same_crop_at_several_sides(self):
-        pictures = torch.arange(2 * 3 * 8 * 8, dtype=torch.float32).reshape(2, 3, 8, 8)
-        found = at_sides(pictures, (2, 4, 8))
-        assert found[8] is pictures
-        for side in (2, 4):
-            block = 8 // side
-            for y in range(side):
-                for x in range(side):
-                    window = pictures[:, :, y * block : (y + 1) * block, x * block : (x + 1) * block]
-                    torch.testing.assert_close(found[side][:, :, y, x], window.mean((2, 3)))
-        with pytest.raises(ValueError, match="cannot be averaged down to 3"):
-            at_sides(pictures, (3,))
+        """As Pillow makes them, which rounds to whole values of a byte."""
+        stored = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), dtype=np.uint8)
+        pictures = torch.from_numpy(stored).permute(0, 3, 1, 2).float()
+        found = at_sides(pictures, (16, 32, 64))
+        assert found[64] is pictures
+        for side in (16, 32):
+            for one, ours in zip(stored, found[side]):
+                theirs = np.asarray(Image.fromarray(one).resize((side, side), Image.Resampling.BILINEAR))
+                np.testing.assert_allclose(ours.permute(1, 2, 0), theirs, atol=1.01)
+        with pytest.raises(ValueError, match="cannot be made smaller to 128"):
+            at_sides(pictures, (128,))
 
 
 class TestAugment:

@@ -17,7 +17,7 @@ import torch
 
 from store.errors import ChatPainterError
 from tests.support.films import write_films
-from tests.support.models import SMALL, SMALL_GENEVA, SMALL_ITERATIVE, SMALL_SG2IM
+from tests.support.models import SMALL, SMALL_GENEVA, SMALL_ITERATIVE, SMALL_SG2IM, SMALL_STACKGAN_V2
 from tests.support.same import assert_same, same
 from tests.support.stores import KINDS, PREDICATES, write_graphs, write_training_stores
 from trainer import checkpoints, generator_file, systems
@@ -47,11 +47,25 @@ GENEVA: dict[str, dict[str, Any]] = {
     },
 }
 
+
+def _v2(arm: str, **more: Any) -> dict[str, Any]:
+    values = {**SMALL_STACKGAN_V2, "dialogue": arm, **more}
+    if arm != "attended":
+        del values["attention"]
+    return values
+
+
+STACKGAN_V2: dict[str, dict[str, Any]] = {
+    **{arm: {"stackgan-v2": _v2(arm, other_class=False)} for arm in ARMS},
+    "learning": {"stackgan-v2": _v2("attended", preset="tiny")},
+}
+
 # Other sections and arms than a system's own section alone, by system.
 READS: dict[str, dict[str, dict[str, Any]]] = {
     "stage1": CHATPAINTER,
     "stage2": CHATPAINTER,
     "geneva": GENEVA,
+    "stackgan-v2": STACKGAN_V2,
     "sg2im": {"": {}, "without masks": {"sg2im": {"mask_size": 0}}},
 }
 # What a system's own section has beside TRAINING.

@@ -6,7 +6,7 @@ from the tensors' shapes.
 
 from pathlib import Path
 
-from store.errors import ChatPainterError, one_line
+from store.errors import ChatPainterError
 from trainer import tensor_file
 from trainer.systems import Generator
 from trainer.systems.chatpainter.config import ModelConfig, Stage
@@ -34,12 +34,10 @@ def read_generator(path: str | Path) -> ChatPainterGenerator:
             noise_dim=joint - condition,
         )
         caption_dim = state["ca_net.fc.weight"].shape[1]
-        generator = ChatPainterGenerator(
-            generator_settings(stage, model, caption_dim, None, system=f"stage{stage}", origin=origin)
-        )
-        tensor_file.fit(generator.network, state)
-    except (KeyError, ValueError, RuntimeError, IndexError) as error:
-        raise ChatPainterError(f"{path}: not a StackGAN-Pytorch generator ({_first_line(error)})") from None
+        settings = generator_settings(stage, model, caption_dim, None, system=f"stage{stage}", origin=origin)
+        generator = tensor_file.build(lambda: ChatPainterGenerator(settings), state, lambda made: made.network)
+    except tensor_file.MISFITS as error:
+        raise ChatPainterError(f"{path}: not a StackGAN-Pytorch generator ({tensor_file.misfit(error)})") from None
     return generator.eval()
 
 
@@ -55,10 +53,9 @@ def read_discriminator(path: str | Path) -> Discriminator:
         condition = state["get_cond_logits.outlogits.0.weight"].shape[1] - 8 * df
         model = ModelConfig(dialogue="none", df=df, condition_dim=condition)
         stage: Stage = 2 if "get_uncond_logits.outlogits.0.weight" in state else 1
-        discriminator = Discriminator(model, stage, "batch")
-        tensor_file.fit(discriminator, state)
-    except (KeyError, ValueError, RuntimeError, IndexError) as error:
-        raise ChatPainterError(f"{path}: not a StackGAN-Pytorch discriminator ({_first_line(error)})") from None
+        discriminator = tensor_file.build(lambda: Discriminator(model, stage, "batch"), state)
+    except tensor_file.MISFITS as error:
+        raise ChatPainterError(f"{path}: not a StackGAN-Pytorch discriminator ({tensor_file.misfit(error)})") from None
     return discriminator
 
 
@@ -87,10 +84,3 @@ def write_generator(generator: Generator, path: str | Path) -> None:
 def write_discriminator(discriminator: Discriminator, path: str | Path) -> None:
     """Write a discriminator with BatchNorm as StackGAN's `netD` state_dict, atomically."""
     tensor_file.write_state(discriminator, path)
-
-
-def _first_line(error: BaseException) -> str:
-    """What does not fit, in words."""
-    if isinstance(error, KeyError):
-        return f"its state_dict lacks {error.args[0]}"
-    return one_line(error) or type(error).__name__
