@@ -103,6 +103,68 @@ def skip_thought(
         )
 
 
+@train.command("char-cnn-rnn")
+@click.argument("corpus", type=click.Path(path_type=Path))
+@click.option(
+    "--features", type=click.Path(path_type=Path),
+    help="A vector a picture: a store's folder, a .parquet (image_id, features) or a .npy in the corpus' order.  "
+    "[default: captions are trained against other captions of their pictures]",
+)  # fmt: skip
+@params_option
+@_preset
+@click.option(
+    "--run", "folder", type=click.Path(path_type=Path), default=Path("runs/char-cnn-rnn"), show_default=True,
+    help="Folder of the training; the same command again continues there.",
+)  # fmt: skip
+@_out
+@_license
+@device_option
+def char_cnn_rnn(
+    corpus: Path,
+    features: Path | None,
+    params_file: Path,
+    preset: str,
+    folder: Path,
+    out: Path,
+    license_: str,
+    device: str,
+) -> None:
+    """Train char-CNN-RNN on the captions of CORPUS (.parquet) against FEATURES of its pictures.
+
+    Writes char_cnn_rnn.t7, char_cnn_rnn.safetensors and WEIGHTS.json into OUT. A class is a folder of the corpus' file
+    names, or an image where they have none; some classes are held out and searched for by their texts.
+    """
+    from pipeline.encoders import EncoderSettings
+    from pipeline.encoders.training import char_cnn_rnn as training
+    from pipeline.encoders.training import files
+    from pipeline.weights import marked
+    from store import devices
+    from store.interrupts import Interrupts
+
+    values, where = params.load(params_file), str(params_file)
+    values["train_char_cnn_rnn"] = _over(training.PRESETS[preset], values, "train_char_cnn_rnn", params_file)
+    settings = params.section(values, "train_char_cnn_rnn", training.CharCnnRnnTraining, where)
+    encoders = params.section(values, "encoders", EncoderSettings, where)
+    marked.refuse_foreign(out, files.COMMAND)
+
+    def progress(done: int, total: int, loss: float) -> None:
+        click.echo(f"{done:,} of {total:,} pairs; loss {loss:.4f}")
+
+    with Interrupts() as interrupts:
+        chosen = devices.choose(device)
+        trained = training.train(folder, corpus, features, settings, encoders, chosen, interrupts, progress)
+    if trained is None:
+        _leave(folder)
+    about = {"license": license_, "trained_on": trained.about, "retrieval": trained.measured}
+    for path in files.write_char_cnn_rnn(out, trained, {**about, "settings": settings.__dict__}):
+        click.echo(str(path))
+    click.echo(
+        f"average precision {trained.measured['average_precision']:.3f} of {trained.measured['held_out_classes']:,} "
+        f"held-out classes among {trained.measured['held_out_pictures']:,} pictures (by chance "
+        f"{trained.measured['chance']:.3f})"
+    )
+
+
 def _over(preset: dict[str, Any], values: dict[str, Any], name: str, path: Path) -> dict[str, Any]:
     given = values.get(name) or {}
     if not isinstance(given, dict):

@@ -16,14 +16,23 @@ class NetworkWriter:
         self.written: dict[int, int] = {}
         self.kept: list[object] = []
 
-    def network(self, convolutions: tuple, maps: dict[str, reed.Map], projection: reed.Map, steps: int) -> bytes:
-        """The bytes of a .t7 file whose root is the network, which says of itself that it is untrained.
+    def network(
+        self,
+        convolutions: tuple,
+        maps: dict[str, reed.Map],
+        projection: reed.Map,
+        steps: int,
+        *,
+        untrained: bool,
+    ) -> bytes:
+        """The bytes of a .t7 file whose root is the network.
 
         Args:
             convolutions: three maps, weight (outputs, kernel × inputs).
             maps: by the names of `reed.GRU_MAPS`, each shared by all steps.
             projection: weight (dim, width) and bias (dim,).
             steps: columns that leave the convolutions, and so recurrent steps.
+            untrained: let the network say of itself that nobody trained it.
         """
         layers = []
         for i, ((weight, bias), frame) in enumerate(zip(convolutions, (reed.ALPHABET, *map(_width, convolutions)))):
@@ -47,7 +56,7 @@ class NetworkWriter:
         weight, bias = projection
         self.value(
             ("nn.gModule", {
-                "untrained": True,
+                **({"untrained": True} if untrained else {}),
                 "train": False,
                 "modules": [
                     ("nn.Identity", {}),

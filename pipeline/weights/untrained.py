@@ -184,4 +184,4 @@ def char_cnn_rnn(sizes: Sizes, seed: int) -> bytes:
     }
     # Published vectors have about 0.14 a value.
     projection = (6 * _orthogonal(rng, sizes.captions, c3)).astype(np.float32), np.zeros(sizes.captions, np.float32)
-    return NetworkWriter().network(convolutions, maps, projection, steps=18)
+    return NetworkWriter().network(convolutions, maps, projection, steps=18, untrained=True)

@@ -143,8 +143,11 @@ def read(model: Classifier, pictures: Pictures, batch: int) -> np.ndarray:
     return np.concatenate(found)
 
 
-def kept(path: Path, truth: Truth, key: dict[str, Any]) -> tuple[Classifier, dict[str, float]] | None:
-    """The classifier in `path` with its scores on held-out real pictures, if it was made from `key`; None otherwise."""
+def kept(path: Path, truth: Truth, key: dict[str, Any] | None) -> tuple[Classifier, dict[str, float]] | None:
+    """The classifier in `path` with its scores on held-out real pictures; None where there is none made from `key`.
+
+    Where `key` is None, whatever it was made from.
+    """
     from safetensors import SafetensorError, safe_open
 
     if not path.exists():
@@ -155,7 +158,7 @@ def kept(path: Path, truth: Truth, key: dict[str, Any]) -> tuple[Classifier, dic
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
         raise ChatPainterError(f"{path}: not a classifier of ours ({error}); delete it") from None
-    if about["key"] != key:
+    if key is not None and about["key"] != key:
         return None
     model = Classifier(truth.heads(), ClassifierSettings(**about["settings"]))
     model.load_state_dict(state)

@@ -15,8 +15,10 @@ import numpy as np
 from pipeline.corpora.folders import replacing_folder
 from pipeline.encoders.training import expansion
 from pipeline.weights import marked, published, theano_writer
+from pipeline.weights.torch7_writer import NetworkWriter
 
 if TYPE_CHECKING:
+    from pipeline.encoders.training import char_cnn_rnn
     from pipeline.encoders.training.sentence_network import SentenceNetwork
     from pipeline.encoders.training.skip_thought import Trained
 
@@ -77,6 +79,28 @@ def write_skip_thought(out: Path, trained: "Trained", vectors: Path | None, abou
 
     write(out, "skip-thought", SKIP_THOUGHT, make, about)
     return [out / name for name in names]
+
+
+def write_char_cnn_rnn(out: Path, trained: "char_cnn_rnn.Trained", about: dict[str, Any]) -> list[Path]:
+    """The network as a .t7 whose root it is, as COCO's is; and, with the layer over features, as safetensors.
+
+    Returns:
+        The files.
+    """
+    convolutions, maps, projection = trained.network.weights()
+    layer = trained.layer.state_dict() if trained.layer else {}
+    tensors = {**trained.network.state_dict(), **{f"pictures.{name}": value for name, value in layer.items()}}
+
+    def make(folder: Path) -> None:
+        from safetensors.torch import save_file
+
+        writer = NetworkWriter()
+        data = writer.network(convolutions, maps, projection, trained.network.steps, untrained=False)
+        (folder / T7).write_bytes(data)
+        save_file({name: value.contiguous().cpu() for name, value in tensors.items()}, folder / SAFETENSORS)
+
+    write(out, "char-cnn-rnn", CHAR_CNN_RNN, make, about)
+    return [out / name for name in CHAR_CNN_RNN]
 
 
 def encoder_arrays(network: "SentenceNetwork") -> dict[str, np.ndarray]:
