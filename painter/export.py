@@ -17,6 +17,7 @@ from painter.painter import Painter, generator_file
 from store.errors import ChatPainterError
 from store.files import replacing
 from store.lock import LOCK, FolderLock
+from trainer.systems import PaintsFilms
 
 if TYPE_CHECKING:
     import torch
@@ -89,7 +90,9 @@ def _write_all(
             _write(folder / interviewer.BANK, json.dumps(found.to_json(), ensure_ascii=False))
             yield f"{folder / interviewer.BANK}: {len(found.questions)} questions"
         checked = {}
-        if onnx:
+        if onnx and isinstance(painter.generator, PaintsFilms):
+            yield f"{folder}: no ONNX files: as many pictures are painted as there are turns, one from the other"
+        elif onnx:
             for name, difference in write_onnx(painter, folder):
                 checked[name] = difference
                 yield f"{folder / name}: differs from torch by at most {difference:.1e}"

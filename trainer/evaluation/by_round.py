@@ -29,7 +29,7 @@ def by_round(
 
     Args:
         probes: what was seen in pictures of the first n images painted after the first so many rounds.
-        captions: (n,) which of its captions each of them is painted from.
+        captions: (n,) which of its captions each of them is painted from; -1: of none.
     """
     painted = {one.rounds: arrays for one, arrays in probes.items() if one.dialogue == "own" and one.rounds is not None}
     name, ids = it.names[min(it.sizes)], it.ids[: len(captions)]

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from trainer.evaluation.classifier import Classifier
     from trainer.evaluation.parts import Arrays
     from trainer.evaluation.report import World
-    from trainer.evaluation.split import Condition
+    from trainer.evaluation.split import Condition, HeldOutSplit
     from trainer.evaluation.truth import Truth
     from trainer.systems import Generator
 
@@ -63,7 +63,7 @@ def evaluate(paths: Paths, settings: EvaluateSettings, ranks: "Ranks") -> dict[s
 def _evaluate(paths: Paths, settings: EvaluateSettings, ranks: "Ranks") -> dict[str, float]:
     from store.files import sha256_file
     from trainer import generator_file, systems
-    from trainer.evaluation import gallery, report
+    from trainer.evaluation import detected, gallery, report
     from trainer.evaluation.by_round import by_round
     from trainer.evaluation.figures import Figures
     from trainer.evaluation.judges import Judges
@@ -136,10 +136,11 @@ def _evaluate(paths: Paths, settings: EvaluateSettings, ranks: "Ranks") -> dict[
     if world is not None:
         report.scene_figures(figures, world, it)
         report.classifier_figures(figures, world, it)
+        detected.figures_of(figures, world, it)
         report.domain_figures(figures, world, it)
         report.probe_figures(figures, world, it, probe_arrays, len(probe_images))
         report.plots(paths.out / "plots", world, it, probe_arrays, len(probe_images))
-        by_round(figures, paths.out / "plots", world, it, probe_arrays, held_out.chosen(probe_images))
+        by_round(figures, paths.out / "plots", world, it, probe_arrays, _captions(held_out, probe_images, generator))
     report.published_figures(figures, judges, it, held_out, images)
     report.losses(figures, paths.logs)
     report.table(paths.out / f"pictures_{settings.split}.csv", world, it)
@@ -226,6 +227,14 @@ def _classifier(
     both = domain.kept(paths.classifier, truth, key)
     assert both is not None
     return both[0].to(ranks.device), World(truth, sha256_file(paths.classifier), both[1])
+
+
+def _captions(held_out: "HeldOutSplit", images: "np.ndarray", generator: "Generator") -> "np.ndarray":
+    """(n,) which of its captions each image is painted from; -1 where a caption changes no picture."""
+    from trainer.systems import PaintsFilms
+
+    chosen = held_out.chosen(images)
+    return np.full_like(chosen, -1) if isinstance(generator, PaintsFilms) else chosen
 
 
 def _probes(settings: EvaluateSettings, condition: "Condition", generator: "Generator") -> "list[Condition]":

@@ -40,7 +40,7 @@ def facts_told(scenes: Sequence[Mapping[str, Any]], captions: Sequence[int], fac
 
     Args:
         scenes: entries of the file's list `scenes`, n of them.
-        captions: (n,) which of its captions each scene is painted from, in the order of the file.
+        captions: (n,) which of its captions each scene is painted from, in the order of the file; -1: of none.
         facts: names of facts as the file has them, "ground" or "top left: colour"; others are passed over.
 
     Raises:
@@ -53,7 +53,8 @@ def facts_told(scenes: Sequence[Mapping[str, Any]], captions: Sequence[int], fac
     told = np.zeros((len(scenes), longest + 1, len(facts)), dtype=bool)
     spoken_of = np.zeros((len(scenes), longest, len(facts)), dtype=bool)
     for row, (scene, caption) in enumerate(zip(scenes, captions, strict=True)):
-        for number, words in enumerate((scene["captions"][caption], *scene["rounds"])):
+        first = {"tells": ()} if caption < 0 else scene["captions"][caption]
+        for number, words in enumerate((first, *scene["rounds"])):
             told[row, number, [column[fact] for fact in words["tells"] if fact in column]] = True
         for number, words in enumerate(scene["rounds"]):
             spoken_of[row, number] = np.isin(place, words["speaks_of"])

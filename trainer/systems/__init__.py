@@ -125,6 +125,21 @@ class Listens(Protocol):
         ...
 
 
+@runtime_checkable
+class PaintsFilms(Protocol):
+    """What a generator of dialogues has beside, if it paints each turn's picture from the one before.
+
+    It learns pictures of what the turns told: a caption changes no picture of it.
+    """
+
+    def film(self, texts: "Mapping[str, Tensor]", noise: "Tensor", condition_noise: "Tensor | None" = None) -> "Tensor":
+        """The pictures after every turn, (B, T, 3, s, s) in [-1, 1]; arguments as in `Generator.paint`.
+
+        After a dialogue's last turn the last one again. A dialogue that goes on keeps the pictures that it had.
+        """
+        ...
+
+
 class Trainable(Protocol):
     """What one training changes, and how: the loop knows this much.
 

@@ -38,6 +38,8 @@ class Networks:
             raise ValueError(
                 f"networks.down: {self.size} x {self.size} takes {self.doublings + 1} widths, the last two alike"
             )
+        if self.words and self.caption == "first":
+            raise ValueError("networks.caption: turns come as words, and so no caption is read before them")
         if min(*self.up, *self.features, *self.down) < 1 or self.words < 0 or self.sentence % 2:
             raise ValueError("networks: widths must be at least 1, and sentence an even number")
 

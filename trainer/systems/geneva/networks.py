@@ -28,9 +28,8 @@ WORDS = ".words"
 
 
 def text_inputs(networks: Networks) -> tuple[Input, ...]:
-    """What is read of a text: a vector a turn or a turn's words, and the caption where the dialogue begins with it."""
-    turns = TURN_WORDS if networks.words else TURNS
-    return (CAPTIONS, turns) if networks.caption == "first" else (turns,)
+    """What is read of a text: the caption, whether or not the GRU hears it, and turns; or turns as words alone."""
+    return (TURN_WORDS,) if networks.words else (CAPTIONS, TURNS)
 
 
 class Painted(NamedTuple):

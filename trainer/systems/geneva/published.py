@@ -80,13 +80,11 @@ def write_generator(generator: systems.Generator, path: str | Path) -> None:
     """Write what paints as a snapshot has it, atomically; keys and bits of one that was read are those of its file.
 
     Raises:
-        ChatPainterError: it reads captions, or turns as one vector each, for which a snapshot has no place.
+        ChatPainterError: it reads turns as one vector each, for which a snapshot has no place.
         StoreError: the folder cannot be written.
     """
     if not isinstance(generator, Generator) or generator.sentence_encoder is None:
         raise ChatPainterError("a snapshot of GeNeVA reads turns word by word; this generator reads a vector a turn")
-    if generator.caption_encoder is not None:
-        raise ChatPainterError("a generator that reads captions has no form in GeNeVA's snapshots")
     origin: dict[str, Any] = generator.settings.get("origin") or {}
     modules = origin.get("modules", {})
     snapshot: dict[str, Any] = {name: origin[name] for name in ("epoch", "iteration") if name in origin}

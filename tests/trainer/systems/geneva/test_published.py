@@ -154,7 +154,7 @@ def test_what_is_no_snapshot_is_refused_in_one_line(tmp_path: Path, change: Any,
 
 def test_what_a_snapshot_cannot_hold_is_not_written(tmp_path: Path) -> None:
     vectors = params.build(Networks, SMALL_GENEVA, "networks")
-    generator = Generator(generator_settings(vectors, {"turns": 5}, OBJECTS))
+    generator = Generator(generator_settings(vectors, {"captions": 4, "turns": 5}, OBJECTS))
     with pytest.raises(ChatPainterError, match="reads a vector a turn"):
         published.write_generator(generator, tmp_path / "no.pth")
     assert not (tmp_path / "no.pth").exists()

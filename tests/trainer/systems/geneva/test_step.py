@@ -13,7 +13,7 @@ from tests.support.same import assert_same
 from tests.support.stores import write_training_stores
 from trainer.distributed import Ranks
 from trainer.feed.data import TrainingData
-from trainer.feed.inputs import LENGTH, PRESENCE, TURN_PICTURES, TURNS, Batch
+from trainer.feed.inputs import CAPTIONS, LENGTH, PRESENCE, TURN_PICTURES, TURNS, Batch
 from trainer.feed.sampler import rows_for
 from trainer.optimising import Updates
 from trainer.systems.geneva.config import GenevaConfig, Networks
@@ -160,7 +160,7 @@ def test_a_share_goes_on_from_its_own_pictures(data: TrainingData, share: float)
 def test_a_dialogue_that_goes_on_keeps_its_pictures(data: TrainingData) -> None:
     networks = params.build(Networks, SMALL_GENEVA, "networks")
     torch.manual_seed(0)
-    generator = Generator(generator_settings(networks, {TURNS.name: 5}, 0)).eval()
+    generator = Generator(generator_settings(networks, {CAPTIONS.name: 4, TURNS.name: 5}, 0)).eval()
     stream = torch.Generator().manual_seed(1)
     turns, noise = torch.randn(2, 5, 5, generator=stream), torch.randn(2, 3, generator=stream)
     whole = {TURNS.name: turns, TURNS.name + LENGTH: torch.tensor([5, 3])}
@@ -179,7 +179,7 @@ def test_a_dialogue_that_goes_on_keeps_its_pictures(data: TrainingData) -> None:
 def test_a_films_own_first_picture_takes_the_backgrounds_place() -> None:
     networks = params.build(Networks, SMALL_GENEVA, "networks")
     torch.manual_seed(0)
-    generator = Generator(generator_settings(networks, {TURNS.name: 5}, 0)).eval()
+    generator = Generator(generator_settings(networks, {CAPTIONS.name: 4, TURNS.name: 5}, 0)).eval()
     said = {TURNS.name: torch.ones(2, 1, 5), TURNS.name + LENGTH: torch.tensor([0, 1])}
     white = torch.full((2, 76, 76, 3), 255, dtype=torch.uint8)
     with torch.no_grad():
