@@ -122,9 +122,13 @@ def standardise(generator: _Standardised, data: "TrainingData") -> None:
 
 
 def cut_dialogues(texts: Batch, share: float, draws: Tensor) -> Batch:
-    """A share of the dialogues ends after some first rounds, any number from 0 to all as likely; draws (b, 2)."""
+    """A share of the dialogues ends after some first rounds, from 0 to all; draws (b, 2), uniform.
+
+    Few rounds come more often than many (at most k of n with a chance of sqrt((k + 1) / (n + 1))): what the caption
+    or a first round says alone is said again by whole dialogues, and is not learned from them.
+    """
     rounds = texts[TURNS.name + LENGTH]
-    fewer = (draws[:, 1] * (rounds + 1)).long()
+    fewer = (draws[:, 1].square() * (rounds + 1)).long()
     return Batch({**texts, TURNS.name + LENGTH: torch.where(draws[:, 0] < share, fewer, rounds)})
 
 

@@ -92,7 +92,7 @@ class Objective(Concern):
     penalties: Penalties = field(default_factory=Penalties)
     auxiliary: Auxiliary = field(default_factory=Auxiliary)
     matching: Matching = field(default_factory=Matching)
-    cut_dialogues: float = 0.0  # share of dialogues that end early, after a uniform number of first rounds
+    cut_dialogues: float = 0.0  # share of dialogues that end early, after few rounds more often than many
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -77,7 +77,7 @@ class Objective(Concern):
     other_class: bool = False  # a wrong picture of the picture's own class is drawn again, once; reads `classes`
     ema_decay: float | None = 0.999  # of an iteration, from its start; null: ema_half_life, with statistics
     matching: Matching = field(default_factory=Matching)
-    cut_dialogues: float = 0.0  # share of dialogues that end early, after a uniform number of first rounds
+    cut_dialogues: float = 0.0  # share of dialogues that end early, after few rounds more often than many
 
     def __post_init__(self) -> None:
         super().__post_init__()
