@@ -13,7 +13,7 @@ import numpy as np
 
 from pipeline.encoders import EncoderFactory, EncoderSettings
 from pipeline.texts import TextSettings
-from pipeline.worker import Lost, Made, Runner, Source, Work
+from pipeline.worker import Lost, Made, Runner, Source, Work, unload, word_encoder
 from store.errors import ChatPainterError, StoreError
 from store.files import sha256_file
 from store.manifest import MANIFEST, Manifest, content_key
@@ -36,6 +36,7 @@ class EmbedSettings:
     dtype: Literal["float16", "float32"] = "float16"
     shard_mib: int = 64  # of vectors a shard; a worker's memory is a few times this, whatever the corpus
     workers: int = 2
+    words: bool = False  # beside `captions` a store of every word's vector
 
     def __post_init__(self) -> None:
         if self.shard_mib < 1 or self.workers < 1:
@@ -74,7 +75,7 @@ class EmbedRun:
     factory: EncoderFactory | str = "pipeline.encoders"
 
     def embed(self, corpus: Path, kinds: Collection[str] | None = None) -> dict[str, Manifest]:
-        """Make the stores `out`/{captions,turns,dialogues} from the Parquet file of the split.
+        """Make the stores `out`/{captions,turns,dialogues}, and `words` where asked for, from the split's Parquet file.
 
         Args:
             kinds: the stores wanted; all that the corpus has texts for where None.
@@ -107,6 +108,8 @@ class EmbedRun:
                 switches = texts_of_rows.switches(kind, self.text)
                 made_from = {"corpus": checksum, "encoder": source.identity, "text": switches}
                 manifests[kind] = self._store(kind, rows, source, widths[source.key], made_from)
+                if kind == "captions" and self.settings.words:
+                    manifests["words"] = self._words(rows, source, made_from)
         if not manifests:
             raise ChatPainterError(
                 f"{corpus}: has no caption and no round, so there is nothing to encode; make the corpus again"
@@ -118,6 +121,20 @@ class EmbedRun:
                 if finished:
                     self.progress.removed(kind, self.out / kind)
         return manifests
+
+    def _words(self, captions: "TextRows", source: Source, made_from: dict[str, Any]) -> Manifest:
+        """The store of every caption's words, a run of rows each; how many there are this process counts."""
+        from pipeline import texts_of_rows
+
+        encoder = word_encoder(source.encoder())
+        texts = captions.of(0, len(captions))
+        distinct = list(dict.fromkeys(texts))
+        counted = dict(zip(distinct, encoder.word_counts(distinct).tolist()))
+        width = encoder.words(["a"]).vectors.shape[1]
+        unload()
+        rows = texts_of_rows.words(captions, np.array([counted[text] for text in texts], np.int64))
+        made_from = {**made_from, "encoder": {**made_from["encoder"], "output": "words"}}
+        return self._store("words", rows, source, width, made_from)
 
     def _store(self, kind: str, rows: "TextRows", source: Source, width: int, made_from: dict[str, Any]) -> Manifest:
         """Make one store: what is missing, in a few attempts, and the manifest last."""
@@ -136,7 +153,9 @@ class EmbedRun:
             for _ in range(ATTEMPTS):
                 if not missing:
                     break
-                work = (Work(writer.tasks[number], source, rows.of(*parts[number])) for number in missing)
+                work = (
+                    Work(writer.tasks[number], source, rows.of(*parts[number]), rows.of_words) for number in missing
+                )
                 for result in self.runner.run(work):
                     if isinstance(result, Made):
                         writer.accept(result.number, result.shard)
@@ -153,7 +172,7 @@ class EmbedRun:
                     f"{folder}: {len(missing)} of {len(parts)} shards could not be made in {ATTEMPTS} attempts: "
                     f"{names}{more} ({why}); run the same command again, finished shards are kept"
                 )
-            manifest = writer.commit(rows.index, lengths="rounds" if kind == "turns" else None)
+            manifest = writer.commit(rows.index, lengths={"turns": "rounds", "words": "words"}.get(kind))
             self.progress.finished(kind, manifest)
             return manifest
 

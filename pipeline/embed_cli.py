@@ -184,7 +184,7 @@ class Bars:
         self.done += 1
         self.unknown += made.counts["unknown"]
         self.tokens += made.counts["tokens"]
-        self.bar.update(made.counts["texts"])
+        self.bar.update(made.shard.rows)
         self._describe()
 
     def _describe(self) -> None:

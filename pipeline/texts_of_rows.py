@@ -20,13 +20,15 @@ class TextRows:
 
     Attributes:
         index: what will be index.parquet.
-        texts: string array, one a row.
+        texts: string array, one a row; of words one a group.
         groups: (groups + 1,) int64; rows groups[i] to groups[i + 1] belong together and stay in one shard.
+        of_words: the rows of a group are the words of one text.
     """
 
     index: pa.Table
     texts: pa.ChunkedArray
     groups: np.ndarray
+    of_words: bool = False
 
     def __len__(self) -> int:
         return int(self.groups[-1])
@@ -43,12 +45,26 @@ class TextRows:
 
     def of(self, first_row: int, rows: int) -> list[str]:
         """The texts of a shard."""
+        if self.of_words:
+            first_row, stop = np.searchsorted(self.groups, (first_row, first_row + rows)).tolist()
+            rows = stop - first_row
         return self.texts.slice(first_row, rows).to_pylist()
 
 
 def read(kind: Kind, corpus: pa.Table, settings: TextSettings) -> TextRows:
     """The rows of one kind. Images without a caption, or without a round, have none."""
     return {"captions": _captions, "turns": _turns, "dialogues": _dialogues}[kind](corpus, settings)
+
+
+def words(captions: TextRows, counts: np.ndarray) -> TextRows:
+    """The rows of a store of words: those of the captions, each as many as its text has words, side by side.
+
+    Args:
+        counts: (captions,) words of each.
+    """
+    index = captions.index.set_column(0, "row", pa.array(np.cumsum(counts) - counts))
+    index = index.append_column("words", pa.array(counts, pa.int32()))
+    return TextRows(index, captions.texts, _starts(counts), of_words=True)
 
 
 def switches(kind: Kind, settings: TextSettings) -> dict[str, Any]:

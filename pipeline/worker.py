@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from pipeline.encoders import Encoder, EncoderFactory, EncoderSettings
+from pipeline.encoders import Encoder, EncoderFactory, EncoderSettings, WordEncoder
 from pipeline.texts import Kind
 from store.errors import ChatPainterError, StoreError
 from store.manifest import Shard
@@ -103,6 +103,7 @@ class Work:
     task: ShardTask
     source: Source
     texts: list[str]
+    of_words: bool = False  # a row for every word of a text, not one for the text
 
 
 @dataclass(frozen=True)
@@ -158,6 +159,8 @@ def make(work: Work) -> Made:
     if (there := finished(work.task)) is not None:
         return Made(work.task.number, *there)
     encoder = work.source.encoder()
+    if work.of_words:
+        return _make_words(work, word_encoder(encoder))
     distinct = list(dict.fromkeys(work.texts))
     places = {text: place for place, text in enumerate(distinct)}
     row_of = np.fromiter((places[text] for text in work.texts), np.int64, len(work.texts))
@@ -179,6 +182,40 @@ def make(work: Work) -> Made:
     }
     rows = stored if len(distinct) == len(row_of) else stored[row_of]
     return Made(work.task.number, work.task.write(rows, counts), counts)
+
+
+def word_encoder(encoder: Encoder) -> WordEncoder:
+    """`encoder`, once it is known to have vectors of words.
+
+    Raises:
+        ChatPainterError: it has none.
+    """
+    if not isinstance(encoder, WordEncoder):
+        raise ChatPainterError(
+            "params.yaml: embed.words needs an encoder of captions that has a vector for every word (minilm, "
+            f"sentence-transformers:FOLDER, transformers:FOLDER); {encoder.identity.get('name')} has none"
+        )
+    return encoder
+
+
+def _make_words(work: Work, encoder: WordEncoder) -> Made:
+    distinct = list(dict.fromkeys(work.texts))
+    found = encoder.words(distinct)
+    starts = np.cumsum(found.lengths) - found.lengths
+    place = {text: number for number, text in enumerate(distinct)}
+    texts = np.array([place[text] for text in work.texts])
+    lengths = found.lengths[texts]
+    stored = _as_dtype(found.vectors, work, [text for text, n in zip(distinct, found.lengths) for _ in range(n)])
+    rows = np.repeat(starts[texts] - (np.cumsum(lengths) - lengths), lengths) + np.arange(lengths.sum())
+    counts = {
+        "texts": len(work.texts),
+        "distinct": len(distinct),
+        "tokens": int(found.tokens[texts].sum(dtype=np.int64)),
+        "unknown": int(found.unknown[texts].sum(dtype=np.int64)),
+        "empty": int((found.tokens[texts] == 0).sum()),
+        "truncated": int(found.truncated[texts].sum()),
+    }
+    return Made(work.task.number, work.task.write(stored[rows], counts), counts)
 
 
 def _shared(vectors: np.ndarray) -> int:

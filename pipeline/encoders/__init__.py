@@ -21,7 +21,7 @@ import difflib
 import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -93,6 +93,30 @@ class Encoder(Protocol):
 
     def encode(self, texts: Sequence[str]) -> Encoded:
         """Vectors of `texts`, in order. A bare str raises TypeError."""
+        ...
+
+
+@dataclass(frozen=True)
+class WordStates:
+    """The vectors of every word of n texts, one text after the other, and what was read of each text."""
+
+    vectors: np.ndarray  # (sum of lengths, dim) float32
+    lengths: np.ndarray  # (n,) int64, each at least 1: an empty text is a row of zeros
+    tokens: np.ndarray  # these as `Encoded` has them
+    unknown: np.ndarray
+    truncated: np.ndarray
+
+
+@runtime_checkable
+class WordEncoder(Protocol):
+    """An `Encoder` that has a vector for every word of a text, too, as its own tokeniser finds them."""
+
+    def word_counts(self, texts: Sequence[str]) -> np.ndarray:
+        """How many vectors `words` gives for each text, (n,) int64, without computing them."""
+        ...
+
+    def words(self, texts: Sequence[str]) -> WordStates:
+        """Their vectors. A vector depends on nothing but its text and the identity."""
         ...
 
 

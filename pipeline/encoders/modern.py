@@ -10,7 +10,7 @@ model's vector is the mean of its last states over the text's tokens.
 
 import importlib.util
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.encoders import Encoded, EncoderSettings, check_texts
+from pipeline.encoders import Encoded, EncoderSettings, WordStates, check_texts
 from pipeline.weights import WeightsError, shown
 from pipeline.weights.hashing import sha256
 from store.devices import fp32_precision
@@ -222,22 +222,49 @@ class Modern:
         """Vectors of `texts`; an empty text becomes zeros. Tokens are the model's own, without its special ones."""
         texts = check_texts(texts)
         vectors = np.zeros((len(texts), self.dim), np.float32)
-        ids = self.tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"] if texts else []
-        counts = np.array([len(row) for row in ids], np.int32)
-        special = self.tokenizer.num_special_tokens_to_add()
-        room = np.iinfo(np.int32).max if self.longest is None else self.longest - special
-        unknown = np.array([row.count(self.tokenizer.unk_token_id) for row in ids], np.int32)
-        read = np.minimum(counts, room)
-        for places in _batches(read, self.tokens, special):
-            vectors[places] = self._halved([texts[place] for place in places])
-        return Encoded(vectors, counts, unknown, counts > room)
+        counts, unknown = self._counted(texts)
+        for places in _batches(np.minimum(counts, self._room), self.tokens, self._special):
+            vectors[places] = self._halved(self._vectors, [texts[place] for place in places])
+        return Encoded(vectors, counts, unknown, counts > self._room)
 
-    def _halved(self, texts: list[str]) -> np.ndarray:
-        """Vectors of a batch; of its halves where a GPU's memory does not hold it, from then on."""
+    def word_counts(self, texts: Sequence[str]) -> np.ndarray:
+        """(n,) int64: tokens that are read of each text, 1 for one that is empty."""
+        return np.clip(self._counted(check_texts(texts))[0], 1, self._room).astype(np.int64)
+
+    def words(self, texts: Sequence[str]) -> WordStates:
+        """The last states of every token that is no special one; an empty text has a row of zeros."""
+        texts = check_texts(texts)
+        counts, unknown = self._counted(texts)
+        read = np.minimum(counts, self._room)
+        lengths = np.maximum(read, 1).astype(np.int64)
+        starts = np.cumsum(lengths) - lengths
+        vectors = np.zeros((int(lengths.sum()), self._states(["a"]).shape[2]), np.float32)
+        for places in _batches(read, self.tokens, self._special):
+            found = self._halved(self._states, [texts[place] for place in places])
+            vectors[starts[places][:, None] + np.arange(found.shape[1])] = found
+        return WordStates(vectors, lengths, counts, unknown, counts > self._room)
+
+    @property
+    def _special(self) -> int:
+        return int(self.tokenizer.num_special_tokens_to_add())
+
+    @property
+    def _room(self) -> int:
+        """Tokens that are read of a text, special ones apart."""
+        return int(np.iinfo(np.int32).max) if self.longest is None else self.longest - self._special
+
+    def _counted(self, texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Tokens of each text, and how many of them are unknown, (n,) int32 each."""
+        ids = self.tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"] if texts else []
+        unknown = [row.count(self.tokenizer.unk_token_id) for row in ids]
+        return np.array([len(row) for row in ids], np.int32), np.array(unknown, np.int32)
+
+    def _halved(self, of: Callable[[list[str]], np.ndarray], texts: list[str]) -> np.ndarray:
+        """What `of` gives for a batch; for its halves where a GPU's memory does not hold it, from then on."""
         import torch
 
         try:
-            return self._vectors(texts)
+            return of(texts)
         except torch.OutOfMemoryError:
             if len(texts) == 1:
                 raise ChatPainterError(
@@ -246,7 +273,7 @@ class Modern:
         torch.cuda.empty_cache()
         self.tokens = max(1, self.tokens // 2)
         half = len(texts) // 2
-        return np.concatenate([self._halved(texts[:half]), self._halved(texts[half:])])
+        return np.concatenate([self._halved(of, texts[:half]), self._halved(of, texts[half:])])
 
     def _vectors(self, texts: list[str]) -> np.ndarray:
         import torch
@@ -257,12 +284,32 @@ class Modern:
                     texts, convert_to_numpy=True, show_progress_bar=False, batch_size=len(texts)
                 )
                 return np.asarray(found, np.float32)
-            tokens = self.tokenizer(
-                texts, return_tensors="pt", padding=True, truncation=self.longest is not None, max_length=self.longest
-            ).to(self.device)
+            tokens = self._read(texts)
             states = self.model(**tokens).last_hidden_state.float()
             mask = tokens["attention_mask"][..., None].float()
             return ((states * mask).sum(1) / mask.sum(1)).cpu().numpy()
+
+    def _states(self, texts: list[str]) -> np.ndarray:
+        """(n, length, d) of texts of one length, the states of special tokens left out."""
+        import torch
+
+        with fp32_precision(self.settings.precision), torch.inference_mode():
+            special = self._read(texts[:1], return_special_tokens_mask=True)["special_tokens_mask"][0] > 0
+            if self.sentences is not None:
+                found = self.sentences.encode(
+                    texts, output_value="token_embeddings", convert_to_numpy=False, show_progress_bar=False,
+                    batch_size=len(texts),
+                )  # fmt: skip
+                states = torch.stack(list(found))
+            else:
+                states = self.model(**self._read(texts)).last_hidden_state
+            return states[:, ~special.to(states.device)].float().cpu().numpy()
+
+    def _read(self, texts: list[str], **options: bool) -> Any:
+        return self.tokenizer(
+            texts, return_tensors="pt", padding=True, truncation=self.longest is not None, max_length=self.longest,
+            **options,
+        ).to(self.device)  # fmt: skip
 
 
 def _silence() -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.encoders import build, identity, modern
+from pipeline.encoders import WordEncoder, build, identity, modern
 from pipeline.weights import WeightsError
 from store.errors import ChatPainterError
 from tests.support.encoders import encoder_settings as settings
@@ -54,6 +54,28 @@ def test_vectors_are_those_of_sentence_transformers(installed, capfd):
     assert encoded.truncated.tolist() == [False] * 5 + [True] + [False] * 2
     alone = np.concatenate([encoder.encode([text]).vectors for text in TEXTS])
     np.testing.assert_allclose(encoded.vectors, alone, atol=1e-6)
+
+
+def test_words_are_the_model_s_last_states_without_special_tokens(installed):
+    import torch
+    from transformers import AutoModel, AutoTokenizer
+
+    encoder = build("captions", settings("none", captions="minilm"))
+    assert isinstance(encoder, WordEncoder)
+    found = encoder.words(TEXTS)
+    assert found.lengths.tolist() == encoder.word_counts(TEXTS).tolist() == [6, 5, 1, 10, 6, 254, *found.lengths[6:]]
+    assert (found.tokens[2], found.truncated.tolist()) == (0, [False] * 5 + [True] + [False] * 2)
+    tokenizer = AutoTokenizer.from_pretrained(installed, local_files_only=True)
+    model = AutoModel.from_pretrained(installed, local_files_only=True).eval()
+    starts = np.cumsum(found.lengths) - found.lengths
+    for text, start, length in zip(TEXTS, starts, found.lengths):
+        if not text:
+            assert not found.vectors[start : start + length].any()
+            continue
+        with torch.inference_mode():
+            read = tokenizer(text, return_tensors="pt", truncation=True, max_length=256)
+            expected = model(**read).last_hidden_state[0, 1:-1].numpy()
+        np.testing.assert_allclose(found.vectors[start : start + length], expected, atol=1e-5)
 
 
 def test_it_says_what_it_is(installed):
@@ -176,12 +198,12 @@ class Small(modern.Modern):
 
 def test_a_batch_that_does_not_fit_is_halved():
     model = Small()
-    found = model._halved([str(number) for number in range(10)])
+    found = model._halved(model._vectors, [str(number) for number in range(10)])
     np.testing.assert_array_equal(found[:, 0], np.arange(10))
     assert model.asked == [10, 5, 2, 3, 5, 2, 3]
     assert model.tokens < 100
     with pytest.raises(ChatPainterError, match=r"no memory for one text of 4 characters; use encoders.device: cpu"):
-        model._halved(["long"])
+        model._halved(model._vectors, ["long"])
 
 
 @given(lengths=st.lists(st.integers(0, 12), max_size=60), tokens=st.integers(1, 40))
