@@ -29,7 +29,7 @@ def describe(run: Run, generator: Generator, data: TrainingData) -> dict[str, An
         "split": run.split,
         "data": data.checksums,
         "dataset": run.dataset,
-        **({} if start is None else {f"{run.system.starts_from}_generator": sha256_file(start)}),
+        **({} if start is None or not start.is_file() else {f"{run.system.starts_from}_generator": sha256_file(start)}),
     }
 
 

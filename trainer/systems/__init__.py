@@ -30,6 +30,7 @@ SYSTEMS = {
     "sg2im": "trainer.systems.sg2im.system:SG2IM",
     "geneva": "trainer.systems.geneva.system:GENEVA",
     "iterative": "trainer.systems.iterative.system:ITERATIVE",
+    "attngan": "trainer.systems.attngan.system:ATTNGAN",
 }
 """Name of command, section of params.yaml and folder below runs/ → where its System is, imported when asked for."""
 

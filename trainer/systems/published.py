@@ -44,6 +44,11 @@ PUBLISHED = {
     "stackgan-v2": Published(
         "trainer.systems.stackgan_v2.published", ("stackgan-v2",), "StackGAN-v2: netG_N.pth, with or without text"
     ),
+    "attngan": Published(
+        "trainer.systems.attngan.published",
+        ("attngan",),
+        "AttnGAN: netG_epoch_N.pth, bird_AttnGAN2.pth, coco_AttnGAN2.pth, bird_AttnDCGAN2.pth",
+    ),
 }
 """Name for `import --system` → what reads such files; a system of ours that one of them becomes names it as well."""
 

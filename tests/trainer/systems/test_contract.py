@@ -67,12 +67,14 @@ READS: dict[str, dict[str, dict[str, Any]]] = {
     "geneva": GENEVA,
     "stackgan-v2": STACKGAN_V2,
     "sg2im": {"": {}, "without masks": {"sg2im": {"mask_size": 0}}},
+    "attngan": {arm: {"attngan": {"dialogue": arm}} for arm in ARMS},
 }
 # What a system's own section has beside TRAINING.
 OWN: dict[str, dict[str, Any]] = {
     "damsm": {"preset": "tiny", "dim": 8, "width": 4},
     "sg2im": SMALL_SG2IM,
     "iterative": SMALL_ITERATIVE,
+    "attngan": {**SMALL, "preset": "tiny", "crop_side": 32},
 }
 CASES = [(name, arm) for name in systems.SYSTEMS for arm in READS.get(name, {"": {}})]
 
@@ -123,7 +125,12 @@ class Case:
 def stores(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A small split with dialogues of 1 to 3 rounds and pictures of both sides."""
     embeddings, images = write_training_stores(
-        tmp_path_factory.mktemp("data"), images=12, captions=(2, 3), rounds=(3, 1, 2), sizes=(38, 76, 304)
+        tmp_path_factory.mktemp("data"),
+        images=12,
+        captions=(2, 3),
+        rounds=(3, 1, 2),
+        caption_dim=8,
+        sizes=(38, 76, 304),
     )
     write_graphs(images, [1000 + 7 * image for image in range(12)])
     write_films(embeddings, images)
@@ -144,7 +151,8 @@ def make(stores: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) ->
             start = None
             if system.starts_from is not None:
                 start = tmp_path_factory.mktemp("start") / "generator.safetensors"
-                generator_file.save(case(system.starts_from, arm).generator, start)
+                before = arm if arm in READS.get(system.starts_from, {"": {}}) else ""
+                generator_file.save(case(system.starts_from, before).generator, start)
             made[name, arm] = Case(system, values, config, TrainingData(system.inputs(config), *stores), start)
         return made[name, arm]
 

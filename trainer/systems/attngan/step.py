@@ -1,0 +1,325 @@
+"""One iteration of AttnGAN, from top to bottom: every discriminator's step, then the generator's.
+
+All share one forward pass of the generator. Nothing here waits for the device.
+"""
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from trainer.distributed import Ranks, gather_rows, synchronise_batchnorm
+from trainer.feed.augment import at_sides, augment
+from trainer.feed.inputs import CAPTIONS, LENGTH, WORDS, Batch
+from trainer.feed.pairs import mismatched_rows
+from trainer.feed.sampler import Draws
+from trainer.networks import average, losses
+from trainer.networks.attention import Tokens, first
+from trainer.networks.diffaugment import DRAWS, diffaugment
+from trainer.networks.words import Sharpness, Told, damsm_loss
+from trainer.optimising import Report, Updates, adam, autocast, set_learning_rates
+from trainer.systems.attngan.config import AttnGanConfig
+from trainer.systems.attngan.discriminator import Discriminator
+from trainer.systems.attngan.networks import AttnGanGenerator, Painted
+from trainer.systems.damsm.image_encoders import ImageEncoder
+from trainer.systems.reader import cut_dialogues
+
+Figures = dict[str, Tensor]
+
+
+class Part(NamedTuple):
+    """Some rows of the batch, and what is random about them."""
+
+    texts: Batch  # with the dialogues cut where they are
+    real: dict[int, Tensor]  # by side, (b, 3, s, s), the same crops
+    noise: Tensor  # (b, z)
+    epsilon: Tensor  # (b, c)
+    draws: Draws  # for what is drawn on the way
+
+
+class Heard(NamedTuple):
+    """What the generator makes of the texts of one part."""
+
+    text: Tensor  # (b, T) for Conditioning Augmentation
+    sentence: Tensor  # (b, d) that discriminators are told, without gradient
+    words: Tokens
+    turns: Tokens | None
+    tokens: dict[str, Tokens] | None  # what regions are matched with, where turns are attended
+
+    def apart(self) -> "dict[str, Tokens] | None":
+        """The tokens, without the way back into the text's layers."""
+        return self.tokens and {kind: Tokens(one.vectors.detach(), one.there) for kind, one in self.tokens.items()}
+
+
+class AttnGan:
+    """The generator, a discriminator for each side, their optimisers, the average: a `trainer.systems.Trainable`.
+
+    Args:
+        discriminators: one for each side that is painted, smallest first.
+        judge: the DAMSM's image encoder, frozen, where the generator is told how well words and regions match.
+    """
+
+    shown = (
+        ("D", ("d_loss",)),
+        ("G", ("g_loss",)),
+        ("DAMSM", ("words_loss", "sentence_loss")),
+        ("KL", ("kl",)),
+        ("lr", ("lr_g", "lr_d")),
+    )
+
+    def __init__(
+        self,
+        generator: AttnGanGenerator,
+        discriminators: list[Discriminator],
+        judge: ImageEncoder | None,
+        training: AttnGanConfig,
+        ranks: Ranks,
+    ) -> None:
+        self.training, self.ranks, self.device = training, ranks, ranks.device
+        layout = torch.channels_last if training.channels_last else torch.contiguous_format
+
+        def placed(network: Any) -> Any:
+            if training.sync_batchnorm:
+                network = synchronise_batchnorm(network, ranks)
+            return network.to(self.device).to(memory_format=layout).train()
+
+        self.generator: AttnGanGenerator = placed(generator)
+        self.opponents: list[Discriminator] = [placed(network) for network in discriminators]
+        self.discriminators = nn.ModuleList(self.opponents)
+        self.judge = None if judge is None else judge.to(self.device).to(memory_format=layout)
+        if self.judge is not None:
+            self.judge.eval().requires_grad_(False)
+        self.average = AttnGanGenerator(generator.settings).to(self.device).to(memory_format=layout)
+        self.average.eval().requires_grad_(False).load_state_dict(generator.state_dict())
+        self.g_optimizer = adam([{"params": list(self.generator.parameters()), "lr": training.g_lr}], training.betas)
+        self.d_optimizers = [
+            adam([{"params": list(network.parameters()), "lr": training.d_lr}], training.betas)
+            for network in self.opponents
+        ]
+        self.updates = Updates(self.device)
+        self.networks: tuple[nn.Module, ...] = (self.generator, *self.opponents, self.average)
+        self.sharpness = Sharpness(training.focus, training.pooling, training.scale, training.root)
+        if training.compile:
+            self.generator.network.compile(dynamic=False)
+            for network in self.opponents:
+                network.compile(dynamic=False)
+
+    def step(self, batch: Batch, images_seen: int, epoch: int, report: Report) -> None:
+        """Train all networks once on one process's share of a batch.
+
+        Args:
+            images_seen, epoch: those before this iteration.
+            report: takes figures by name, tensors that stay on the device.
+        """
+        training = self.training
+        set_learning_rates(training, epoch, self.g_optimizer, *self.d_optimizers)
+        size = batch.size // training.accumulate
+        rows = [slice(i * size, (i + 1) * size) for i in range(training.accumulate)]
+        parts = [self.part(batch.rows(part), images_seen, part.start) for part in rows]
+
+        # With several parts only one graph is kept at a time: each part is painted again for the generator's step,
+        # with the same draws and unmoved BatchNorm statistics.
+        alone = len(parts) == 1
+        for part in parts:
+            with torch.set_grad_enabled(alone):
+                heard = self.hear(part)
+                painted = self.paint(heard, part)
+            total, figures = self.discriminators_loss(part, heard, painted)
+            (total / training.accumulate).backward()
+            report({"d_loss": total, **figures})
+        for side, network, optimizer in zip(self.sides, self.opponents, self.d_optimizers):
+            report({f"d{side}_grad_norm": self.updates(optimizer, list(network.parameters()))})
+
+        self.discriminators.requires_grad_(False)
+        for part in parts:
+            if not alone:
+                with average.unmoved_statistics(self.generator):
+                    heard = self.hear(part)
+                    painted = self.paint(heard, part)
+            total, figures = self.generator_loss(part, heard, painted)
+            (total / training.accumulate).backward()
+            report(figures)
+        report({"g_grad_norm": self.updates(self.g_optimizer, list(self.generator.parameters()))})
+        self.discriminators.requires_grad_(True)
+        seen = images_seen + training.batch
+        average.update_average(self.average, self.generator, training.ema_half_life, seen, training.batch)
+
+    @property
+    def sides(self) -> tuple[int, ...]:
+        """Of the pictures that are painted, smallest first."""
+        return self.training.sides
+
+    def part(self, texts: Batch, images_seen: int, first_row: int) -> Part:
+        """The rows from `first_row` on of this process's share of the batch after `images_seen` pictures."""
+        training, b = self.training, texts.size
+        first_row += self.ranks.rank * (training.batch // self.ranks.world)
+        draws = Draws(training.seed, images_seen, training.batch, slice(first_row, first_row + b), self.device)
+        crop = draws.uniform("crop", 3) if training.crop == "random" else None
+        pictures = augment(texts["images"], training.crop_side or max(self.sides), crop, training.flip)
+        if training.cut_dialogues:
+            texts = cut_dialogues(texts, training.cut_dialogues, draws.uniform("end of the dialogue", 2))
+        noise = draws.normal("noise", training.noise_dim)
+        return Part(
+            texts, at_sides(pictures, self.sides), noise, draws.normal("condition", training.condition_dim), draws
+        )
+
+    def hear(self, part: Part) -> Heard:
+        """What the generator makes of the part's texts."""
+        with autocast(self.training, self.device):
+            encoded = self.generator.encode(part.texts)
+            words, turns = self.generator.heard(encoded)
+        told = encoded["text"] if self.training.d_condition == "text" else encoded[CAPTIONS.name]
+        return Heard(encoded["text"], told.detach(), words, turns, self.generator.tokens(encoded))
+
+    def paint(self, heard: Heard, part: Part) -> Painted:
+        """Pictures of every side."""
+        shuffled = self.training.mask == "shuffled"
+        with autocast(self.training, self.device):
+            painted: Painted = self.generator.network(
+                heard.text, part.noise, part.epsilon, heard.words, heard.turns, shuffled=shuffled
+            )
+        return painted
+
+    def discriminators_loss(self, part: Part, heard: Heard, painted: Painted) -> tuple[Tensor, Figures]:
+        """() summed over the sides, and the figures to report."""
+        total, figures = torch.zeros((), device=self.device), Figures()
+        for side, network in zip(self.sides, self.opponents):
+            real, fake = part.real[side], painted.pictures[side].detach()
+            loss, logits = self.discriminator_loss(network, part, heard, real, fake)
+            total = total + loss
+            figures |= {f"d{side}_{name}": value for name, value in logits.items()}
+        return total, figures
+
+    def discriminator_loss(
+        self, network: Discriminator, part: Part, heard: Heard, real: Tensor, fake: Tensor
+    ) -> tuple[Tensor, Figures]:
+        """() of one side's real, mismatched and painted pairs, and its logits."""
+        training = self.training
+        with autocast(training, self.device):
+            seen = network(self.augmented(real, part, "real"))
+            r, w, f, plain = judge_pairs(
+                network,
+                seen.features,
+                network(self.augmented(fake, part, "painted")).features,
+                heard.sentence,
+                *wrong_pairs(part.texts["image_id"], training.wrong_pairs),
+            )
+            loss = losses.matching_aware(r, w, f, training.loss, plain)
+            figures = {"real": r, "wrong": w, "fake": f}
+            loss = loss + self.matching_loss(network, seen.regions, heard.apart(), figures)
+        return loss, figures
+
+    def generator_loss(self, part: Part, heard: Heard, painted: Painted) -> tuple[Tensor, Figures]:
+        """(), and the figures to report."""
+        training = self.training
+        figures: Figures = {}
+        adversarial = torch.zeros((), device=self.device)
+        with autocast(training, self.device):
+            for side, network in zip(self.sides, self.opponents):
+                seen = network(self.augmented(painted.pictures[side], part, "painted anew"))
+                adversarial = adversarial + losses.generator(
+                    network.COND_DNET(seen.features, heard.sentence), training.loss
+                )
+                if network.UNCOND_DNET is not None:
+                    adversarial = adversarial + losses.generator(network.UNCOND_DNET(seen.features), training.loss)
+                adversarial = adversarial + self.matching_loss(network, seen.regions, heard.tokens, figures)
+        words, sentence = self.judged(part, painted)
+        divergence = losses.kl(painted.mu, painted.logvar)
+        total = adversarial + training.damsm_weight * (words + sentence) + training.kl_weight * divergence
+        gates = {
+            name.partition(".")[0]: value.detach()
+            for name, value in self.generator.network.named_parameters()
+            if name.endswith(".turns_gate")
+        }
+        return total, {
+            "g_loss": adversarial,
+            "words_loss": words,
+            "sentence_loss": sentence,
+            "kl": divergence,
+            **{f"g_{name}": value for name, value in figures.items()},
+            **{f"{stage}_turns": gate for stage, gate in gates.items()},
+        }
+
+    def judged(self, part: Part, painted: Painted) -> tuple[Tensor, Tensor]:
+        """How badly the largest pictures show their words, and their sentences, by the DAMSM; zeros without it."""
+        if self.judge is None:
+            return torch.zeros((), device=self.device), torch.zeros((), device=self.device)
+        words, lengths = part.texts[WORDS.name].float(), part.texts[WORDS.name + LENGTH]
+        told = Told(words, first(lengths, words.shape[1]), part.texts[CAPTIONS.name].float())
+        with autocast(self.training, self.device):
+            seen = self.judge(painted.pictures[self.sides[-1]])
+        gather = gather_rows if self.ranks.world > 1 else None
+        seen = type(seen)(*(value.float() for value in seen))
+        found = damsm_loss(seen, told, None, self.sharpness, self.ranks.rank, gather)
+        return found.w0 + found.w1, found.s0 + found.s1
+
+    def matching_loss(
+        self, network: Discriminator, regions: Tensor | None, tokens: dict[str, Tokens] | None, figures: Figures
+    ) -> Tensor:
+        """() how badly regions of the pictures and what was said find each other; adds figures."""
+        weights = self.training.matching
+        if network.matching is None or regions is None or tokens is None:
+            return torch.zeros((), device=self.device)
+        found = network.matching(regions, tokens, self.ranks.rank, gather_rows if self.ranks.world > 1 else None)
+        figures |= {"matching": found.pooled, "matching_single": found.single}
+        return weights.pooled * found.pooled + weights.single * found.single
+
+    def augmented(self, pictures: Tensor, part: Part, which: str) -> Tensor:
+        """(b, 3, s, s) as a discriminator gets them; `which` of the step's pictures they are."""
+        if self.training.channels_last:
+            pictures = pictures.contiguous(memory_format=torch.channels_last)
+        if not self.training.diffaugment:
+            return pictures
+        return diffaugment(pictures, part.draws.uniform(f"diffaugment {which} {pictures.shape[-1]}", DRAWS))
+
+    def learning_rates(self) -> dict[str, float]:
+        """Of the generator and of every discriminator, now."""
+        pairs = (("lr_g", self.g_optimizer), ("lr_d", self.d_optimizers[0]))
+        return {name: float(optimizer.param_groups[0]["lr"]) for name, optimizer in pairs}
+
+    def finite(self) -> bool:
+        """Whether every weight and statistic is a number; waits for the device."""
+        return average.finite(*self.networks)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that continuing needs; the judge stays in its own file."""
+        return {
+            **{name: getattr(self, name).state_dict() for name in self._parts},
+            "d_optimizers": [optimizer.state_dict() for optimizer in self.d_optimizers],
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over what `state_dict` gave."""
+        for name in self._parts:
+            getattr(self, name).load_state_dict(state[name])
+        for optimizer, values in zip(self.d_optimizers, state["d_optimizers"], strict=True):
+            optimizer.load_state_dict(values)
+
+    _parts = ("generator", "discriminators", "average", "g_optimizer")
+
+
+def wrong_pairs(image_ids: Tensor, kind: str) -> tuple[Tensor, Tensor]:
+    """Pictures (n,) and texts (n,) of the mismatched pairs, rows of the batch.
+
+    cyclic: every picture with the next text of another image. published: every one but the last with the next row's
+    text, as AttnGAN has them.
+    """
+    rows = torch.arange(len(image_ids), device=image_ids.device)
+    if kind == "published":
+        return rows[:-1], rows[1:]
+    return rows, mismatched_rows(image_ids)[0][:, 0]
+
+
+def judge_pairs(
+    network: Discriminator, real: Tensor, fake: Tensor, sentence: Tensor, pictures: Tensor, texts: Tensor
+) -> tuple[Tensor, Tensor, Tensor, tuple[Tensor, Tensor] | None]:
+    """Logits of real, mismatched (`pictures` with `texts`) and painted pairs, and of real and painted without a text.
+
+    real and fake are features (B, f, 4, 4), each judged in a call of its own, as BatchNorm minds.
+    """
+    r = network.COND_DNET(real, sentence)
+    f = network.COND_DNET(fake, sentence)
+    w = network.COND_DNET(real[pictures], sentence[texts])
+    if network.UNCOND_DNET is None:
+        return r, w, f, None
+    return r, w, f, (network.UNCOND_DNET(real), network.UNCOND_DNET(fake))
