@@ -85,6 +85,40 @@ def codraw(source: Path, raw: Path, limit: int | None) -> None:
     click.echo(f"{raw}: " + ", ".join(f"{scenes:,} {split}" for split, scenes in made.items()) + " scenes")
 
 
+_SOURCE = click.option(
+    "--source", required=True, type=click.Path(path_type=Path), help="Folder that the archives were unpacked in."
+)
+
+
+@main.command()
+@_SOURCE
+@click.option("--raw", default="data/raw/cub", show_default=True, type=click.Path(path_type=Path), help="Folder.")
+@click.option("--crop/--no-crop", default=True, show_default=True, help="Keep StackGAN's square around the bird.")
+def cub(source: Path, raw: Path, crop: bool) -> None:
+    """Lay out CUB-200-2011, birds with ten captions each, as COCO is; every picture's class stands beside."""
+    from tqdm import tqdm
+
+    from pipeline.corpora import cub as corpora
+
+    with tqdm(unit=" pictures", disable=None, desc="CUB") as bar:
+        made = corpora.make(source, raw, crop, bar.reset, bar.update)
+    click.echo(f"{raw}: " + ", ".join(f"{pictures:,} {split}" for split, pictures in made.items()) + " pictures")
+
+
+@main.command()
+@_SOURCE
+@click.option("--raw", default="data/raw/oxford", show_default=True, type=click.Path(path_type=Path), help="Folder.")
+def oxford(source: Path, raw: Path) -> None:
+    """Lay out Oxford's 102 flowers with ten captions each as COCO is; every picture's class stands beside."""
+    from tqdm import tqdm
+
+    from pipeline.corpora import oxford as corpora
+
+    with tqdm(unit=" pictures", disable=None, desc="flowers") as bar:
+        made = corpora.make(source, raw, bar.reset, bar.update)
+    click.echo(f"{raw}: " + ", ".join(f"{pictures:,} {split}" for split, pictures in made.items()) + " pictures")
+
+
 @main.command()
 @click.option("--source", required=True, type=click.Path(path_type=Path),
               help="SCONE's JSON edition: a folder with scene/, alchemy/ and tangrams/.")  # fmt: skip
@@ -223,6 +257,15 @@ def images(
             click.echo(f"  unreadable, left out: {path} (image {image_id}: {reason})")
         _films(corpus / f"{split}.parquet", raw, split, out / split, settings, workers or machine.cores())
         _graphs(corpus / f"{split}.parquet", raw, split, out / split, settings)
+        _classes(corpus / f"{split}.parquet", raw, split, out / split)
+
+
+def _classes(corpus: Path, raw: Path, split: str, out: Path) -> None:
+    """Every picture's class, where a file beside the captions states them; else none."""
+    from pipeline.pictures import classes
+
+    if made := classes.prepare(corpus, raw, split, out):
+        click.echo(f"  classes of {made[0]:,} images: {made[1]:,}")
 
 
 def _films(corpus: Path, raw: Path, split: str, out: Path, settings: "ImagesSettings", workers: int) -> None:

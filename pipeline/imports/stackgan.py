@@ -42,7 +42,7 @@ def import_pickles(embeddings: Path, filenames: Path, out: Path, split: str, dty
             are COCO's and others are not, or two name one image.
         StoreError: the store cannot be written.
     """
-    ids, numbering = image_ids(_names(filenames), filenames)
+    ids, numbering = image_ids(file_names(filenames), filenames)
     with _opened(embeddings) as file:
         count, images = _images(Unpickler(embeddings, file))
         if count != len(ids):
@@ -129,7 +129,12 @@ def _opened(path: Path) -> Any:
         raise WeightsError(f"{path}: cannot be read ({error.strerror})") from None
 
 
-def _names(path: Path) -> list[str]:
+def file_names(path: Path) -> list[str]:
+    """The list of names in a `filenames.pickle`.
+
+    Raises:
+        WeightsError: the file is missing, damaged, asks for what a list does not need, or holds no names.
+    """
     with _opened(path) as file:
         unpickler = Unpickler(path, file)
         names = unpickler.load()
@@ -141,6 +146,22 @@ def _names(path: Path) -> list[str]:
             return [name if isinstance(name, str) else unpickler.content(name).decode("utf-8") for name in names]
         except (TypeError, ValueError):
             raise WeightsError(f"{path}: expected a list of file names") from None
+
+
+def class_numbers(path: Path) -> list[int]:
+    """The list of whole numbers in a `class_info.pickle`.
+
+    Raises:
+        WeightsError: as `file_names`.
+    """
+    with _opened(path) as file:
+        unpickler = Unpickler(path, file)
+        numbers = unpickler.load()
+        if isinstance(numbers, PickledArray) and not numbers.objects:
+            numbers = unpickler.read(numbers).tolist()
+        if not isinstance(numbers, list | tuple) or not all(type(number) is int for number in numbers):
+            raise WeightsError(f"{path}: expected a list of classes, a whole number a picture")
+        return list(numbers)
 
 
 def _images(unpickler: Unpickler) -> tuple[int, Iterator[np.ndarray]]:

@@ -52,16 +52,31 @@ def decode(path: Path, sizes: tuple[int, ...]) -> list[np.ndarray]:
     Raises:
         Unreadable: truncated, not a picture, missing, too large to be meant, or of values whose white nobody states.
     """
+    picture = _opened(path, DRAFT_GAP * max(sizes))
+    return [np.asarray(picture.resize((size, size), RESAMPLING)) for size in sizes]
+
+
+def whole(path: Path) -> Image.Image:
+    """A picture in RGB, at the size that it has, turned and laid over white as by `decode`.
+
+    Raises:
+        Unreadable: as `decode`.
+    """
+    return _opened(path)
+
+
+def _opened(path: Path, least: int | None = None) -> Image.Image:
     try:
         with Image.open(path, formats=_formats()) as image:
-            # Does nothing but for JPEGs, and keeps clear of the sizes asked for.
-            image.draft("RGB", (DRAFT_GAP * max(sizes),) * 2)
+            if least is not None:
+                # Does nothing but for JPEGs, and keeps clear of the sizes asked for.
+                image.draft("RGB", (least,) * 2)
             layout = str(image.tile[0][3]) if image.format == "PNG" and image.tile else ""
             image.load()
             picture = to_rgb(image, layout)
             if (turn := _turn(image)) is not None:
                 picture = picture.transpose(turn)
-            return [np.asarray(picture.resize((size, size), RESAMPLING)) for size in sizes]
+            return picture
     except UnidentifiedImageError:
         raise Unreadable(_recognised(path) or "of no kind of picture that is known") from None
     # Pillow's decoders raise nearly anything over bytes they did not expect.

@@ -233,7 +233,7 @@ def test_foreign_names_and_damage(files):
 
 
 def test_the_published_list_of_names(shared_data):
-    names = stackgan._names(shared_data / "stackgan" / "coco_test_filenames.pickle")
+    names = stackgan.file_names(shared_data / "stackgan" / "coco_test_filenames.pickle")
     assert len(names) == 40_470
     assert names[0] == "COCO_val2014_000000412978"
 
