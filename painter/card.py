@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import yaml
 from markupsafe import Markup
 
 from painter.interviewer import Interviewer
@@ -29,6 +30,8 @@ _LICENCES = {
     "mini2014": _COCO,
 }
 """By what params.yaml called the dataset when the model was trained, or the beginning of it."""
+_IDENTIFIERS = {"sample": "mit", "codraw": "cc-by-nc-4.0"}
+"""Licences as model hubs name them, by the beginning of the dataset's name; `other` is explained in the card."""
 
 
 Figure = dict[str, Any]
@@ -57,6 +60,7 @@ def write(
         templates.environment(Path(__file__).parent, _plain)
         .get_template("card.md.jinja")
         .render(
+            front=_front_matter(painter, dataset, figures or []),
             size=painter.size,
             reads=[one.called for one in generator.inputs],
             names=generator.names,
@@ -77,6 +81,33 @@ def write(
     )
 
 
+def _front_matter(painter: Painter, dataset: Any, figures: list[Figure]) -> Markup:
+    """What model hubs read: licence, tags, and the figures of the largest pictures, as YAML."""
+    # On one line, so that nothing that others wrote can end the block.
+    called = " ".join(str(dataset or "not recorded").split())[:100]
+    licence = next((name for start, name in _IDENTIFIERS.items() if called.lower().startswith(start)), "other")
+    largest = f"{painter.generator.names[painter.size]}_"
+    metrics = [
+        {"type": one["name"].removeprefix(largest), "value": one["value"], "name": one["name"]}
+        for one in figures
+        if one["name"].startswith(largest)
+    ]
+    values: dict[str, Any] = {
+        "license": licence,
+        "library_name": "chatpainter",
+        "pipeline_tag": "text-to-image",
+        "tags": ["text-to-image", "dialogue", "gan"],
+    }
+    if metrics:
+        result = {
+            "task": {"type": "text-to-image"},
+            "dataset": {"name": called, "type": called},
+            "metrics": metrics,
+        }
+        values["model-index"] = [{"name": "ChatPainter", "results": [result]}]
+    return Markup(yaml.safe_dump(values, sort_keys=False, width=10_000))
+
+
 def _licence(dataset: Any) -> str:
     if not dataset:
         return "What it was trained on is not recorded; its data may have terms of their own."
@@ -93,18 +124,23 @@ def _encoder(name: str, store: dict[str, Any]) -> dict[str, Any]:
     return {"name": identity["name"], "trained": trained, "weights": weights, "switches": switches}
 
 
-def figures(path: Path | None) -> list[Figure] | None:
+def figures(path: Path | None, generator: str | None = None) -> list[Figure] | None:
     """Name, value, number of pictures and protocol of each figure that chatpainter-evaluate wrote.
 
     Args:
-        path: None for where it writes by default; there may be none.
+        path: None for where it writes by default; there may be none, or one of another generator, which is passed over.
+        generator: sha256 of the file that is described.
 
     Raises:
-        ChatPainterError: it was named, or is there, but cannot be read.
+        ChatPainterError: it was named, or is there, but cannot be read; or it was named and is of another generator.
     """
     record = _json(path or METRICS)
     if record is None and path is None:
         return None
+    if record is not None and generator is not None and not _is_of(record, generator):
+        if path is None:
+            return None
+        raise ChatPainterError(f"{path}: figures of another generator; evaluate this one with chatpainter-evaluate")
     try:
         return [
             {"name": str(one["name"]), "value": float(one["value"]), "pictures": int(one["pictures"]),
@@ -115,6 +151,14 @@ def figures(path: Path | None) -> list[Figure] | None:
         raise ChatPainterError(
             f"{path or METRICS}: no metrics that can be read; run chatpainter-evaluate first"
         ) from None
+
+
+def _is_of(record: dict[str, Any], generator: str) -> bool:
+    """Whether these are figures of a generator; those of before said not of which."""
+    evaluated = record.get("evaluated")
+    if not isinstance(evaluated, list):
+        return True
+    return any(isinstance(one, dict) and one.get("sha256") == generator for one in evaluated)
 
 
 def _json(path: Path) -> dict[str, Any] | None:

@@ -15,7 +15,7 @@ from painter import card, interviewer
 from painter.dialogue import Dialogue
 from painter.painter import Painter, generator_file
 from store.errors import ChatPainterError
-from store.files import replacing
+from store.files import replacing, sha256_file
 from store.lock import LOCK, FolderLock
 from trainer.systems import PaintsFilms
 
@@ -51,7 +51,7 @@ def export(
             export writes there, or ONNX Runtime paints something else.
     """
     source = generator_file(run)
-    found, figures = interviewer.find(run, corpus), card.figures(metrics)
+    found, figures = interviewer.find(run, corpus), card.figures(metrics, sha256_file(source))
     with FolderLock(folder):
         _refuse_other(folder, source)
         yield from _write_all(painter, source, folder, run, found, with_weights, figures, onnx, half)

@@ -1,7 +1,7 @@
-"""The chat page's pictures in the docs, made anew: python docs/pictures/screenshots.py --run runs/stage2
+"""The pictures in docs/painting.md made anew: python docs/pictures/screenshots.py
 
-Needs a Chromium (the one that CHROMIUM names, or playwright's). Writes page-begin.png, page.png, page-dark.png and
-phone.png beside itself, each below 300 kB.
+Needs a Chromium (the one that CHROMIUM names, or playwright's). Writes page-begin.png, page.png, page-listen.png,
+page-dark.png and phone.png of the chat page, and attention.png of the command, beside itself, each below 300 kB.
 """
 
 import io
@@ -13,29 +13,42 @@ import click
 from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
-from painter import Painter, interviewer, page
+from painter import Dialogue, Painter, figures, interviewer, models, page
 from painter.studio import Studio
 
 SHOTS = (("page", (1180, 900), "light"), ("page-dark", (1180, 900), "dark"), ("phone", (390, 844), "light"))
 ANSWERS = 4
+SAID = Dialogue(
+    "there is a large red circle in the top left with three other objects",
+    (
+        ("what is the ground like", "sand"),
+        ("what is at the top right", "a small blue square"),
+        ("what is at the bottom left", "a green triangle"),
+        ("what is at the bottom right", "nothing"),
+    ),
+)
 
 
 @click.command()
-@click.option("--run", default="runs/stage2", show_default=True, help="A run's or exported model's folder.")
+@click.option("--run", type=click.Path(path_type=Path), help="A run's or exported model's folder. [default: shipped]")
 @click.option("--weights", help="Folder of the encoders' weights, as for chatpainter-paint.")
 @click.option("--out", default=Path(__file__).parent, show_default=True, type=click.Path(path_type=Path))
-def main(run: str, weights: str | None, out: Path) -> None:
+def main(run: Path | None, weights: str | None, out: Path) -> None:
     """Talk to the page and take its picture."""
-    found = interviewer.find(Path(run))
+    model = models.SHIPPED if run is None else models.find(run)
+    found = interviewer.find(model.path)
     if found is None:
         raise click.ClickException(f"{run}: no interviewer.json and no data/corpus/train.parquet to ask questions from")
-    app = page.build(Studio.of(Painter.from_run(run, weights=weights), found, Path(run).name))
-    address, app = page.launch(app, wait=False)
+    painter = Painter.from_run(model.path, weights=weights)
     out.mkdir(parents=True, exist_ok=True)
+    if painter.listens:
+        figures.attended(painter, SAID, out / "attention.png")
+    address, app = page.launch(page.build(Studio.of(painter, found, model.name)), wait=False)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=os.environ.get("CHROMIUM"), args=["--no-sandbox"])
         for name, (width, height), scheme in SHOTS:
             context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)
+            context.set_default_timeout(300_000)
             tab = context.new_page()
             tab.goto(address)
             tab.wait_for_selector("#cp-caption textarea")
@@ -43,6 +56,11 @@ def main(run: str, weights: str | None, out: Path) -> None:
                 save(tab, out / "page-begin.png")
             talk(tab)
             save(tab, out / f"{name}.png", full=name == "phone")
+            if name == "page" and painter.listens:
+                tab.click("#cp-listen")
+                tab.wait_for_selector("#cp-heard")
+                tab.mouse.move(0, 0)
+                save(tab, out / "page-listen.png")
             context.close()
         browser.close()
     app.close()

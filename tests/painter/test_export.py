@@ -11,10 +11,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
 from painter import Painter, card
 from painter import export as module
 from store.errors import ChatPainterError
+from store.files import sha256_file
 
 ROUNDS = [("what is the ground like", "sand"), ("what is at the top left", "a red circle")]
 
@@ -70,6 +72,39 @@ def test_the_card_says_what_matters(painter: Painter, run: Path, corpus: Path, t
     with pytest.raises(ChatPainterError, match="run chatpainter-evaluate first"):
         exported(painter, run, tmp_path / "other", metrics=tmp_path / "nothing.json")
     assert not (tmp_path / "other").exists()
+
+
+def test_figures_are_those_of_the_same_generator(
+    painter: Painter, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs/evaluate").mkdir(parents=True)
+    figure = {"name": "stage2_colour_accuracy", "value": 0.875, "protocol": "exact", "pictures": 500}
+    mine = sha256_file(run / "generator.safetensors")
+    for digest, shown in ((mine, True), ("0" * 64, False)):
+        record = {"figures": [figure], "evaluated": [{"sha256": digest}]}
+        (tmp_path / "runs/evaluate/metrics.json").write_text(json.dumps(record))
+        exported(painter, run, tmp_path / "model")
+        card_text = (tmp_path / "model/README.md").read_text()
+        assert ("| stage2_colour_accuracy | 0.875 |" in card_text) is shown
+        assert ("Not evaluated." in card_text) is not shown
+    with pytest.raises(ChatPainterError, match="figures of another generator"):
+        exported(painter, run, tmp_path / "model", metrics=tmp_path / "runs/evaluate/metrics.json")
+
+
+def test_hubs_read_licence_and_figures(painter: Painter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    nasty = "codraw\n---\n# x: <b>"
+    monkeypatch.setattr(painter.generator, "settings", {**painter.generator.settings, "dataset": nasty})
+    figures = [{"name": f"stage{n}_told", "value": n / 4, "pictures": 5, "protocol": "exact"} for n in (1, 2)]
+
+    written = card.write(painter, tmp_path, figures, None, {})
+
+    front = yaml.safe_load(written.split("---\n")[1])
+    assert (front["license"], front["pipeline_tag"]) == ("cc-by-nc-4.0", "text-to-image")
+    (result,) = front["model-index"][0]["results"]
+    assert result["dataset"]["name"] == "codraw --- # x: <b>"
+    assert result["metrics"] == [{"type": "told", "value": 0.5, "name": "stage2_told"}]
+    assert written.split("---\n")[2].lstrip().startswith("# A ChatPainter model")
 
 
 @pytest.mark.parametrize(
