@@ -47,6 +47,7 @@ def _identity(settings: EncoderSettings) -> tuple[dict[str, Any], published.Foun
         "lowercase": options.lowercase,
         "unknown": options.unknown,
         "precision": settings.precision,
+        **found.about,
     }, found
 
 

@@ -45,6 +45,7 @@ def _identity(settings: EncoderSettings) -> tuple[dict[str, Any], published.Foun
         "eos": options.eos,
         "normalise": options.normalise,
         "precision": settings.precision,
+        **found.about,
     }, found
 
 

@@ -19,8 +19,9 @@ _folder = click.option(
 @click.command("weights-status")
 @_folder
 @click.option("--untrained", type=click.Path(path_type=Path), default=Path("data/untrained"), show_default=True)
+@click.option("--trained", type=click.Path(path_type=Path), default=Path("data/trained"), show_default=True)
 @click.option("--quick", is_flag=True, help="Sizes only: hashing five gigabytes takes some seconds.")
-def weights_status(folder: Path, untrained: Path, quick: bool) -> None:
+def weights_status(folder: Path, untrained: Path, trained: Path, quick: bool) -> None:
     """Say which encoder weights are here, which are missing, and what each file should be."""
     from pipeline.weights import status
 
@@ -33,8 +34,9 @@ def weights_status(folder: Path, untrained: Path, quick: bool) -> None:
     for line in status.char_cnn_rnn(folder):
         click.echo(f"  {line}")
     click.echo(f"  published at {REED}; no sizes or hashes were published")
-    click.echo("MiniLM, for either, as a package")
-    click.echo(f"  {status.minilm()}")
+    click.echo("Sources side by side (encoders.weights in params.yaml names a folder)")
+    for line in status.sources(folder, trained, untrained):
+        click.echo(f"  {line}")
     click.echo(status.conclusion(folder, untrained))
 
 

@@ -3,8 +3,9 @@
 import json
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from pipeline.weights import WeightsError, shown
 from pipeline.weights.hashing import remembered_sha256, sha256
@@ -95,6 +96,7 @@ class Found:
     paths: dict[str, Path]
     trained: bool
     marked: bool  # the folder says in WEIGHTS.json what it holds: not the published files
+    about: dict[str, str] = field(default_factory=dict)  # of weights trained here: their origin and license
 
 
 def find_skip_thought(variant: str, weights: str, untrained: str | None) -> Found:
@@ -108,7 +110,7 @@ def find_skip_thought(variant: str, weights: str, untrained: str | None) -> Foun
         paths = {name: folder / name for name in names}
         here = [name for name in names if os.path.isfile(paths[name])]
         if len(here) == len(names):
-            return _found(paths, folder)
+            return _found(paths, folder, "skip-thought")
         if here:
             missing = ", ".join(sorted(set(names) - set(here)))
             raise WeightsError(
@@ -127,7 +129,7 @@ def find_char_cnn_rnn(file: str | None, weights: str, untrained: str | None) -> 
     if file is not None:
         for path in (Path(weights) / file, Path(file)):
             if os.path.isfile(path):  # whatever the name: too long for the disk is absent, too
-                return _found({path.name: path}, path.parent)
+                return _found({path.name: path}, path.parent, "char-cnn-rnn")
         raise WeightsError(
             f"{shown(Path(weights) / file)}: no such file; encoders.char_cnn_rnn.file in params.yaml names it"
         )
@@ -139,21 +141,33 @@ def find_char_cnn_rnn(file: str | None, weights: str, untrained: str | None) -> 
             raise WeightsError(f"{folder}: holds {names}; say which in params.yaml: encoders.char_cnn_rnn.file")
         if os.path.isfile(path) or others:
             path = path if os.path.isfile(path) else others[0]
-            return _found({path.name: path}, folder)
+            return _found({path.name: path}, folder, "char-cnn-rnn")
     raise _absent("char-CNN-RNN", COCO_CHAR_CNN_RNN.name, weights, untrained)
 
 
-def _found(paths: dict[str, Path], folder: Path) -> Found:
+def _found(paths: dict[str, Path], folder: Path, encoder: str) -> Found:
     marker = folder / MARKER
     if not os.path.isfile(marker):
         return Found(paths, trained=True, marked=False)
     try:
-        trained = json.loads(marker.read_bytes())["trained"]
+        content = json.loads(marker.read_bytes())
+        trained = content["trained"]
     except (OSError, ValueError, LookupError, TypeError, RecursionError):
         trained = None
     if not isinstance(trained, bool):
         raise WeightsError(f'{marker}: expected a JSON object with "trained": true or false')
-    return Found(paths, trained, marked=True)
+    return Found(paths, trained, marked=True, about=_about(content, encoder))
+
+
+def _about(marker: dict[str, Any], encoder: str) -> dict[str, str]:
+    """Origin and license of weights that `chatpainter-encoders train` wrote; nothing of others."""
+    try:
+        about = marker["encoders"][encoder]
+        of = about["trained_on"]
+        texts = sorted({**of.get("files", {}), **(of.get("corpus") or {}), **(of.get("features") or {})})
+        return {"origin": shown(f"{marker['made_by']}: {', '.join(texts)}"), "license": shown(about["license"])}
+    except (LookupError, TypeError, AttributeError):
+        return {}
 
 
 def hashes(found: Found, known: Path) -> dict[str, str]:

@@ -56,6 +56,32 @@ def minilm() -> str:
     return f"minilm: {state}; {package.origin}, {package.license}, from {package.distribution} on PyPI"
 
 
+def sources(folder: Path, trained: Path, untrained: Path) -> list[str]:
+    """Every source of encoders side by side: where, which encoders it has, what it is, under which terms."""
+    lines = []
+    for name, place, what in (
+        ("published", folder, "the paper's own text; code Apache-2.0 and MIT, no terms stated for the weights"),
+        ("trained here", trained, "the published formats"),
+        ("untrained", untrained, "nobody trained them: for trying the road, and the sample world"),
+    ):
+        found = [_source(place, encoder) for encoder in ("Skip-Thought", "char-CNN-RNN")]
+        lines.append(f"{name:13} {place}: {', '.join(found)}; {what}")
+    lines.append(f"{'package':13} {minilm()}")
+    return lines
+
+
+def _source(folder: Path, encoder: str) -> str:
+    try:
+        if encoder == "Skip-Thought":
+            found = published.find_skip_thought("combined", str(folder), None)
+        else:
+            found = published.find_char_cnn_rnn(None, str(folder), None)
+    except WeightsError as error:
+        return f"no {encoder}" if error.message.startswith(f"{folder}: no weights for") else f"part of {encoder}"
+    about = f" ({found.about['origin']}; license: {found.about['license']})" if found.about else ""
+    return f"{encoder}{about}"
+
+
 def conclusion(folder: Path, untrained: Path) -> str:
     """Which weights would be used now."""
     said = []

@@ -176,3 +176,18 @@ def test_status(folders, small):
     assert "not usable" in line("broken.t7")
     assert any("mirror, not the authors'" in each for each in lines)
     assert "here, size right" in CliRunner().invoke(weights_status, [*arguments, "--quick"]).output
+
+
+def test_status_says_of_every_source_what_it_is(tmp_path):
+    for name in published.skip_thought_names("combined"):
+        (tmp_path / name).write_bytes(b"made here")
+    about = {"trained_on": {"files": {"train.parquet": "0", "more.txt": "1"}}, "license": "CC BY 4.0"}
+    marker = {"trained": True, "made_by": "chatpainter-encoders train", "encoders": {"skip-thought": about}}
+    (tmp_path / "WEIGHTS.json").write_text(json.dumps(marker))
+    arguments = ["--folder", str(tmp_path / "none"), "--untrained", str(tmp_path / "none"), "--trained", str(tmp_path)]
+    output = CliRunner().invoke(weights_status, arguments).output
+    said = "Skip-Thought (chatpainter-encoders train: more.txt, train.parquet; license: CC BY 4.0), no char-CNN-RNN"
+    assert f"trained here  {tmp_path}: {said}" in output
+    assert f"published     {tmp_path / 'none'}: no Skip-Thought, no char-CNN-RNN; the paper's own text" in output
+    found = published.find_skip_thought("combined", str(tmp_path), None)
+    assert found.about == {"origin": "chatpainter-encoders train: more.txt, train.parquet", "license": "CC BY 4.0"}

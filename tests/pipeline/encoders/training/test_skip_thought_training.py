@@ -161,7 +161,7 @@ def test_the_unigram_perplexity_is_that_of_counted_words(tmp_path):
 def test_the_reader_loads_what_was_trained_unchanged(text, tmp_path):
     trained = train(tmp_path / "run", text)
     out = tmp_path / "out"
-    written = files.write_skip_thought(out, trained, None, {"license": "CC0"})
+    written = files.write_skip_thought(out, trained, None, {"license": "CC0", "trained_on": trained.about})
     assert [path.name for path in written] == [
         "uni_skip.npz", "utable.npy", "bi_skip.npz", "btable.npy", "dictionary.txt"
     ]  # fmt: skip
@@ -170,6 +170,7 @@ def test_the_reader_loads_what_was_trained_unchanged(text, tmp_path):
     )
     encoder = skip_thought.build("skip-thought", settings)
     assert (encoder.dim, encoder.identity["trained"]) == (32, True)
+    assert encoder.identity["license"] == "CC0"
     texts = ["a red dog is here .", "small sun", "never met"]
     encoded = encoder.encode(texts)
     number = {word: i for i, word in enumerate(trained.words)}
