@@ -20,9 +20,7 @@ class Networks:
     condition_dim: int = 256
     noise_dim: int = 100
     caption: Literal["none", "first"] = "none"  # first: the GRU reads the caption before the first turn
-    words: int = (
-        0  # width of a word's vector where turns come as words, for GeNeVA's own sentence encoder; 0: as vectors
-    )
+    words: int = 0  # width of a word's vector in published weights, whose turns come as words; 0: a vector a turn
     start: Literal["published", "identity"] = "published"  # of conditional BatchNorm
     statistics: Literal["running", "batch"] = "running"  # of BatchNorm, while painting
 
@@ -82,9 +80,8 @@ class Encoders(Concern):
 
     rnn_lr: float = 3e-4
     features_lr: float = 6e-3  # of the condition encoder and the previous picture's encoder
-    sentence_lr: float = 3e-3
     encoder_betas: tuple[float, float] = (0.9, 0.999)
-    clip: float = 50.0  # longest gradient of the dialogue's GRU, and of the sentence's
+    clip: float = 50.0  # longest gradient of the dialogue's GRU
 
 
 @dataclass(frozen=True)

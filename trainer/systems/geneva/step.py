@@ -48,8 +48,6 @@ class Geneva:
             "rnn": ([generator.rnn], training.rnn_lr, training.encoder_betas),
             "features": (features, training.features_lr, training.encoder_betas),
         }
-        if generator.sentence_encoder is not None:
-            learns["sentence"] = [generator.sentence_encoder], training.sentence_lr, training.encoder_betas
         self.parameters = {
             name: [p for module in modules for p in module.parameters()] for name, (modules, _, _) in learns.items()
         }
@@ -94,11 +92,9 @@ class Geneva:
             report(figures | {"g_grad_norm": self.updates(self.optimizers["g"], self.parameters["g"])})
             self.discriminator.requires_grad_(True)
         said.backward(heard.grad)
-        for name in ("sentence", "rnn", "features"):
-            if name in self.optimizers:
-                clip = None if name == "features" else training.clip
-                norm = self.updates(self.optimizers[name], self.parameters[name], clip)
-                report({f"{name}_grad_norm": norm})
+        for name, longest in (("rnn", training.clip), ("features", None)):
+            norm = self.updates(self.optimizers[name], self.parameters[name], longest)
+            report({f"{name}_grad_norm": norm})
         seen = images_seen + training.batch
         average.update_average(self.average, generator, training.ema_half_life, seen, training.batch)
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from store.errors import ParamsError
 from trainer.config import section
 from trainer.systems.geneva.config import PRESETS, GenevaConfig
 
@@ -23,7 +24,12 @@ class _Geneva:
 
     def configure(self, values: Mapping[str, Any], where: str) -> GenevaConfig:
         """Its section, checked."""
-        return section(values, self.name, GenevaConfig, PRESETS, where)
+        config = section(values, self.name, GenevaConfig, PRESETS, where)
+        if config.networks.words:
+            raise ParamsError(
+                f"{where}: {self.name}: networks.words is of published weights; training reads a vector a turn (0)"
+            )
+        return config
 
     def inputs(self, config: GenevaConfig) -> "tuple[Input, ...]":
         """Turns with their pictures and objects; finished pictures, which held-out ones are compared with."""

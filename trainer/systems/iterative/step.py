@@ -15,7 +15,7 @@ from trainer.networks.attention import Tokens
 from trainer.optimising import Report, Updates, adam, autocast, set_learning_rates
 from trainer.systems.iterative.config import IterativeConfig
 from trainer.systems.iterative.discriminator import Discriminator, Judged
-from trainer.systems.iterative.networks import Generator, Painted, tokens_between
+from trainer.systems.iterative.networks import Generator, Painted
 
 
 class Change(NamedTuple):
@@ -59,9 +59,7 @@ class Iterative:
         with torch.no_grad():
             encoded = generator.encode(batch)
             before = self.own_pictures(encoded, change, draws)
-        told = tokens_between(encoded[TURNS.name], encoded["captions"], change.start, change.end, 1)["new"]
-        # D matches the turns themselves, however long ago they were said.
-        told = Tokens(encoded[TURNS.name], told.there)
+        told = new_turns(encoded[TURNS.name], change)
         with autocast(training, self.device):
             noise = draws.normal("noise", generator.noise_dim)
             painted = generator.next_picture(encoded, before, noise, change.start, change.end)
@@ -145,6 +143,14 @@ class Iterative:
             getattr(self, name).load_state_dict(state[name])
 
     _parts = ("generator", "discriminator", "average", "g_optimizer", "d_optimizer")
+
+
+def new_turns(turns: Tensor, change: Change) -> Tokens:
+    """The turns (b, T, d) that D matches with each change: the new ones, none where they changed nothing."""
+    at = torch.arange(turns.shape[1], device=turns.device)
+    new = (at >= change.start[:, None]) & (at < change.end[:, None])
+    changed = (change.real != change.before).flatten(1).any(1)
+    return Tokens(turns, new & changed[:, None])
 
 
 def drawn_change(batch: Batch, training: IterativeConfig, draws: Tensor) -> Change:

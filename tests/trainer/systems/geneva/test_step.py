@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from store import params
+from store.errors import ParamsError
 from tests.support.films import write_films
 from tests.support.models import SMALL_GENEVA
 from tests.support.same import assert_same
@@ -188,3 +189,19 @@ def test_a_films_own_first_picture_takes_the_backgrounds_place() -> None:
     assert (plain[0] == 0).all()
     assert (shown[0] == 1).all()
     assert not torch.allclose(plain[1], shown[1])
+
+
+@pytest.mark.parametrize(
+    ("values", "complaint"),
+    [
+        ({"networks": {"words": 300}}, "networks.words is of published weights"),
+        ({"networks": {"size": 64}}, "networks.up: 64 x 64 takes 5 widths"),
+        ({"networks": {"down": [64, 128, 256, 512, 1024, 512]}}, "the last two alike"),
+        ({"networks": {"features": [64] * 5}}, "takes 1 to 4 widths"),
+        ({"accumulate": 2}, "networks move at every turn"),
+        ({"own_pictures": -0.1}, "own_pictures is a share"),
+    ],
+)
+def test_what_cannot_work_is_refused(values: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(ParamsError, match=complaint):
+        GENEVA.configure({"geneva": values}, "params.yaml")

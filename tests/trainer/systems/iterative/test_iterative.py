@@ -18,7 +18,7 @@ from trainer.feed.inputs import CAPTIONS, LENGTH, TURN_PICTURES, TURNS
 from trainer.feed.sampler import Draws, rows_for
 from trainer.systems.iterative.config import IterativeConfig, Networks
 from trainer.systems.iterative.networks import Generator, generator_settings, tokens_between
-from trainer.systems.iterative.step import Iterative, drawn_change
+from trainer.systems.iterative.step import Change, Iterative, drawn_change, new_turns
 from trainer.systems.iterative.system import ITERATIVE
 
 CPU = Ranks(0, 1, torch.device("cpu"))
@@ -113,6 +113,14 @@ def test_changes_are_of_the_dialogues_own_pictures(data: TrainingData) -> None:
         neighbours = drawn_change(batch, config(any_pair=0.0), draws)
         assert (neighbours.end - neighbours.start == 1).all()
     assert seen == {(i, j) for j in range(1, 6) for i in range(j)}
+
+
+def test_turns_that_change_nothing_are_not_matched() -> None:
+    white, black = torch.ones(2, 3, 4, 4), torch.zeros(2, 3, 4, 4)
+    white[1] = 0
+    change = Change(torch.tensor([1, 0]), torch.tensor([3, 2]), black, black, white)
+    told = new_turns(torch.zeros(2, 4, 5), change)
+    assert told.there.tolist() == [[False, True, True, False], [False] * 4]
 
 
 def test_our_own_picture_is_painted_from_the_true_one_before(data: TrainingData) -> None:
