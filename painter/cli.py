@@ -17,7 +17,7 @@ from painter.options import (
     out_option,
     several_generators_options,
 )
-from store.options import CONTEXT, version_option
+from store.options import CONTEXT, device_option, version_option
 
 if TYPE_CHECKING:
     from painter.interviewer import Interviewer
@@ -292,6 +292,49 @@ def export(
         painter, source, folder, with_weights=with_weights, metrics=metrics, corpus=corpus, onnx=onnx, half=half
     ):
         click.echo(line)
+
+
+@main.command()
+@click.argument("source", metavar="[FILE]", required=False, type=click.Path(path_type=Path))
+@click.option("--caption", metavar="TEXT",
+              help="In place of FILE: words of the sample world, made a graph by that world's rules.")  # fmt: skip
+@dialogue_options
+@click.option("-n", "count", default=1, show_default=True, type=click.IntRange(1, 64), help="Pictures of each graph.")
+@noise_options
+@out_option
+@click.option("--run", "--generator", "run", default=Path("runs/sg2im"), show_default=True,
+              type=click.Path(path_type=Path), help="Folder of a run of sg2im, or a generator file.")  # fmt: skip
+@device_option
+def graph(
+    source: Path | None,
+    caption: str | None,
+    ask: tuple[str, ...],
+    answer: tuple[str, ...],
+    count: int,
+    seed: int,
+    truncation: float,
+    out: Path,
+    run: Path,
+    device: str,
+) -> None:
+    """Paint scene graphs: a JSON file of {"objects": [names], "relationships": [[row, predicate, row]]}, or a list.
+
+    Boxes and masks, as the generator gives them to the objects, stand above the pictures.
+    """
+    from painter import graph as graphs
+
+    _refuse_suffix(out, moving=False)
+    if (source is None) == (caption is None):
+        raise click.UsageError("say one of: FILE, or --caption with --ask and --answer")
+    if caption is None and (ask or answer):
+        raise click.UsageError("--ask and --answer go with --caption")
+    generator = graphs.load(run, device)
+    if source is not None:
+        every = graphs.read(source)
+    else:
+        every = [graphs.told(generator, caption or "", ask_and_answer(ask, answer))]
+    graphs.sheet(every, graphs.paint(generator, every, count, seed, truncation), out)
+    click.echo(f"painted {out}")
 
 
 def _painter(run: Path | None, weights: str | None, device: str) -> "Painter":

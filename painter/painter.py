@@ -63,6 +63,8 @@ class Painter:
         where = _torch_device(device)
         generator = files.load(file, where)
         systems.require_pictures(generator, file)
+        if systems.reads(generator, "objects"):
+            raise ChatPainterError(f"{file}: paints scene graphs, not words; use chatpainter-paint graph")
         found = replace(places(file.parent, weights), device=cast(Any, where.type))
         text = TextEncoders(generator.settings.get("stores"), found, file)
         _refuse_misfit(generator, text, file)
@@ -202,15 +204,7 @@ class Painter:
         Raises:
             ChatPainterError: less than one picture, a negative seed, or a truncation that is no number from 0 up.
         """
-        import torch
-
-        if n < 1 or seed < 0 or not (math.isfinite(truncation) and truncation >= 0):
-            raise ChatPainterError(
-                f"n {n}, seed {seed}, truncation {truncation}: expected n of 1 at least, and a seed and a truncation "
-                "of 0 at least"
-            )
-        rows = [np.random.default_rng([seed, i]).standard_normal(self.generator.noise_dim) for i in range(n)]
-        return torch.from_numpy(np.float32(truncation) * np.stack(rows).astype(np.float32)).to(self._device)
+        return normal(self.generator.noise_dim, n, seed, truncation).to(self._device)
 
     def texts(self, dialogues: Sequence[Dialogue]) -> "dict[str, torch.Tensor]":
         """The vectors that the generator reads, by name, a row a dialogue (`TextEncoders.encode`).
@@ -253,6 +247,19 @@ class Painter:
     @property
     def _device(self) -> "torch.device":
         return next(self.generator.parameters()).device
+
+
+def normal(dim: int, n: int, seed: int, truncation: float) -> "torch.Tensor":
+    """(n, dim) float32 on the CPU, as `Painter.noise` gives it."""
+    import torch
+
+    if n < 1 or seed < 0 or not (math.isfinite(truncation) and truncation >= 0):
+        raise ChatPainterError(
+            f"n {n}, seed {seed}, truncation {truncation}: expected n of 1 at least, and a seed and a truncation "
+            "of 0 at least"
+        )
+    rows = [np.random.default_rng([seed, i]).standard_normal(dim) for i in range(n)]
+    return torch.from_numpy(np.float32(truncation) * np.stack(rows).astype(np.float32))
 
 
 def _rows(

@@ -32,6 +32,11 @@ def read_object(path: Path, remedy: str, without_options: bool = False) -> dict[
     return value
 
 
+def read_value(path: Path, remedy: str) -> Any:
+    """Whatever JSON value is in `path`; raises as `read_object` does."""
+    return _read(path, remedy)
+
+
 def read_list(path: Path, remedy: str) -> list[Any]:
     """The JSON list in `path`; raises as `read_object` does."""
     value = _read(path, remedy)

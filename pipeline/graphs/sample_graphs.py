@@ -15,7 +15,7 @@ from typing import Any, cast
 import numpy as np
 
 from pipeline.corpora import corpus
-from pipeline.corpora.sample_world import Thing, outline
+from pipeline.corpora.sample_world import COLOURS, GROUNDS, PLACES, SHAPES, SIZES, Thing, outline
 from pipeline.graphs.annotations import IMAGE, Annotated, GraphSettings, Pictured
 from pipeline.graphs.masks import SIDE, mask
 from pipeline.graphs.relations import PREDICATES, centres, table
@@ -45,6 +45,10 @@ class World:
     def predicates(self) -> tuple[str, ...]:
         """Of relations, by number."""
         return (*PREDICATES, *(f"at the {place} of" for place in self.places))
+
+
+FOUR_PLACES = World(PLACES, tuple(COLOURS), SHAPES, SIZES, tuple(GROUNDS))
+"""The world as it is where nothing else is asked for."""
 
 
 @dataclass(frozen=True)

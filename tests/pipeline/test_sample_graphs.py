@@ -10,17 +10,17 @@ import pytest
 
 from pipeline.corpora import corpus
 from pipeline.corpora.sample_words import captions, rounds
-from pipeline.corpora.sample_world import COLOURS, GROUNDS, PLACES, SHAPES, SIZES, Scene, scene
+from pipeline.corpora.sample_world import PLACES, Scene, scene
 from pipeline.graphs import sample_graphs, stores
 from pipeline.graphs.annotations import GraphSettings
 from pipeline.graphs.relations import PREDICATES
-from pipeline.graphs.sample_graphs import Seen, World, graph, told
+from pipeline.graphs.sample_graphs import Seen, graph, told
 from store.errors import ChatPainterError
 from tests.support.worlds import small_world
 from trainer.feed.data import TrainingData
 from trainer.feed.inputs import BOXES, MASKS, OBJECTS, TRIPLES
 
-WORLD = World(PLACES, tuple(COLOURS), SHAPES, SIZES, tuple(GROUNDS))
+WORLD = sample_graphs.FOUR_PLACES
 
 
 def said(seed: int) -> tuple[Scene, str, list[tuple[str, str]]]:

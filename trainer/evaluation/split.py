@@ -70,7 +70,9 @@ class HeldOutSplit:
         )
 
     def chosen(self, images: np.ndarray) -> np.ndarray:
-        """(B,) which of its captions, in the order of its store, each image is painted from."""
+        """(B,) which of its captions, in the order of its store, each image is painted from; 0 where none are read."""
+        if "captions" not in self.data:
+            return np.zeros(len(images), np.int64)
         return self.data.chosen("captions", images, self.numbers(images))
 
     def donors(self, images: np.ndarray) -> np.ndarray:

@@ -31,7 +31,7 @@ def layout(graphs: Graphs, vectors: Tensor, boxes: Tensor, masks: Tensor | None,
     if masks is None:
         masks = vectors.new_ones(len(vectors), PATCH, PATCH)
     drawn = F.grid_sample(
-        masks[:, None].to(vectors.dtype), _places(boxes, size), "bilinear", "zeros", align_corners=True
+        masks[:, None].to(vectors.dtype), places(boxes, size), "bilinear", "zeros", align_corners=True
     )[:, 0]
     # A vector is the same all over its mask, so masks alone are sampled, and pictures summed as products of matrices.
     summed = graphs.padded(vectors).transpose(1, 2) @ graphs.padded(drawn).flatten(2)
@@ -48,7 +48,7 @@ def crop(pictures: Tensor, boxes: Tensor, image: Tensor, side: int | tuple[int, 
     return F.grid_sample(pictures[image], grid, "bilinear", "zeros", align_corners=True)
 
 
-def _places(boxes: Tensor, size: tuple[int, int]) -> Tensor:
+def places(boxes: Tensor, size: tuple[int, int]) -> Tensor:
     """(o, height, width, 2): where in its box, from -1 to 1, each place of the picture lies."""
     x0, y0, x1, y1 = boxes[:, :, None].unbind(1)
     across = (_steps(size[1], boxes) - x0) / _thick(x1 - x0)

@@ -176,6 +176,28 @@ def test_several_parts_each_have_their_turn(data: TrainingData) -> None:
     assert {len(figures[name]) for name in ("g_grad_norm", "d_grad_norm", "d_object_grad_norm")} == {1}
 
 
+def test_it_learns(data: TrainingData) -> None:
+    """The same few pictures, each of one grey, again and again: boxes are found and the pictures come nearer."""
+    greys = torch.arange(BATCH, dtype=torch.uint8)[:, None, None, None] * 60
+    rows = Batch({**batch(data), "images": greys.expand(-1, 38, 38, 3)})
+    ours = build(data, relations="all", g_lr=5e-3, d_lr=1e-3, box_weight=10.0)
+    found: list[dict[str, float]] = []
+
+    def report(values: Mapping[str, Tensor]) -> None:
+        found[-1].update({name: float(value.detach()) for name, value in values.items() if value.ndim == 0})
+
+    for _ in range(40):
+        found.append({})
+        ours.step(rows, 0, 0, report)
+    first, last = (
+        {name: sum(one[name] for one in some) / 5 for name in ("boxes", "pixel", "masks")}
+        for some in (found[:5], found[-5:])
+    )
+    assert last["boxes"] < 0.5 * first["boxes"]
+    assert last["pixel"] < 0.8 * first["pixel"]
+    assert last["masks"] < first["masks"]
+
+
 def test_masks_of_another_side_are_refused(stores: tuple[Path, Path], data: TrainingData) -> None:
     config = configured(mask_size=8)
     with pytest.raises(ChatPainterError, match=r"mask_size is 8, but the masks in .*masks are 16 x 16; set it to 16"):
