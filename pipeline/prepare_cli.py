@@ -51,6 +51,9 @@ def _out(default: str) -> Any:
 @click.option("--train", type=click.IntRange(1), help="Scenes to train on. [params: world.train]")
 @click.option("--val", type=click.IntRange(1), help="Scenes held out. [params: world.val]")
 @click.option("--image-size", type=click.IntRange(32, 2048), help="Side in pixels. [params: world.image_size]")
+@click.option("--places", type=click.Choice(["2x2", "3x3", "free"]), help="[params: world.places]")
+@click.option("--edits", type=click.FloatRange(0, 1, max_open=True),
+              help="Share of rounds that change what earlier ones said. [params: world.edits]")  # fmt: skip
 @click.option("--turn-pictures", is_flag=True, default=None,
               help="Also draw what is told after every round. [params: world.turn_pictures]")  # fmt: skip
 @click.pass_obj
@@ -74,14 +77,24 @@ def world(params_path: Path, raw: Path | None, **given: Any) -> None:
               help="CoDraw's folder: CoDraw_1_0.json (or codraw_dialogs.jsonl.gz) and Pngs/.")  # fmt: skip
 @click.option("--raw", default="data/raw/codraw", show_default=True, type=click.Path(path_type=Path), help="Folder.")
 @click.option("--limit", type=click.IntRange(1), help="At most so many scenes a split, to try it out. [all]")
-def codraw(source: Path, raw: Path, limit: int | None) -> None:
+@click.option("--canvases", is_flag=True, help="Pictures are the drawer's, one after every turn; rounds are the turns.")
+@click.option("--join", type=click.Choice(["added", "none"]), default="added", show_default=True,
+              help="With --canvases: turns that add no object join the next.")  # fmt: skip
+@click.option("--chitchat", type=click.Choice(["keep", "drop"]), default="drop", show_default=True,
+              help="With --canvases: greetings and agreement.")  # fmt: skip
+@click.option("--drawer/--no-drawer", default=True, show_default=True,
+              help="With --canvases: the drawer's replies are the answers.")  # fmt: skip
+@click.option("--tokens/--no-tokens", default=False, show_default=True,
+              help="With --canvases: <teller> and <drawer> before what each says.")  # fmt: skip
+def codraw(source: Path, raw: Path, limit: int | None, canvases: bool, **conventions: Any) -> None:
     """Render CoDraw's scenes and lay them out, with their dialogues, as COCO and VisDial are."""
     from tqdm import tqdm
 
     from pipeline.corpora import codraw as corpora
+    from pipeline.corpora.codraw_canvases import Conventions
 
     with tqdm(unit=" scenes", disable=None, desc="CoDraw") as bar:
-        made = corpora.make(source, raw, limit, bar.reset, bar.update)
+        made = corpora.make(source, raw, limit, Conventions(**conventions) if canvases else None, bar.reset, bar.update)
     click.echo(f"{raw}: " + ", ".join(f"{scenes:,} {split}" for split, scenes in made.items()) + " scenes")
 
 
@@ -140,6 +153,23 @@ def scone(source: Path, domain: str, start: Any, raw: Path | None, image_size: i
     click.echo(f"{raw}: " + ", ".join(f"{count:,} {split}" for split, (count, _) in made.items()) + " dialogues")
     floors = ", ".join(f"{share:.3f} {split}" for split, (_, share) in made.items())
     click.echo(f"  of the last state's slots, right in a copy of the first: {floors}")
+
+
+@main.command()
+@click.option("--source", required=True, type=click.Path(path_type=Path),
+              help="Hexagons' folder: train.jsonl and dev.jsonl.")  # fmt: skip
+@click.option("--raw", default="data/raw/hexagons", show_default=True, type=click.Path(path_type=Path), help="Folder.")
+@click.option("--image-size", type=click.IntRange(64, 2048), default=128, show_default=True, help="Side in pixels.")
+@click.option("--limit", type=click.IntRange(1), help="At most so many procedures a split, to try it out. [all]")
+def hexagons(source: Path, raw: Path, image_size: int, limit: int | None) -> None:
+    """Draw Hexagons' boards and lay them out, with people's instructions, as COCO and VisDial are."""
+    from tqdm import tqdm
+
+    from pipeline.corpora import hexagons as corpora
+
+    with tqdm(unit=" procedures", disable=None, desc="Hexagons") as bar:
+        made = corpora.make(source, raw, image_size, limit, bar.reset, bar.update)
+    click.echo(f"{raw}: " + ", ".join(f"{count:,} {split}" for split, count in made.items()) + " procedures")
 
 
 @main.command()
@@ -296,6 +326,27 @@ def _graphs(corpus: Path, raw: Path, split: str, out: Path, settings: "ImagesSet
     made = stores.prepare(corpus, raw, split, out, settings.graphs)
     without = f"; without: {made.without:,} images" if made.without else ""
     click.echo(f"  scene graphs of {made.images:,} images: {made.objects:,} objects{without}")
+
+
+@main.command()
+@click.option("--split", required=True, metavar="NAME", help="Whose scene graphs.")
+@click.option("--images", default="data/images", show_default=True, type=click.Path(path_type=Path),
+              help="Folder of the stores that `images` made with images.graphs.")  # fmt: skip
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Which relations are drawn.")
+@click.option("--limit", type=click.IntRange(1), help="At most so many. [all]")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="The JSON file to write.")
+def graphs(split: str, images: Path, seed: int, limit: int | None, out: Path) -> None:
+    """Write a split's scene graphs as sg2im publishes them: a JSON list of objects and relationships."""
+    import itertools
+    import json
+
+    from pipeline.graphs import published
+    from store.files import in_words, replacing
+
+    found = list(itertools.islice(published.graphs(images / split, seed), limit))
+    with in_words(out), replacing(out) as temporary:
+        temporary.write_text(json.dumps(found, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    click.echo(f"{out}: {len(found):,} scene graphs")
 
 
 @main.command()

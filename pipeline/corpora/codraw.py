@@ -5,26 +5,32 @@ and VisDial write theirs, so that what reads those reads this: the teller's firs
 message after it a question with the drawer's reply as the answer, and the teller's scene the picture.
 """
 
+import dataclasses
 import gzip
 import json
 import re
 import zlib
-from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
-from pipeline.corpora import json_files, visdial
-from pipeline.corpora.codraw_renderer import CANVAS, KINDS, SCALES, Renderer, parse
+from pipeline.corpora import codraw_canvases, json_files, made_files
+from pipeline.corpora.codraw_canvases import Conventions
+from pipeline.corpora.codraw_renderer import CANVAS, KINDS, SCALES, ClipArt, Renderer, parse
+from pipeline.corpora.films import Film, Shown
 from pipeline.corpora.folders import replacing_folder
+from pipeline.corpora.made_files import Made
 from store.errors import ChatPainterError, one_line, short
 
 SPLITS = ("train", "val", "test")
 REMEDY = "take the file again from github.com/facebookresearch/CoDraw"
+EMPTY = "empty.jpg"  # the canvas before anything is drawn
 _LONGEST = 1 << 22  # characters of a dialogue: a small gzip file can hold a line of gigabytes
 _KEY = re.compile(r"(train|val|test)_\d{1,18}", re.ASCII)
 _OURS = re.compile(
-    r"(annotations/captions_(train|val|test)\.json|visdial/visdial_1\.0_(train|val|test)\.json"
-    r"|images/(train|val|test)/CoDraw_(train|val|test)_\d{12}\.jpg|truth_(train|val|test)\.json)"
+    r"(annotations/(captions|turns)_(train|val|test)\.json|visdial/visdial_1\.0_(train|val|test)\.json"
+    r"|images/(train|val|test)/(CoDraw_(train|val|test)_\d{12}|turns/CoDraw_(train|val|test)_\d{12}_\d{2,3}|turns/empty)\.jpg"
+    r"|truth_(train|val|test)\.json)"
 )
 
 
@@ -32,6 +38,7 @@ def make(
     source: Path,
     raw: Path,
     limit: int | None = None,
+    canvases: Conventions | None = None,
     started: Callable[[int], object] = lambda n: None,
     done: Callable[[], object] = lambda: None,
 ) -> dict[str, int]:
@@ -40,6 +47,8 @@ def make(
     Args:
         source: folder of CoDraw_1_0.json (or codraw_dialogs.jsonl.gz) and of Pngs/.
         limit: at most so many scenes a split.
+        canvases: pictures are the drawer's canvas after every turn, and rounds the turns as these conventions have
+            them; None: pictures are the teller's scenes.
         started: called with the number of scenes.
         done: called after each picture.
 
@@ -56,7 +65,7 @@ def make(
     renderer = Renderer(source / "Pngs")
     with replacing_folder(raw, _OURS, "truth_*.json") as temporary:
         for split, entries in dialogues.items():
-            _write_split(temporary, split, entries, renderer, source, done)
+            _write_split(temporary, split, entries, renderer, source, canvases, done)
     return {split: len(entries) for split, entries in dialogues.items()}
 
 
@@ -99,11 +108,18 @@ def _entries(source: Path) -> Iterator[tuple[str, dict]]:
 
 
 def _write_split(
-    raw: Path, split: str, entries: list[tuple[str, dict]], renderer: Renderer, source: Path, done: Callable[[], object]
+    raw: Path,
+    split: str,
+    entries: list[tuple[str, dict]],
+    renderer: Renderer,
+    source: Path,
+    canvases: Conventions | None,
+    done: Callable[[], object],
 ) -> None:
-    for folder in ("annotations", "visdial", f"images/{split}"):
-        (raw / folder).mkdir(parents=True, exist_ok=True)
-    images, captions, dialogues, truth = [], [], [], []
+    images = made_files.folders(raw, split)
+    sprites = renderer.sprites()
+    kinds = list(dict.fromkeys(codraw_canvases.kind_of(sprite) for sprite in sprites))
+    made: list[Made] = []
     seen: set[int] = set()
     for key, entry in entries:
         where = f"{source}: dialogue {key}"
@@ -111,23 +127,56 @@ def _write_split(
         if image_id in seen:
             raise ChatPainterError(f"{where}: image {image_id} appears twice; {REMEDY}")
         seen.add(image_id)
-        caption, rounds = said(entry, where)
-        scene = parse(json_files.field(entry, "abs_t", str, where), where)
-        name = f"CoDraw_{split}_{image_id:012d}.jpg"
-        renderer.picture(scene).save(raw / "images" / split / name, "JPEG", quality=95, subsampling=0)
+        path = images / f"CoDraw_{split}_{image_id:012d}.jpg"
+        if canvases is None:
+            caption, rounds = said(entry, where)
+            scene = parse(json_files.field(entry, "abs_t", str, where), where)
+            truth, film = {}, None
+        else:
+            turns = codraw_canvases.turns(entry, canvases, where)
+            rounds = [(turn.question, turn.answer) for turn in turns]
+            caption = next((question for question, _ in rounds if question), "a scene")
+            scene = list(turns[-1].canvas)
+            truth = {"turns": [_objects(turn.canvas) for turn in turns]}
+            film = _film(image_id, [(), *(turn.canvas for turn in turns)], path, renderer, kinds)
+        _save(renderer, scene, path)
         done()
-        images.append({"id": image_id, "file_name": name, "width": CANVAS[0], "height": CANVAS[1], "license": 1})
-        captions.append({"image_id": image_id, "id": image_id, "caption": caption})
-        dialogues.append(visdial.DialogueRecord(image_id, caption, rounds))
-        truth.append({"image_id": image_id, "key": key, "objects": [asdict(thing) for thing in scene]})
+        about = {"key": key, "objects": _objects(scene), **truth}
+        made.append(Made(image_id, path.name, [caption], rounds, about, film))
     head = {
         "info": {"description": f"CoDraw {split}, the teller's first messages"},
         "licenses": [{"id": 1, "name": "CC BY-NC 4.0", "url": "https://creativecommons.org/licenses/by-nc/4.0/"}],
     }
-    world = {"canvas": list(CANVAS), "kinds": list(KINDS), "scales": list(SCALES), "sprites": renderer.sprites()}
-    for path, content in (
-        (f"annotations/captions_{split}.json", head | {"images": images, "annotations": captions}),
-        (f"visdial/visdial_1.0_{split}.json", visdial.layout("1.0", split, dialogues)),
-        (f"truth_{split}.json", {"world": world, "scenes": truth}),
-    ):
-        (raw / path).write_text(json.dumps(content, ensure_ascii=False) + "\n", encoding="utf-8")
+    world: dict[str, Any] = {
+        "canvas": list(CANVAS), "kinds": list(KINDS), "scales": list(SCALES), "sprites": sprites,
+    }  # fmt: skip
+    if canvases is not None:
+        world["canvases"] = dataclasses.asdict(canvases)
+    made_files.write(raw, split, made, CANVAS, head, world, kinds)
+
+
+def _objects(scene: Sequence[ClipArt]) -> list[dict[str, Any]]:
+    return [dataclasses.asdict(thing) for thing in scene]
+
+
+def _film(
+    image_id: int, seen: Sequence[Sequence[ClipArt]], picture: Path, renderer: Renderer, kinds: list[str]
+) -> Film:
+    """Draw the canvases into `turns/` beside the image's own picture; the empty one, with which all begin, once."""
+    folder = picture.parent / "turns"
+    folder.mkdir(exist_ok=True)
+    shown: list[Shown] = []
+    for number, scene in enumerate(seen):
+        if number and scene == seen[number - 1]:
+            shown.append(shown[-1])
+            continue
+        name = f"turns/{picture.stem}_{number:02d}.jpg" if scene else f"turns/{EMPTY}"
+        if scene or not (picture.parent / name).exists():
+            _save(renderer, scene, picture.parent / name)
+        present = {kinds.index(codraw_canvases.kind_of(thing.sprite)) for thing in scene}
+        shown.append(Shown(name, tuple(sorted(present))))
+    return Film(image_id, shown[0], tuple(shown[1:]))
+
+
+def _save(renderer: Renderer, scene: Sequence[ClipArt], path: Path) -> None:
+    renderer.picture(list(scene)).save(path, "JPEG", quality=95, subsampling=0)

@@ -3,6 +3,7 @@
 import json
 import mmap
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,6 +18,7 @@ _OPTIONS = re.compile(rb'"answer_options"\s*:\s*\[[0-9,\s]*\]')
 _WORDS = ("true", "false", "null", "NaN", "-Infinity", "Infinity")
 # Numbers are kept in 64 bits from here on.
 LEAST, MOST = -(2**63), 2**63 - 1
+_LONGEST_LINE = 1 << 24  # characters
 
 
 def read_object(path: Path, remedy: str, without_options: bool = False) -> dict[str, Any]:
@@ -43,6 +45,28 @@ def read_list(path: Path, remedy: str) -> list[Any]:
     if not isinstance(value, list):
         raise ChatPainterError(f"{path}: expected a JSON list, found {_called(value)}; {remedy}")
     return value
+
+
+def read_lines(path: Path, remedy: str) -> Iterator[tuple[str, Any]]:
+    """(where, value) of every line of `path`, each JSON of its own (JSON Lines); empty lines are passed over.
+
+    Raises:
+        ChatPainterError: the file is missing or not UTF-8, or a line is not JSON, too long, or says a thing twice.
+    """
+    try:
+        with path.open(encoding="utf-8") as file:
+            for number, line in enumerate(iter(lambda: file.readline(_LONGEST_LINE), ""), 1):
+                where = f"{path}: line {number}"
+                if line.strip():
+                    try:
+                        value = json.loads(line, object_pairs_hook=_once)
+                    except (ValueError, RecursionError, MemoryError) as error:
+                        raise ChatPainterError(f"{where}: {_why(error, line.encode())}; {remedy}") from None
+                    yield where, value
+    except UnicodeDecodeError as error:
+        raise ChatPainterError(f"{path}: not UTF-8 text (byte {error.start:,}); {remedy}") from None
+    except OSError as error:
+        raise ChatPainterError(f"{path}: cannot be read ({error.strerror}); {remedy}") from None
 
 
 def _read(path: Path, remedy: str, without_options: bool = False) -> Any:

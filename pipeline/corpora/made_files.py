@@ -1,7 +1,8 @@
 """A dataset that we draw ourselves, laid out as COCO and VisDial are: captions, dialogues, truth, films of a split."""
 
+import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,48 @@ def write(
     write_json(raw / f"truth_{split}.json", {"world": world, "scenes": scenes})
     if filmed := [one.film for one in made if one.film]:
         write_json(films.films_file(raw, split), films.layout(kinds, filmed))
+
+
+def changing_truth(
+    seen: Sequence[Mapping[str, str]],
+    spots: Mapping[str, tuple[tuple[float, float], str]],
+    radius: float,
+    ground: str,
+    known: bool,
+) -> dict[str, Any]:
+    """The truth of a picture that rounds change: the last state, every other, and of which places a round tells: those
+    that it changes.
+
+    Args:
+        seen: the colour at every place that is not empty, before the first round and after each.
+        spots: centre and shape of every place.
+        radius: of the least that is read as there (trainer/evaluation/scenes.py).
+        known: whether the first state is shown.
+    """
+
+    def state(colours: Mapping[str, str]) -> dict[str, Any]:
+        objects = [
+            {
+                "place": place,
+                "colour": colour,
+                "shape": spots[place][1],
+                "size": "plain",
+                "centre": list(spots[place][0]),
+                "radius": radius,
+            }
+            for place, colour in colours.items()
+        ]
+        return {"ground": ground, "objects": objects}
+
+    def facts(places: Iterable[str]) -> list[str]:
+        return [f"{place}: {kind}" for place in places for kind in ("colour", "shape", "size")]
+
+    rounds = []
+    for before, after in itertools.pairwise(seen):
+        changed = [place for place in spots if before.get(place) != after.get(place)]
+        rounds.append({"tells": facts(changed), "speaks_of": changed, **state(after)})
+    captions = [{"tells": ["ground", *facts(spots)] if known else ["ground"]}]
+    return {**state(seen[-1]), "first": state(seen[0]), "captions": captions, "rounds": rounds}
 
 
 def write_json(path: Path, value: dict[str, Any]) -> None:

@@ -7,18 +7,17 @@ import re
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from pipeline.corpora import films, visdial
+from pipeline.corpora import films, sample_edits, sample_relations, visdial
 from pipeline.corpora.folders import replacing_folder
 from pipeline.corpora.sample_films import KINDS, film, told
 from pipeline.corpora.sample_pictures import SceneRenderer
 from pipeline.corpora.sample_words import AnnotatedRound, caption_tells, captions, rounds
 from pipeline.corpora.sample_world import (
+    BLANK,
     COLOURS,
     GROUNDS,
-    HALF,
-    PLACES,
     SHAPES,
     SIZES,
     Scene,
@@ -27,11 +26,12 @@ from pipeline.corpora.sample_world import (
     ceilings,
     outline,
     scene,
+    untold,
 )
 
 SPLITS = ("train", "val")
 CAPTIONS = 5
-LATER = ("turn_pictures",)  # settings that worlds of before did not have
+LATER = ("turn_pictures", "places", "rounds", "edits")  # settings that worlds of before did not have
 # Ids are unique over both splits, as COCO's are.
 FIRST_ID = {"train": 1, "val": 1_000_001}
 _OURS = re.compile(
@@ -61,7 +61,26 @@ def scenes(split: str, settings: WorldSettings) -> Iterator[tuple[int, Scene, ra
     seed, the split and its number alone, so that a larger world begins with a smaller one."""
     for number in range(getattr(settings, split)):
         draw = random.Random(f"chatpainter {settings.seed} {split} {number}")
-        yield FIRST_ID[split] + number, scene(draw, settings.objects), draw
+        yield FIRST_ID[split] + number, scene(draw, settings.objects, settings.grid), draw
+
+
+class _Talk(NamedTuple):
+    """What is said of a scene. `seen`: the scene before the first round and after each, where rounds change it."""
+
+    picture: Scene
+    captions: list[str]
+    rounds: list[AnnotatedRound]
+    seen: list[Scene] | None
+
+
+def _talk(picture: Scene, settings: WorldSettings, draw: random.Random) -> _Talk:
+    if settings.edits:
+        free = settings.places == "free"
+        edited = sample_edits.dialogue(draw, settings.grid, settings.objects, settings.number, settings.edits, free)
+        return _Talk(edited.seen[-1], list(sample_edits.CAPTIONS), edited.talk, edited.seen)
+    texts = captions(picture, draw, CAPTIONS)
+    talk = (sample_relations.rounds if settings.places == "free" else rounds)(picture, draw, settings.number)
+    return _Talk(picture, texts, talk, None)
 
 
 def file_name(split: str, image_id: int) -> str:
@@ -80,23 +99,23 @@ def _write_split(
     dialogues: list[visdial.DialogueRecord] = []
     truth: list[dict] = []
     filmed: list[films.Film] = []
-    for image_id, picture, draw in scenes(split, settings):
+    for image_id, drawn, draw in scenes(split, settings):
+        picture, texts, talk, seen = _talk(drawn, settings, draw)
         images.append(
             {"id": image_id, "file_name": file_name(split, image_id), "width": size, "height": size, "license": 1}
         )
-        texts = captions(picture, draw, CAPTIONS)
         said += [{"image_id": image_id, "id": image_id * 10 + n, "caption": text} for n, text in enumerate(texts)]
         instances += [_instance(image_id, n, thing, size) for n, thing in enumerate(picture.things)]
-        talk = rounds(picture, draw)
         words = [(one.question, one.answer) for one in talk]
         dialogues.append(visdial.DialogueRecord(image_id, texts[0], words))
-        truth.append(_truth(image_id, picture, texts, talk))
+        truth.append(_truth(image_id, picture, texts, talk, seen))
         cut = (draw.random(), draw.random(), draw.random() < 0.5)
         path = raw / "images" / split / file_name(split, image_id)
         # Subsampled chroma would bleed a shape's colour into its neighbourhood.
         renderer.picture(picture, cut).save(path, "JPEG", quality=95, subsampling=0)
         if settings.turn_pictures:
-            filmed.append(film(image_id, told(picture, talk), path, partial(renderer.picture, cut=cut)))
+            shown = seen or told(picture, talk)
+            filmed.append(film(image_id, shown, path, partial(renderer.picture, cut=cut)))
         done()
     head = {
         "info": {"description": f"ChatPainter's sample world, {split}", "version": "1.0", "seed": settings.seed},
@@ -112,28 +131,47 @@ def _write_split(
     if filmed:
         names = [" ".join(kind) for kind in KINDS]
         _write(films.films_file(raw, split), films.layout(names, filmed))
-    _write(raw / f"truth_{split}.json", {"world": _world(settings), "scenes": truth})
+    _write(raw / f"truth_{split}.json", {"world": _world(settings, truth), "scenes": truth})
 
 
-def _world(settings: WorldSettings) -> dict[str, Any]:
-    return {
+def _world(settings: WorldSettings, truth: list[dict]) -> dict[str, Any]:
+    grid = settings.grid
+    about = {
         # What came later is stated where it was asked for, so that older worlds keep their bytes.
         **{
             name: value
             for name, value in dataclasses.asdict(settings).items()
             if name not in LATER or value != getattr(WorldSettings, name)
         },
-        "places": {place: {"centre": list(centre), "half": HALF} for place, centre in PLACES.items()},
+        "places": {place: {"centre": list(centre), "half": grid.half} for place, centre in grid.places.items()},
         "colours": {colour: list(rgb) for colour, rgb in COLOURS.items()},
         "grounds": {ground: list(rgb) for ground, rgb in GROUNDS.items()},
         "shapes": list(SHAPES),
-        "sizes": SIZES,
-        "ceilings": ceilings(settings.objects),
+        "sizes": {name: round(radius * grid.scale, 4) for name, radius in SIZES.items()},
+        "ceilings": ceilings(settings.objects, len(grid.places)),
     }
+    if settings.edits:
+        about["captions_tell"] = False
+        about["ceilings"] = untold([len(one["objects"]) for one in truth], len(grid.places))
+    return about
 
 
-def _truth(image_id: int, picture: Scene, texts: list[str], talk: list[AnnotatedRound]) -> dict[str, Any]:
-    """What there is to see, and which of it each caption and each round states and speaks of."""
+def _truth(
+    image_id: int, picture: Scene, texts: list[str], talk: list[AnnotatedRound], seen: list[Scene] | None
+) -> dict[str, Any]:
+    """What there is to see, and which of it each caption and each round states and speaks of; after each round, what
+    there is to see by then, where rounds change it."""
+    if seen is not None:
+        states = [_state(one) for one in seen]
+        return {
+            "image_id": image_id,
+            **_state(picture),
+            "first": states[0],
+            "captions": [{"tells": []} for _ in texts],
+            "rounds": [
+                {"tells": said.tells, "speaks_of": said.speaks_of, **state} for said, state in zip(talk, states[1:])
+            ],
+        }
     return {
         "image_id": image_id,
         "ground": picture.ground,
@@ -141,6 +179,11 @@ def _truth(image_id: int, picture: Scene, texts: list[str], talk: list[Annotated
         "captions": [{"tells": caption_tells(picture, text)} for text in texts],
         "rounds": [{"tells": said.tells, "speaks_of": said.speaks_of} for said in talk],
     }
+
+
+def _state(seen: Scene) -> dict[str, Any]:
+    ground = None if seen.ground == BLANK else seen.ground
+    return {"ground": ground, "objects": [_object(thing) for thing in seen.things]}
 
 
 def _object(thing: Thing) -> dict[str, Any]:

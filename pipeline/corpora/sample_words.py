@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from pipeline.corpora.sample_world import COLOURS, GROUNDS, PLACES, SHAPES, SIZES, Scene, Thing
 
-COUNTS = ("one", "two", "three", "four")
+COUNTS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
 
 class AnnotatedRound(NamedTuple):
@@ -64,8 +64,8 @@ def _caption(thing: Thing, count: int, draw: random.Random) -> str:
 def caption_tells(scene: Scene, caption: str) -> tuple[str, ...]:
     """The facts that one of the scene's captions states: of the object that it names; of every place if no other is."""
     if len(scene.things) == 1:
-        return facts(*PLACES)
-    return facts(*(place for place in PLACES if place in caption))
+        return facts(*scene.grid.places)
+    return facts(*(place for place in scene.grid.places if place in caption))
 
 
 def dialogue(scene: Scene, draw: random.Random, number: int = 10) -> list[tuple[str, str]]:
@@ -74,19 +74,20 @@ def dialogue(scene: Scene, draw: random.Random, number: int = 10) -> list[tuple[
 
 
 def rounds(scene: Scene, draw: random.Random, number: int = 10) -> list[AnnotatedRound]:
-    """`number` (at least 10) rounds of question and answer, shuffled, from which the whole scene can be read.
+    """`number` rounds of question and answer, shuffled, from which the whole scene can be read; at least 10, and 14 of
+    nine places.
 
     Every place is told in one round, or an object in three (color, shape, size); one round tells the ground; people
     also ask what is answered by yes, no or a count. Every answer is true. Questions carry no question mark.
     """
-    talk = [_ground_round(scene, draw)]
+    talk = [ground_round(scene, draw)]
     split = draw.choices((0, 1, 2), (5, 3, 2))[0]
     splits = {thing.place for thing in draw.sample(scene.things, min(split, len(scene.things)))}
-    for place in PLACES:
+    for place in scene.grid.places:
         talk += _split_rounds(scene, place, draw) if place in splits else [_place_round(scene, place, draw)]
     asked = {said.question for said in talk}
     while len(talk) < number:
-        said = draw.choice((_count_round, _any_round, _any_round, _place_any_round, _ground_any_round))(scene, draw)
+        said = draw.choice((count_round, any_round, any_round, _place_any_round, ground_any_round))(scene, draw)
         if said.question not in asked:
             asked.add(said.question)
             talk.append(said)
@@ -96,8 +97,13 @@ def rounds(scene: Scene, draw: random.Random, number: int = 10) -> list[Annotate
 
 def _place_round(scene: Scene, place: str, draw: random.Random) -> AnnotatedRound:
     question = draw.choice(
-        (f"what is at the {place}", f"what do you see at the {place}", f"what is in the {place} corner")
+        (f"what is at the {place}", f"what do you see at the {place}", f"what is in the {_corner(place)}")
     )
+    return told_round(scene, place, question, draw)
+
+
+def told_round(scene: Scene, place: str, question: str, draw: random.Random) -> AnnotatedRound:
+    """The round that answers a question for all that is at a place."""
     thing = scene.at(place)
     if thing is None:
         return AnnotatedRound(
@@ -105,6 +111,11 @@ def _place_round(scene: Scene, place: str, draw: random.Random) -> AnnotatedRoun
         )
     answer = draw.choice((name(thing), name(thing, article=False), f"there is {name(thing)}"))
     return AnnotatedRound(question, answer, facts(place), (place,))
+
+
+def _corner(place: str) -> str:
+    """Of nine places four are corners."""
+    return f"{place} corner" if len(place.split()) == 2 and "middle" not in place else f"{place} of the picture"
 
 
 def _split_rounds(scene: Scene, place: str, draw: random.Random) -> list[AnnotatedRound]:
@@ -125,20 +136,19 @@ def _split_rounds(scene: Scene, place: str, draw: random.Random) -> list[Annotat
     ]
 
 
-def _ground_round(scene: Scene, draw: random.Random) -> AnnotatedRound:
+def ground_round(scene: Scene, draw: random.Random) -> AnnotatedRound:
     question = draw.choice(("what is the ground like", "what are they lying on", "what is the background"))
     return AnnotatedRound(question, draw.choice((scene.ground, f"it is {scene.ground}")), ("ground",), ("ground",))
 
 
-def _count_round(scene: Scene, draw: random.Random) -> AnnotatedRound:
+def count_round(scene: Scene, draw: random.Random) -> AnnotatedRound:
     question = draw.choice(("how many objects are there", "how many do you see"))
     count = COUNTS[len(scene.things) - 1]
-    return AnnotatedRound(
-        question, draw.choice((count, f"i see {count}", "just one" if count == "one" else f"there are {count}"))
-    )
+    answer = draw.choice((count, f"i see {count}", "just one" if count == "one" else f"there are {count}"))
+    return AnnotatedRound(question, answer, speaks_of=tuple(scene.grid.places))
 
 
-def _any_round(scene: Scene, draw: random.Random) -> AnnotatedRound:
+def any_round(scene: Scene, draw: random.Random) -> AnnotatedRound:
     """Is there some kind of object? Half the time one that is there, as people ask about what they expect."""
     like = draw.choice(scene.things) if draw.random() < 0.5 else None
     colour = like.colour if like else draw.choice(list(COLOURS))
@@ -152,17 +162,17 @@ def _any_round(scene: Scene, draw: random.Random) -> AnnotatedRound:
             (f"is anything {colour}", any(t.colour == colour for t in scene.things)),
         )
     )
-    return AnnotatedRound(question, _yes_or_no(there, draw))
+    return AnnotatedRound(question, _yes_or_no(there, draw), speaks_of=tuple(scene.grid.places))
 
 
 def _place_any_round(scene: Scene, draw: random.Random) -> AnnotatedRound:
-    place = draw.choice(list(PLACES))
-    question = draw.choice((f"is there anything at the {place}", f"is the {place} corner taken"))
+    place = draw.choice(list(scene.grid.places))
+    question = draw.choice((f"is there anything at the {place}", f"is the {_corner(place)} taken"))
     taken = scene.at(place) is not None
     return AnnotatedRound(question, _yes_or_no(taken, draw), () if taken else facts(place), (place,))
 
 
-def _ground_any_round(scene: Scene, draw: random.Random) -> AnnotatedRound:
+def ground_any_round(scene: Scene, draw: random.Random) -> AnnotatedRound:
     ground = scene.ground if draw.random() < 0.5 else draw.choice(list(GROUNDS))
     so = ground == scene.ground
     return AnnotatedRound(f"is the ground {ground}", _yes_or_no(so, draw), ("ground",) if so else (), ("ground",))

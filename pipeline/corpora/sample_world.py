@@ -1,4 +1,4 @@
-"""The sample world: coloured shapes on 2 x 2 places of some ground, with people who talk about them.
+"""The sample world: coloured shapes on 2 x 2 places (or 3 x 3) of some ground, with people who talk about them.
 
 Made on the spot from a seed and written as COCO and VisDial write theirs, so that what reads those reads this. A
 caption names one object and how many there are; the ten rounds tell the rest. The truth of every scene is kept
@@ -7,8 +7,10 @@ beside it, so that a painted picture can be scored exactly and what a caption al
 
 import math
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Literal
 
 PLACES = {
     "top left": (0.28, 0.28),
@@ -39,6 +41,39 @@ HALF = 0.017
 
 
 @dataclass(frozen=True)
+class Grid:
+    """Where objects lie, reading order; `scale` multiplies their sizes, `jitter` and `half` are as above."""
+
+    columns: int
+    places: dict[str, tuple[float, float]]
+    scale: float = 1.0
+    jitter: float = JITTER
+    half: float = HALF
+
+    def neighbour(self, place: str, right: int, down: int) -> str | None:
+        """The place so many columns and rows further; None outside."""
+        names = list(self.places)
+        row, column = divmod(names.index(place), self.columns)
+        row, column = row + down, column + right
+        inside = 0 <= column < self.columns and 0 <= row < len(names) // self.columns
+        return names[row * self.columns + column] if inside else None
+
+
+NINE = (
+    "top left", "top middle", "top right",
+    "middle left", "centre", "middle right",
+    "bottom left", "bottom middle", "bottom right",
+)  # fmt: skip
+FOUR_PLACES = Grid(2, PLACES)
+# Two large triangles side by side still have a gap; the smallest object reaches 0.039 in every direction.
+NINE_PLACES = Grid(
+    3, {place: (0.24 + 0.26 * (n % 3), 0.24 + 0.26 * (n // 3)) for n, place in enumerate(NINE)}, 0.6, 0.01, 0.011
+)
+GRIDS = {"2x2": FOUR_PLACES, "3x3": NINE_PLACES, "free": NINE_PLACES}
+ROUNDS = {"2x2": 10, "3x3": 16, "free": 16}  # of a dialogue, where nobody asks for another number
+
+
+@dataclass(frozen=True)
 class WorldSettings:
     """How many scenes, how large, from which seed, with how many objects (`world:` of params.yaml)."""
 
@@ -48,6 +83,19 @@ class WorldSettings:
     image_size: int = 256
     objects: tuple[int, int] = (1, 4)  # the least and the most; every number between is as likely
     turn_pictures: bool = False  # also draw what is told after every round
+    places: Literal["2x2", "3x3", "free"] = "2x2"  # free: nine, told by where they lie to each other
+    rounds: int | None = None  # of a dialogue; 10, of nine places 16
+    edits: float = 0.0  # share of rounds that change what earlier ones said; 0: people talk about a finished scene
+
+    @property
+    def grid(self) -> Grid:
+        """Where objects lie."""
+        return GRIDS[self.places]
+
+    @property
+    def number(self) -> int:
+        """Rounds of a dialogue."""
+        return self.rounds or ROUNDS[self.places]
 
     def __post_init__(self) -> None:
         if self.train < 1 or self.val < 1:
@@ -57,8 +105,15 @@ class WorldSettings:
         if not 32 <= self.image_size <= 2048:
             raise ValueError(f"image_size must be between 32 and 2048, found {self.image_size}")
         least, most = self.objects
-        if not 1 <= least <= most <= len(PLACES):
-            raise ValueError(f"objects must be two numbers from 1 to {len(PLACES)}, the least and the most")
+        places = len(self.grid.places)
+        if not 1 <= least <= most <= places:
+            raise ValueError(f"objects must be two numbers from 1 to {places}, the least and the most")
+        if not 0 <= self.edits < 1:
+            raise ValueError(f"edits must be a share from 0 to below 1, found {self.edits}")
+        # Every place, the ground, and two objects in three rounds each; or as many objects as must be, and the ground.
+        fewest = least + 1 if self.edits else max(10, places + 5)
+        if not fewest <= self.number <= 99:
+            raise ValueError(f"rounds must be between {fewest} and 99, found {self.rounds}")
 
 
 @dataclass(frozen=True)
@@ -70,38 +125,49 @@ class Thing:
     shape: str
     size: str
     centre: tuple[float, float]
+    scale: float = 1.0
 
     @property
     def radius(self) -> float:
-        return SIZES[self.size]
+        return round(SIZES[self.size] * self.scale, 4)
 
 
 @dataclass(frozen=True)
 class Scene:
-    """One picture's truth; `things` has at most one object a place, in the order of `PLACES`."""
+    """One picture's truth; `things` has at most one object a place, in the order of the grid's places."""
 
     ground: str  # of `GROUNDS`, or `BLANK` where nobody has told it yet
     things: tuple[Thing, ...]
+    grid: Grid = FOUR_PLACES
 
     def at(self, place: str) -> Thing | None:
         return next((thing for thing in self.things if thing.place == place), None)
 
 
-def scene(draw: random.Random, objects: tuple[int, int] = (1, 4)) -> Scene:
+def scene(draw: random.Random, objects: tuple[int, int] = (1, 4), grid: Grid = FOUR_PLACES) -> Scene:
     """A scene: how many objects (of the least and the most), where and what each is, all uniform and independent."""
-    where = draw.sample(list(PLACES), draw.randint(*objects))
+    where = draw.sample(list(grid.places), draw.randint(*objects))
     things = tuple(
         Thing(
             place,
             draw.choice(list(COLOURS)),
             draw.choice(SHAPES),
             draw.choice(list(SIZES)),
-            (round(x + draw.uniform(-JITTER, JITTER), 4), round(y + draw.uniform(-JITTER, JITTER), 4)),
+            jittered(x, y, grid, draw),
+            grid.scale,
         )
-        for place, (x, y) in PLACES.items()
+        for place, (x, y) in grid.places.items()
         if place in where
     )
-    return Scene(draw.choice(list(GROUNDS)), things)
+    return Scene(draw.choice(list(GROUNDS)), things, grid)
+
+
+def jittered(x: float, y: float, grid: Grid, draw: random.Random) -> tuple[float, float]:
+    """A centre near (x, y), the centre of a place."""
+    return (
+        round(x + draw.uniform(-grid.jitter, grid.jitter), 4),
+        round(y + draw.uniform(-grid.jitter, grid.jitter), 4),
+    )
 
 
 def outline(thing: Thing) -> list[tuple[float, float]]:
@@ -115,7 +181,7 @@ def outline(thing: Thing) -> list[tuple[float, float]]:
     return [(x + reach * math.cos(angle), y + reach * math.sin(angle)) for angle in angles]
 
 
-def ceilings(objects: tuple[int, int] = (1, 4)) -> dict[str, dict[str, float]]:
+def ceilings(objects: tuple[int, int] = (1, 4), places: int = 4) -> dict[str, dict[str, float]]:
     """The best that a guesser can do who sees nothing (chance), one caption, or the dialogue.
 
     `colour_accuracy`, `shape_accuracy`, `size_accuracy`: of all occupied places, the share whose colour (shape, size)
@@ -124,7 +190,6 @@ def ceilings(objects: tuple[int, int] = (1, 4)) -> dict[str, dict[str, float]]:
     """
     counts = [Fraction(n) for n in range(objects[0], objects[1] + 1)]
     mean = sum(counts) / len(counts)
-    places = len(PLACES)
 
     def attribute(kinds: int) -> dict[str, float]:
         told = sum(1 + (n - 1) / kinds for n in counts) / len(counts) / mean
@@ -143,3 +208,16 @@ def ceilings(objects: tuple[int, int] = (1, 4)) -> dict[str, dict[str, float]]:
             "dialogue": 1.0,
         },
     }
+
+
+def untold(counts: Sequence[int], places: int) -> dict[str, dict[str, float]]:
+    """The same where captions tell nothing and the scenes, of so many objects each, come of what the rounds do."""
+    mean = sum(counts) / len(counts)
+    chances = {
+        "colour_accuracy": 1 / len(COLOURS),
+        "shape_accuracy": 1 / len(SHAPES),
+        "size_accuracy": 1 / len(SIZES),
+        "ground_accuracy": 1 / len(GROUNDS),
+        "presence_accuracy": max(mean, places - mean) / places,
+    }
+    return {score: {"chance": best, "caption": best, "dialogue": 1.0} for score, best in chances.items()}

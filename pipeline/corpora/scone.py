@@ -7,11 +7,10 @@ first picture of the film, and no word of it.
 """
 
 import hashlib
-import itertools
 import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pipeline.corpora import json_files, made_files
 from pipeline.corpora.films import Film, Shown
@@ -62,7 +61,7 @@ def make(
     with replacing_folder(raw, _OURS, "truth_*.json") as temporary:
         for split, said in dialogues.items():
             _write_split(temporary, split, said, world, start, image_size, done)
-    return {split: (len(said), floor([states for _, _, states in said])) for split, said in dialogues.items()}
+    return {split: (len(said), floor(states for _, _, states in said)) for split, said in dialogues.items()}
 
 
 def floor(dialogues: Iterable[Sequence[State]]) -> float:
@@ -90,6 +89,8 @@ def _read(path: Path, world: World) -> list[tuple[str, list[str], list[State]]]:
         if not texts:
             raise ChatPainterError(f"{where}: has no turn; {REMEDY}")
         found.append((key, texts, states))
+    if not found:
+        raise ChatPainterError(f"{path}: holds no dialogue; {REMEDY}")
     return found
 
 
@@ -125,7 +126,9 @@ def _write_split(
         world.picture(states[-1], side).save(images / name)
         caption = world.caption(states[0])
         rounds = [(text, "") for text in said]
-        truth = {"key": key, **_truth(world, seen, start)}
+        spots = {place: (centre, world.thing[place]) for place, centre in world.places.items()}
+        things = [world.things(state) for state in seen]
+        truth = {"key": key, **made_files.changing_truth(things, spots, _RADIUS, "wall", known=start == "shown")}
         made.append(Made(image_id, name, [caption], rounds, truth, Film(image_id, film[0], tuple(film[1:]))))
         done()
     head = {
@@ -135,7 +138,7 @@ def _write_split(
     about = {
         "domain": world.name,
         "start": start,
-        "floors": {"copy_start": floor([states for _, _, states in dialogues])},
+        "floors": {"copy_start": floor(states for _, _, states in dialogues)},
         "captions_tell": False,
         "places": {place: {"centre": list(centre), "half": PATCH} for place, centre in world.places.items()},
         "colours": {name: list(rgb) for name, rgb in world.colours.items()},
@@ -158,37 +161,3 @@ def told(world: World, state: State) -> list[tuple[str, State]]:
             so_far[number] = slot
             rounds.append((next(facts), tuple(so_far)))
     return rounds
-
-
-def _truth(world: World, seen: Sequence[State], start: Start) -> dict[str, Any]:
-    """The last state, each round's, and of which places a round tells: those that it changes, or states at first."""
-
-    def objects(state: State) -> list[dict[str, Any]]:
-        return [
-            {
-                "place": place,
-                "colour": colour,
-                "shape": world.thing[place],
-                "size": "plain",
-                "centre": list(world.places[place]),
-                "radius": _RADIUS,
-            }
-            for place, colour in world.things(state).items()
-        ]
-
-    def facts(places: Iterable[str]) -> list[str]:
-        return [f"{place}: {kind}" for place in places for kind in ("colour", "shape", "size")]
-
-    rounds = []
-    for before, after in itertools.pairwise(seen):
-        a, b = world.things(before), world.things(after)
-        changed = [place for place in world.places if a.get(place) != b.get(place)]
-        rounds.append({"tells": facts(changed), "speaks_of": changed, "ground": "wall", "objects": objects(after)})
-    return {
-        "ground": "wall",
-        "objects": objects(seen[-1]),
-        "first": {"ground": "wall", "objects": objects(seen[0])},
-        # What is shown at the start is known from the start.
-        "captions": [{"tells": ["ground", *facts(world.places)] if start == "shown" else ["ground"]}],
-        "rounds": rounds,
-    }

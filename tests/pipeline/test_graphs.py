@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,6 +17,7 @@ from pipeline.graphs import stores
 from pipeline.graphs.annotations import GraphSettings, read
 from pipeline.graphs.masks import mask, run_lengths
 from pipeline.graphs.relations import PREDICATES, centres, table, triples
+from pipeline.prepare_cli import main
 from store import Store
 from store.errors import ChatPainterError
 from trainer.feed.data import TrainingData
@@ -245,3 +247,24 @@ def test_a_store_without_a_vocabulary_says_so(tmp_path: Path) -> None:
     corpus.write([corpus.Row(1, "1.jpg", None, None, [], [], "")], tmp_path / "x.parquet")
     stores.prepare(tmp_path / "x.parquet", tmp_path, "x", tmp_path / "images", GraphSettings(least=1))
     assert Store(tmp_path / "images/objects").manifest.made_from["vocabulary"]["objects"] == ["__image__", "dog"]
+
+
+def test_published_graphs_are_of_the_same_objects_and_relations(tmp_path: Path) -> None:
+    boxes = [[0.0, 0, 20, 20], [50.0, 0, 40, 40], [0.0, 25, 50, 25]]
+    things = [annotation(2, n + 1, box) for n, box in enumerate(boxes)] + [annotation(3, 1, [0, 0, 60, 50])]
+    write(tmp_path, "instances_x", things, {1: "dog", 2: "cat", 3: "cow"})
+    corpus.write([corpus.Row(n, f"{n}.jpg", None, None, [], [], "") for n in (3, 2)], tmp_path / "x.parquet")
+    stores.prepare(tmp_path / "x.parquet", tmp_path, "x", tmp_path / "images/x", GraphSettings(least=1))
+    command = ["graphs", "--split", "x", "--images", str(tmp_path / "images"), "--out", str(tmp_path / "graphs.json")]
+    result = CliRunner().invoke(main, command, catch_exceptions=False)
+    assert result.output == f"{tmp_path / 'graphs.json'}: 2 scene graphs\n"
+    alone, three = json.loads((tmp_path / "graphs.json").read_text())
+    assert alone == {"image_id": 3, "objects": ["dog"], "relationships": []}
+    assert (three["image_id"], three["objects"]) == (2, ["dog", "cat", "cow"])
+    true = {(0, 1): "left of", (0, 2): "above", (1, 2): "right of"}
+    true |= {(1, 0): "right of", (2, 0): "below", (2, 1): "left of"}
+    assert {row for subject, _, object_ in three["relationships"] for row in (subject, object_)} == {0, 1, 2}
+    for subject, predicate, object_ in three["relationships"]:
+        assert true[subject, object_] == predicate
+    (tmp_path / "images/x/objects/manifest.json").unlink()
+    assert "no finished store" in CliRunner().invoke(main, command).output

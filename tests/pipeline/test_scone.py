@@ -151,6 +151,7 @@ def test_the_command(tmp_path: Path) -> None:
     ("entries", "message"),
     [
         ({}, "expected a JSON list"),
+        ([], "holds no dialogue"),
         ([7], "expected an object with 'identifier'"),
         ([sequence() | {"utterances": []}], "has no turn"),
         ([sequence() | {"initial_env": 3}], "'initial_env' should be a text"),
