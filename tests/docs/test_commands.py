@@ -61,6 +61,8 @@ def check(command: click.Command, given: list[str], program: str) -> None:
         if first is not None and program != "chatpainter-paint":
             assert first in command.commands or (program, first) in ADDED, f"{program} has no command {first}"
         several = [command.commands[named[0]]] if named else list(command.commands.values())
+        # chatpainter-encoders train has commands of its own.
+        several += [inner for one in several if isinstance(one, click.Group) for inner in one.commands.values()]
         known = known.union(*map(options_of, several))
     assert [word for word in given if re.match(r"--?[a-z]", word) and word.partition("=")[0] not in known] == []
 
