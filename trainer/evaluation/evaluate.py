@@ -69,14 +69,16 @@ def _evaluate(paths: Paths, settings: EvaluateSettings, ranks: "Ranks") -> dict[
     from trainer.evaluation.judges import Judges
     from trainer.evaluation.parts import Parts
     from trainer.evaluation.split import Condition, HeldOutSplit, paint
-    from trainer.feed.inputs import stored_side
+    from trainer.feed.inputs import FIRST_PICTURES, stored_side
 
     generator = generator_file.load(paths.generator, ranks.device)
     systems.require_pictures(generator, paths.generator)
     sides = tuple(generator.names)
-    held_out = HeldOutSplit(
-        paths.embeddings / settings.split, paths.images / settings.split, generator.inputs, sides, settings.seed
-    )
+    pictures = paths.images / settings.split
+    inputs = generator.inputs
+    if isinstance(generator, systems.PaintsFilms) and (pictures / FIRST_PICTURES.store).is_dir():
+        inputs = (*inputs, FIRST_PICTURES)  # each film begins with its own
+    held_out = HeldOutSplit(paths.embeddings / settings.split, pictures, inputs, sides, settings.seed)
     if "stores" in generator.settings:  # not in one that came from StackGAN-Pytorch
         held_out.data.refuse_other_encoders(generator.settings["stores"], str(paths.generator))
     images = np.arange(len(held_out))[: settings.pictures]
