@@ -137,7 +137,8 @@ def _add_objects(
         if image_id not in sizes:
             raise ChatPainterError(f"{where}: image {image_id} is not among the file's images; {_REMEDY}")
         box = json_files.field(entry, "bbox", list, where)
-        if len(box) != 4 or not all(type(v) in (int, float) and math.isfinite(v) and abs(v) < 1 << 20 for v in box):
+        numbers = all(type(v) in (int, float) and math.isfinite(v) and abs(v) < 1 << 20 for v in box)
+        if len(box) != 4 or not numbers or min(box[2:]) < 0:
             raise ChatPainterError(f"{where}: bbox should be x, y, width and height, found {box!r:.60}; {_REMEDY}")
         category = json_files.field(entry, "category_id", int, where)
         if category == 0 or category not in names:

@@ -7,8 +7,10 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 SIDE = 16
-# Polygons are drawn this many times finer, and a pixel is covered where half of it is.
+# Polygons are drawn this many times finer, and a pixel is covered where half of it is; not those of large objects, of
+# which a pixel decides nothing and which would take much memory.
 FINER = 4
+_LARGE = 1 << 22
 _MOST_PIXELS = 1 << 27
 
 
@@ -24,6 +26,8 @@ def mask(segmentation: Any, box: Sequence[float], width: int, height: int) -> np
         ValueError: it is neither, or not of a picture of this size; says how.
     """
     x, y, w, h = box
+    if width * height > _MOST_PIXELS:
+        raise ValueError(f"a picture of {width:,} x {height:,} pixels is too large to be meant")
     left, top = min(max(round(x), 0), width - 1), min(max(round(y), 0), height - 1)
     right, bottom = max(left + 1, min(round(x + w), width)), max(top + 1, min(round(y + h), height))
     if isinstance(segmentation, dict):
@@ -76,12 +80,13 @@ def _spelt(text: str) -> list[int]:
 def _polygons(polygons: Any, left: int, top: int, right: int, bottom: int) -> np.ndarray:
     if not isinstance(polygons, list):
         raise ValueError(f"should be polygons or run lengths, found {polygons!r:.40}")
-    finer = Image.new("L", ((right - left) * FINER, (bottom - top) * FINER))
+    times = FINER if (right - left) * (bottom - top) <= _LARGE else 1
+    finer = Image.new("L", ((right - left) * times, (bottom - top) * times))
     pen = ImageDraw.Draw(finer)
     for polygon in polygons:
         numbers = isinstance(polygon, list) and all(type(value) in (int, float) for value in polygon)
         if not numbers or len(polygon) < 6 or len(polygon) % 2 or not np.isfinite(polygon).all():
             raise ValueError(f"a polygon takes three corners of two numbers or more, found {polygon!r:.40}")
         xs, ys = polygon[::2], polygon[1::2]
-        pen.polygon([((x - left) * FINER - 0.5, (y - top) * FINER - 0.5) for x, y in zip(xs, ys)], fill=255)
-    return np.asarray(finer.reduce(FINER)) >= 128
+        pen.polygon([((x - left) * times - 0.5, (y - top) * times - 0.5) for x, y in zip(xs, ys)], fill=255)
+    return np.asarray(finer.reduce(times)) >= 128

@@ -130,6 +130,15 @@ def test_polygons_fill_what_they_enclose_within_the_box() -> None:
     assert mask([[5, 5, 5.2, 5, 5.2, 5.2]], (5, 5, 0.2, 0.2), 10, 10).shape == (16, 16)  # less than a pixel
 
 
+def test_large_pictures_take_no_more_memory_than_their_pixels() -> None:
+    corners = [[0, 0, 10000, 0, 10000, 5000, 0, 5000]]
+    found = mask(corners, (0, 0, 10000, 10000), 10000, 10000)
+    assert found[:8].all()
+    assert not found[8:].any()
+    with pytest.raises(ValueError, match="too large to be meant"):
+        mask(corners, (0, 0, 10, 10), 60000, 60000)
+
+
 @pytest.mark.parametrize(
     ("segmentation", "message"),
     [
@@ -197,6 +206,8 @@ def test_filters_are_those_of_sg2im(tmp_path: Path) -> None:
         ({"annotations": [annotation(1, 0, [0, 0, 50, 50])]}, "category 0 is not among"),
         ({"annotations": [annotation(1, 1, [0, 0, 50, 50]) | {"bbox": [0, 0, 50]}]}, "bbox should be"),
         ({"annotations": [annotation(1, 1, [0, 0, 50, 50]) | {"bbox": [0, 0, float("nan"), 1]}]}, "bbox should be"),
+        ({"annotations": [annotation(1, 1, [50, 50, -50, -50])]}, "bbox should be"),
+        ({"annotations": [annotation(1, 1, [0, 0, 50, 50]) | {"bbox": [0, 0, True, 50]}]}, "bbox should be"),
         ({"annotations": [annotation(1, 1, [0, 0, 50, 50], {"counts": "oo"})]}, "segmentation: size should be"),
         ({"annotations": {}}, "'annotations' should be a list"),
         ({"categories": [{"id": 10**9, "name": "x"}]}, "'id' should be a whole number from 1 to 10,000"),
