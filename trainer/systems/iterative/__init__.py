@@ -1,1 +1,1 @@
-"""A picture after every turn: its places listen to the turns, and change what was there before where they must."""
+"""A picture after every turn: its places listen to the turns, and the whole picture is painted again."""

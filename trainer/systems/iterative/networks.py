@@ -21,10 +21,9 @@ LOWEST = 8  # side of the smallest features
 
 
 class Painted(NamedTuple):
-    """The next picture, and where it is new."""
+    """The next picture, and what its places listened to."""
 
     picture: Tensor  # (B, 3, s, s) in [-1, 1]
-    changed: Tensor  # (B, 1, s, s) in [0, 1]: how much of a pixel is painted, the rest being left
     attention: Mapping[int, Tensor]  # by side, (B, T, side, side): each token's share of what a place listens to
 
 
@@ -71,8 +70,8 @@ class SeeEachOther(nn.Module):
 class Drawer(nn.Module):
     """Previous picture, noise and tokens → the next picture: down to 8 x 8, and up again beside what was seen there.
 
-    A fourth channel says how much of each pixel is painted; the rest stays as it was, so that what nobody speaks of
-    need not be painted again.
+    The whole picture is painted again. A share of each pixel that is left as it was (a fourth channel under a sigmoid)
+    shut within some thousand pictures where objects should have come, and let no gradient through from then on.
     """
 
     def __init__(self, n: Networks, token_dims: Mapping[str, int]):
@@ -89,7 +88,7 @@ class Drawer(nn.Module):
         self.residual = ResidualBlock(wide[-1])
         self.ups = nn.ModuleList(UpBlock(i, o) for i, o in zip(wide[:0:-1], wide[-2::-1]))
         self.merges = nn.ModuleList(conv_block(2 * o, o) for o in wide[-2::-1])
-        self.out = nn.Conv2d(wide[0], 4, 3, padding=1)
+        self.out = nn.Conv2d(wide[0], 3, 3, padding=1)
         listening = {side: width for side, width in zip(sides, wide) if side in n.attention.sides}
         self.listening = Listening(listening, token_dims, n.attention.width)
 
@@ -107,9 +106,7 @@ class Drawer(nn.Module):
         x = self.residual(x)
         for up, merge in zip(self.ups, self.merges):
             x = self.listening(merge(torch.cat([up(x), seen.pop()], 1)), heard, maps)
-        values = self.out(x).to(before.dtype)
-        picture, changed = values[:, :3].tanh(), values[:, 3:].sigmoid()
-        return Painted(torch.lerp(before, picture, changed), changed, maps)
+        return Painted(self.out(x).to(before.dtype).tanh(), maps)
 
 
 class Generator(TextReader):

@@ -110,7 +110,7 @@ class Iterative:
         with autocast(training, self.device):
             fake = self.discriminator(painted.picture, before)
             game = losses.generator(fake.logits, "hinge")
-            figures = {"g_loss": game.detach(), "changed": painted.changed.detach().mean()}
+            figures = {"g_loss": game.detach()}
             loss = training.game * game + self.matching_loss(fake, told, figures, "g")
         distance = F.l1_loss(painted.picture, change.real)
         return loss + training.l1 * distance, figures | {"l1": distance.detach()}

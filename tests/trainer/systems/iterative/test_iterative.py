@@ -79,16 +79,6 @@ def test_a_dialogue_that_goes_on_keeps_its_pictures() -> None:
         assert not torch.allclose(one, other)
 
 
-def test_where_nothing_is_painted_the_picture_stays() -> None:
-    generator = painter()
-    generator.drawer.out.weight[3] = 0
-    generator.drawer.out.bias[3] = -1e4
-    encoded = generator.encode(texts((5, 3), 5))
-    before = torch.rand(2, 3, 64, 64) * 2 - 1
-    start = torch.tensor([1, 0])
-    assert torch.equal(generator.next_picture(encoded, before, torch.zeros(2, 3), start, start + 1).picture, before)
-
-
 def test_changes_are_of_the_dialogues_own_pictures(data: TrainingData) -> None:
     """Which the stores tell apart by their grey: image i after t turns is 10 i + t - 1."""
     batch = data.gather(rows_for(0, 0, BATCH, len(data)))
