@@ -15,13 +15,15 @@ from painter.dialogue import Dialogue, check
 from pipeline import encoders, texts, texts_of_rows
 from pipeline.encoders import CharCnnRnnSettings, EncoderSettings, SkipThoughtSettings
 from pipeline.texts import Kind, TextSettings
+from pipeline.worker import word_encoder
 from store import params
 from store.differences import difference
 from store.errors import ChatPainterError
 
 REMEMBERED = 4096
 DIALOGUE_STORES: tuple[Kind, ...] = ("turns", "dialogues")
-LIBRARIES = ("sentence-transformers", "transformers")
+STATED_PLACE = ("sentence-transformers", "transformers", "damsm")
+"""Encoders whose identity says which files, not where they lie: their name in params.yaml ends with that."""
 _WORD = re.compile(r"[^\s.,;:!?\"()]+")
 
 
@@ -41,8 +43,8 @@ class TextEncoders:
     def __init__(self, stores: Any, where: EncoderSettings, file: str | Path = "generator"):
         """
         Args:
-            stores: what the generator was trained on: `{"captions": …, "turns" or "dialogues": …}`, each with the
-                `encoder` identity and the `text` switches of its store.
+            stores: what the generator was trained on: `{"captions": …, "turns" or "dialogues": …}`, perhaps
+                with "words", each with the `encoder` identity and the `text` switches of its store.
             where: folders of the weight files, and the device; everything else follows from `stores`.
             file: where `stores` was read, for messages.
 
@@ -56,6 +58,12 @@ class TextEncoders:
             self.settings = _with_switches(self.settings, kind, identity, f"{file}: stores.{kind}.encoder")
         self.text = _text_switches(self.heard, stores, file) if self.heard else None
         self.captions = _Remembering(_same(identities["captions"], "captions", self.settings))
+        self.words = None
+        if "words" in stores:
+            self.words = word_encoder(self.captions.encoder)
+            made = stores["words"].get("encoder") if isinstance(stores["words"], dict) else None
+            if made != {**identities["captions"], "output": "words"}:
+                raise ChatPainterError(f"{file}: its words are not of the encoder of its captions; train it again")
         self.dialogue = self.captions
         if self.heard:
             self.dialogue = _Remembering(_same(identities[self.heard], self.heard, self.settings))
@@ -92,8 +100,8 @@ class TextEncoders:
     def encode(self, dialogues: Sequence[Dialogue]) -> dict[str, np.ndarray]:
         """What a generator reads of B dialogues, by the names of a `trainer.feed.inputs.Batch`.
 
-        captions (B, dc) float32; and turns (B, T, dd) float32 with turns.length (B,) int64, or dialogues (B, dd), or
-        neither. No round at all is zeros.
+        captions (B, dc) float32; words (B, L, dw) with words.length (B,) where they are read; and turns (B, T, dd)
+        float32 with turns.length (B,) int64, or dialogues (B, dd), or neither. No round at all is zeros.
 
         Raises:
             ChatPainterError: a dialogue is empty, or more than an encoder should read.
@@ -102,15 +110,17 @@ class TextEncoders:
 
         for dialogue in dialogues:
             check(dialogue)
-        found = {"captions": self.captions.vectors([dialogue.caption for dialogue in dialogues])}
+        captions = [dialogue.caption for dialogue in dialogues]
+        found = {"captions": self.captions.vectors(captions)}
+        if self.words is not None:
+            read = self.words.words(captions)
+            found |= {"words": _padded(read.vectors, read.lengths), "words" + LENGTH: read.lengths}
         if self.heard is None:
             return found
         strings = [self._strings(dialogue) for dialogue in dialogues]
         flat = self.dialogue.vectors([string for one in strings for string in one])
         lengths = np.array([len(one) for one in strings], np.int64)
-        rows = np.zeros((len(dialogues), max(1, *lengths), self.dialogue.dim), np.float32)
-        for row, end in enumerate(np.cumsum(lengths)):
-            rows[row, : lengths[row]] = flat[end - lengths[row] : end]
+        rows = _padded(flat, lengths)
         if self.heard == "dialogues":
             return found | {self.heard: rows[:, 0]}
         return found | {self.heard: rows, self.heard + LENGTH: lengths}
@@ -137,11 +147,19 @@ class TextEncoders:
         return [texts.turn(question, answer, self.text) for question, answer in dialogue.rounds]
 
 
+def _padded(flat: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """Runs one after the other (sum of lengths, dim) → (n, longest, dim) with zeros after each; at least one row."""
+    rows = np.zeros((len(lengths), max(1, *lengths), flat.shape[1]), np.float32)
+    for row, end in enumerate(np.cumsum(lengths)):
+        rows[row, : lengths[row]] = flat[end - lengths[row] : end]
+    return rows
+
+
 class _Remembering:
     """An encoder that encodes a text once; a dialogue grows by one turn at a time."""
 
     def __init__(self, encoder: encoders.Encoder):
-        self._encoder = encoder
+        self.encoder = encoder
         self._known: OrderedDict[str, tuple[np.ndarray, Notes]] = OrderedDict()
         self._words: OrderedDict[str, bool] = OrderedDict()
         self._lock = threading.Lock()
@@ -173,7 +191,7 @@ class _Remembering:
             return result
 
     def _encode(self, strings: list[str]) -> list[tuple[np.ndarray, Notes]]:
-        encoded = self._encoder.encode(strings)
+        encoded = self.encoder.encode(strings)
         found = []
         for row, string in enumerate(strings):
             vector, truncated = encoded.vectors[row], bool(encoded.truncated[row])
@@ -181,7 +199,7 @@ class _Remembering:
             if encoded.unknown[row]:
                 spelt, unknown = self._respell(string)
                 if spelt != string:
-                    vector = self._encoder.encode([spelt]).vectors[0]
+                    vector = self.encoder.encode([spelt]).vectors[0]
             found.append((vector.astype(np.float32), Notes(unknown, truncated)))
         return found
 
@@ -197,7 +215,7 @@ class _Remembering:
         new = [word for word in dict.fromkeys(words) if word not in self._words]
         fresh: dict[str, bool] = {}
         if new:
-            fresh = dict(zip(new, (not count for count in self._encoder.encode(new).unknown)))
+            fresh = dict(zip(new, (not count for count in self.encoder.encode(new).unknown)))
         found = {word: fresh[word] if word in fresh else self._words[word] for word in words}
         self._words.update(fresh)
         while len(self._words) > REMEMBERED:
@@ -254,8 +272,7 @@ def _with_switches(where: EncoderSettings, store: Kind, identity: dict[str, Any]
         values = {key: identity.get(key) for key in ("variant", "eos", "normalise")}
         values["tokenizer"] = names.get(str(identity.get("tokenizer")), "treebank-3.2.5")
         switches["skip_thought"] = params.build(SkipThoughtSettings, values, file)
-    elif name in LIBRARIES:
-        # Its identity says which files, not where they lie.
+    elif name in STATED_PLACE:
         asked = str(getattr(where, slot))
         name = asked if asked.startswith(f"{name}:") else f"{name}:{where.weights}"
     elif name not in encoders.ENCODERS:

@@ -179,7 +179,7 @@ class Painter:
     @property
     def hears_dialogue(self) -> bool:
         """False for a generator that was trained on captions alone."""
-        return len(self.generator.inputs) > 1
+        return any(one.pick == "first" for one in self.generator.inputs)
 
     @property
     def listens(self) -> bool:
@@ -331,6 +331,8 @@ def _refuse_misfit(generator: "Generator", text: "TextEncoders", file: Path) -> 
     """A file may name encoders whose vectors its own network cannot take."""
     wanted = dict(generator.dims)
     found = {"captions": text.captions.dim}
+    if text.words is not None:
+        found["words"] = text.words.words(["a"]).vectors.shape[1]
     if text.heard is not None:
         found[text.heard] = text.dialogue.dim
     if wanted != found:

@@ -193,7 +193,7 @@ def word_encoder(encoder: Encoder) -> WordEncoder:
     if not isinstance(encoder, WordEncoder):
         raise ChatPainterError(
             "params.yaml: embed.words needs an encoder of captions that has a vector for every word (minilm, "
-            f"sentence-transformers:FOLDER, transformers:FOLDER); {encoder.identity.get('name')} has none"
+            f"damsm:RUN, sentence-transformers:FOLDER, transformers:FOLDER); {encoder.identity.get('name')} has none"
         )
     return encoder
 

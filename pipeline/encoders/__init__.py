@@ -146,6 +146,7 @@ ENCODERS = {
     "minilm": "pipeline.encoders.modern",
     "sentence-transformers": "pipeline.encoders.modern",
     "transformers": "pipeline.encoders.modern",
+    "damsm": "pipeline.encoders.damsm",
 }
 
 

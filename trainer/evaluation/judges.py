@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from trainer.evaluation import clip, weights
+from trainer.evaluation import clip, damsm, weights
 from trainer.evaluation.classifier import Classifier
 from trainer.evaluation.figures import Figures
 from trainer.evaluation.parts import Arrays
@@ -83,4 +83,9 @@ def published_networks(settings: PublishedSettings, device: str, figures: Figure
             found[name] = make(folder, file, device)
         except weights.Missing as missing:
             figures.skip(gives, str(missing))
+    if settings.damsm is not None:
+        try:
+            found[damsm.NAME] = damsm.load(Path(settings.damsm), device)
+        except weights.Missing as missing:
+            figures.skip("damsm_r_precision", str(missing))
     return found

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from trainer.evaluation import classifier as domain
-from trainer.evaluation import distances, inception_score, retrieval, scenes
+from trainer.evaluation import damsm, distances, inception_score, retrieval, scenes
 from trainer.evaluation.figures import Figures, write_table
 from trainer.evaluation.judges import Judges
 from trainer.evaluation.parts import Arrays
@@ -143,6 +143,9 @@ def published_figures(
         coverage_figures(figures, stage, *features, about["vgg16"])
     if "clip" in about:
         clip_figures(figures, stage, judges, it.painted[f"{size}/clip/features"], held_out, images, it, about["clip"])
+    if damsm.NAME in about:
+        codes, name = it.painted[f"{size}/{damsm.NAME}/codes"], f"{stage}_damsm_r_precision"
+        damsm.r_precision_figure(figures, name, codes, held_out, images, it, about[damsm.NAME])
 
 
 def distribution_figures(

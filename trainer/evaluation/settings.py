@@ -30,6 +30,7 @@ class PublishedSettings:
     inception_2015: str = "weights-inception-2015-12-05-6726825d.pth"
     vgg16: str = "vgg16-397923af.pth"
     clip: str = "clip-vit-base-patch32"
+    damsm: str | None = None  # a run of damsm or a published image_encoder*.pth, wherever it lies: R-precision by it
 
 
 @dataclass(frozen=True)

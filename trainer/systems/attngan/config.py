@@ -65,6 +65,7 @@ class Objective(Concern):
     pooling: float = 5.0
     scale: float = 10.0
     root: bool = False
+    classes: bool = False  # for the DAMSM pictures of one class are no wrong ones: reads the store `classes`
     matching: Matching = field(default_factory=Matching)  # of turns, by the last branch's discriminator
     cut_dialogues: float = 0.0  # share of dialogues that end early, after a uniform number of first rounds
 
@@ -121,7 +122,7 @@ _PUBLISHED = {"g_lr": 2e-4, "d_lr": 2e-4, "halve_every_epochs": None}
 
 PRESETS: Presets = {
     # cfg/bird_attn2.yml, coco_attn2.yml and bird_attnDCGAN2.yml
-    "birds": {"attngan": {**_PUBLISHED, "epochs": 600, "batch": 20, "ema_half_life": 13_863}},
+    "birds": {"attngan": {**_PUBLISHED, "epochs": 600, "batch": 20, "ema_half_life": 13_863, "classes": True}},
     "coco": {
         "attngan": {
             **_PUBLISHED,
@@ -132,7 +133,7 @@ PRESETS: Presets = {
     "birds-dcgan": {
         "attngan": {
             **_PUBLISHED,
-            **{"epochs": 400, "batch": 30, "ema_half_life": 20_794},
+            **{"epochs": 400, "batch": 30, "ema_half_life": 20_794, "classes": True},
             **{"only_last": True, "residual_blocks": 0, "unconditional": False, "damsm_weight": 1.0},
         }
     },

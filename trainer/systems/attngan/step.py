@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from trainer.distributed import Ranks, gather_rows, synchronise_batchnorm
 from trainer.feed.augment import at_sides, augment
-from trainer.feed.inputs import CAPTIONS, LENGTH, WORDS, Batch
+from trainer.feed.inputs import CAPTIONS, CLASSES, LENGTH, WORDS, Batch
 from trainer.feed.pairs import mismatched_rows
 from trainer.feed.sampler import Draws
 from trainer.networks import average, losses
@@ -250,7 +250,8 @@ class AttnGan:
             seen = self.judge(painted.pictures[self.sides[-1]])
         gather = gather_rows if self.ranks.world > 1 else None
         seen = type(seen)(*(value.float() for value in seen))
-        found = damsm_loss(seen, told, None, self.sharpness, self.ranks.rank, gather)
+        classes = part.texts[CLASSES.name].flatten().long() if self.training.classes else None
+        found = damsm_loss(seen, told, classes, self.sharpness, self.ranks.rank, gather)
         return found.w0 + found.w1, found.s0 + found.s1
 
     def matching_loss(

@@ -30,11 +30,12 @@ class _AttnGan:
 
     def inputs(self, config: AttnGanConfig) -> "tuple[Input, ...]":
         """Captions and their words, the dialogue as the arm reads it, and pictures."""
-        from trainer.feed.inputs import WORDS, pictures
+        from trainer.feed.inputs import CLASSES, WORDS, pictures
         from trainer.systems.reader import text_inputs
 
         caption, *said = text_inputs(config.dialogue)
-        return caption, WORDS, pictures(config.crop_side or config.sides[-1]), *said
+        classes = (CLASSES,) if config.classes else ()
+        return caption, WORDS, pictures(config.crop_side or config.sides[-1]), *said, *classes
 
     def generator(self, settings: dict[str, Any]) -> "AttnGanGenerator":
         """See `networks.AttnGanGenerator`."""

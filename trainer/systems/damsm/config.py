@@ -23,6 +23,7 @@ class DamsmConfig(Training, PictureAugmentation, Convolutions):
     pooling: float = 5.0  # gamma_2
     scale: float = 10.0  # gamma_3
     root: bool = False  # the pooled score as eq. 10 is printed; the published code leaves out its root
+    classes: bool = False  # pictures of one class are no wrong ones for each other: reads the store `classes`
     lr: float = 2e-3
     lr_factor: float = 0.98  # after each epoch, down to
     lowest_lr: float = 2e-4
@@ -67,7 +68,7 @@ class DamsmConfig(Training, PictureAugmentation, Convolutions):
 
 PRESETS: Presets = {
     # cfg/DAMSM/bird.yml and coco.yml; as many epochs as the released files' names say.
-    "birds": {"damsm": {"epochs": 200, "batch": 48}},
+    "birds": {"damsm": {"epochs": 200, "batch": 48, "classes": True}},
     "coco": {"damsm": {"epochs": 100, "batch": 48, "words": 15}},
     # For the sample world, in minutes on two cores.
     "tiny": {

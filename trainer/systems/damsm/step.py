@@ -7,7 +7,7 @@ from torch import nn
 
 from trainer.distributed import Ranks, average_gradients, gather_rows, synchronise_batchnorm
 from trainer.feed.augment import augment
-from trainer.feed.inputs import LENGTH, TOKENS, Batch
+from trainer.feed.inputs import CLASSES, LENGTH, TOKENS, Batch
 from trainer.feed.sampler import Draws
 from trainer.networks.average import finite
 from trainer.networks.words import Sharpness, damsm_loss
@@ -59,7 +59,8 @@ class Damsm:
                 told = self.average.tell(ids, lengths, kept)
             gather = gather_rows if self.ranks.world > 1 else None
             sharpness = Sharpness(training.focus, training.pooling, training.scale, training.root)
-            losses = damsm_loss(seen, told, None, sharpness, self.ranks.rank, gather)
+            classes = part[CLASSES.name].flatten().long() if training.classes else None
+            losses = damsm_loss(seen, told, classes, sharpness, self.ranks.rank, gather)
             (losses.total / training.accumulate).backward()
             report({"loss": losses.total, **losses._asdict()})
         text = list(self.average.text.parameters())

@@ -29,9 +29,9 @@ class _Damsm:
 
     def inputs(self, config: DamsmConfig) -> "tuple[Input, ...]":
         """Captions as numbers of words, and pictures."""
-        from trainer.feed.inputs import TOKENS, pictures
+        from trainer.feed.inputs import CLASSES, TOKENS, pictures
 
-        return TOKENS, pictures(config.side)
+        return TOKENS, pictures(config.side), *((CLASSES,) if config.classes else ())
 
     def generator(self, settings: dict[str, Any]) -> "Encoders":
         """See `networks.Encoders`."""

@@ -156,7 +156,7 @@ def test_one_step_has_the_published_losses(which: str) -> None:
                 features = d(real).features, d(fake).features
                 r, w, f, plain = judge_pairs(d, *features, sentence, *wrong_pairs(images, "published"))
             name = f"errD{side}" + ("" if unconditional else "_without_uncond")
-            assert float(losses.matching_aware(r, w, f, "bce", plain)) == pytest.approx(record[name], rel=2e-6)
+            assert float(losses.matching_aware(r, w, f, "bce", plain)) == pytest.approx(record[name], rel=1e-5)
         d = network(branch)
         with torch.no_grad():
             seen = d(fake).features
@@ -164,12 +164,12 @@ def test_one_step_has_the_published_losses(which: str) -> None:
             adversarial += losses.generator(d.UNCOND_DNET(seen), "bce")
     told = Told(words, first(torch.tensor(record["lengths"]), 5), sentence)
     found = damsm_loss(Stub()(torch.zeros(())), told, None, Sharpness())
-    assert float(50 * (found.w0 + found.w1)) == pytest.approx(record["LAMBDA_w"], rel=2e-6)
-    assert float(50 * (found.s0 + found.s1)) == pytest.approx(record["LAMBDA_s"], rel=2e-6)
-    assert float(adversarial + 50 * found.total) == pytest.approx(record["errG_without_KL"], rel=2e-6)
+    assert float(50 * (found.w0 + found.w1)) == pytest.approx(record["LAMBDA_w"], rel=1e-5)
+    assert float(50 * (found.s0 + found.s1)) == pytest.approx(record["LAMBDA_s"], rel=1e-5)
+    assert float(adversarial + 50 * found.total) == pytest.approx(record["errG_without_KL"], rel=1e-5)
 
 
 def test_the_kl_term_is_the_published_one() -> None:
     record = RECORDED["losses"]["KL"]
     found = losses.kl(parity.given(record["mu"]), parity.given(record["logvar"]))
-    assert float(found) == pytest.approx(record["value"], rel=1e-6)
+    assert float(found) == pytest.approx(record["value"], rel=2e-6)
