@@ -18,7 +18,7 @@ from evidence import profile as profiles
 from evidence.options import profile_argument, work_folder, work_option
 from store.errors import ChatPainterError
 from store.lock import FolderLock
-from store.options import CONTEXT, device_option, params_option, version_option
+from store.options import CONTEXT, device_option, params_option, path_option, version_option
 
 REPORT_NEEDS = ("jinja2", "matplotlib", "scipy")
 
@@ -27,13 +27,7 @@ REPORT_NEEDS = ("jinja2", "matplotlib", "scipy")
 @profile_argument
 @params_option
 @work_option
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    default=Path("docs/evidence"),
-    show_default=True,
-    help="Folder for the results: NAME.json, .csv, .md and pictures.",
-)
+@path_option("out", "docs/evidence", "Folder for the results: NAME.json, .csv, .md and pictures.")
 @click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Trainings at a time.")
 @device_option
 @click.option("--only", multiple=True, metavar="NAME", help="Only jobs whose name begins so; repeatable.")

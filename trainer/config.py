@@ -6,8 +6,8 @@ read is refused.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal, Protocol, TypeVar
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar, Literal, Protocol, Self, TypeVar
 
 from store import params
 from store.errors import ParamsError
@@ -125,6 +125,26 @@ class Records(Concern):
 @dataclass(frozen=True)
 class Training(Duration, Machine, Records):
     """What the loop asks of every system's section."""
+
+
+@dataclass(frozen=True)
+class OwnSection(Training):
+    """The section of a system that reads no other: a `Config` by itself. It names the `section` of params.yaml."""
+
+    section: ClassVar[str]
+
+    @property
+    def training(self) -> Self:
+        """This section."""
+        return self
+
+    def plain(self) -> dict[str, Any]:
+        """As config.json and the generator's file hold it."""
+        return {self.section: asdict(self)}
+
+    def defaults(self) -> dict[str, Any]:
+        """The same where nothing is given."""
+        return {self.section: asdict(type(self)())}
 
 
 MAY_CHANGE = ("epochs", "images", "threads", "log_every", "grid_every", "checkpoint_every", "keep")

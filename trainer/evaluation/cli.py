@@ -22,13 +22,7 @@ from trainer import systems
     help="Training run, or its generator.safetensors.",
 )
 @click.option("--split", help="Held-out split.  [default: evaluate.split]")
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    default=Path("runs/evaluate"),
-    show_default=True,
-    help="Folder for metrics.json, plots, tables and the gallery.",
-)
+@options.path_option("out", "runs/evaluate", "Folder for metrics.json, plots, tables and the gallery.")
 @options.embeddings_option
 @options.images_option
 @click.option(

@@ -5,10 +5,15 @@ Nothing here remembers anything, so a run that starts again at the same number o
 
 import functools
 import zlib
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 import torch
+
+from trainer.config import Training
+from trainer.distributed import Ranks
+from trainer.feed.inputs import Batch
 
 
 class Rows(NamedTuple):
@@ -85,6 +90,22 @@ class Draws:
     def _stream(self, purpose: str) -> torch.Generator:
         words = np.random.SeedSequence([*self._key, zlib.crc32(purpose.encode())])
         return torch.Generator(self._device).manual_seed(int(words.generate_state(1, np.uint64)[0] >> 1))
+
+
+def parts_of(batch: Batch, training: Training, images_seen: int, ranks: Ranks) -> Iterator[tuple[Batch, Draws]]:
+    """One process's share of a batch in `accumulate` equal parts, each with the draws of its rows.
+
+    Args:
+        images_seen: before the step.
+    """
+    size = batch.size // training.accumulate
+    for start in range(0, batch.size, size):
+        first = ranks.rank * batch.size + start
+        rows = slice(first, first + size)
+        yield (
+            batch.rows(slice(start, start + size)),
+            Draws(training.seed, images_seen, training.batch, rows, ranks.device),
+        )
 
 
 @functools.lru_cache(maxsize=2)

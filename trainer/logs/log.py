@@ -26,35 +26,41 @@ def read_log(folder: str | Path) -> list[dict[str, Any]]:
     return records
 
 
-def start_log(folder: str | Path, images_seen: int) -> list[dict[str, Any]]:
-    """Make the log end at `images_seen`; records beyond it belong to a part of the run that was lost. Returns the rest.
+class LogFile:
+    """`log.jsonl` of a run that starts at `images_seen`, open for records; those beyond it were lost, and are dropped.
+
+    Attributes:
+        kept: the records before it, oldest first.
 
     Raises:
         ChatPainterError: the folder cannot be written.
     """
-    folder = Path(folder)
-    try:
-        kept = [record for record in read_log(folder) if record.get("images", 0) <= images_seen]
-        folder.mkdir(parents=True, exist_ok=True)
-        with replacing(folder / "log.jsonl") as temporary:
-            temporary.write_text("".join(json.dumps(record) + "\n" for record in kept), encoding="utf-8")
-    except OSError as error:
-        raise ChatPainterError(f"{folder}: cannot be written ({error.strerror}); name another folder") from None
-    return kept
 
+    def __init__(self, folder: str | Path, images_seen: int) -> None:
+        self._folder = Path(folder)
+        try:
+            self.kept = [record for record in read_log(folder) if record.get("images", 0) <= images_seen]
+            self._folder.mkdir(parents=True, exist_ok=True)
+            with replacing(self._folder / "log.jsonl") as temporary:
+                temporary.write_text("".join(json.dumps(record) + "\n" for record in self.kept), encoding="utf-8")
+            self._file = open(self._folder / "log.jsonl", "a", encoding="utf-8")  # noqa: SIM115
+        except OSError as error:
+            raise ChatPainterError(f"{folder}: cannot be written ({error.strerror}); name another folder") from None
 
-def write_curves(folder: str | Path) -> Path:
-    """`curves.csv` from `log.jsonl`: one column a figure, for `dvc plots` and spreadsheets."""
-    records = read_log(folder)
-    names = list(dict.fromkeys(name for record in records for name in record))
-    path = Path(folder) / "curves.csv"
-    with replacing(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, names, restval="")
-        writer.writeheader()
-        writer.writerows({name: "" if value is None else value for name, value in record.items()} for record in records)
-    return path
+    def write(self, record: Mapping[str, float]) -> None:
+        """One line, there when this returns. JSON has no NaN: null stands for it."""
+        values = {name: value if math.isfinite(value) else None for name, value in record.items()}
+        self._file.write(json.dumps(values) + "\n")
+        self._file.flush()
 
-
-def plain(record: Mapping[str, float]) -> dict[str, float | None]:
-    """JSON has no NaN: null stands for it."""
-    return {name: value if math.isfinite(value) else None for name, value in record.items()}
+    def close(self) -> None:
+        """Close it and write `curves.csv` from it: one column a figure, for `dvc plots` and spreadsheets."""
+        self._file.close()
+        records = read_log(self._folder)
+        names = list(dict.fromkeys(name for record in records for name in record))
+        with replacing(self._folder / "curves.csv") as temporary:
+            with open(temporary, "w", encoding="utf-8", newline="") as file:
+                writer = csv.DictWriter(file, names, restval="")
+                writer.writeheader()
+                for record in records:
+                    writer.writerow({name: "" if value is None else value for name, value in record.items()})

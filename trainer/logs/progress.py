@@ -1,7 +1,6 @@
 """The log of one run, and everything that repeats it."""
 
 import contextlib
-import json
 import math
 import resource
 import sys
@@ -11,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from trainer.logs.log import plain, start_log, write_curves
+from trainer.logs.log import LogFile
 from trainer.logs.sinks import Sink, open_sink
 from trainer.logs.statistics import Statistics
 from trainer.logs.status import Shown, status_line
@@ -55,9 +54,8 @@ class Progress:
         self._seconds = 0.0
         self._sinks: list[Sink] = []
         if main:
-            kept = start_log(self.folder, images_seen)
-            self._seconds = float(kept[-1].get("seconds", 0.0)) if kept else 0.0
-            self._log = open(self.folder / "log.jsonl", "a", encoding="utf-8")  # noqa: SIM115
+            self._log = LogFile(self.folder, images_seen)
+            self._seconds = float(self._log.kept[-1].get("seconds", 0.0)) if self._log.kept else 0.0
             self._sinks = [sink for name in sinks if (sink := open_sink(name, self.folder, images_seen, self._say))]
         self._began = time.perf_counter()
 
@@ -93,8 +91,7 @@ class Progress:
             torch.cuda.reset_peak_memory_stats(self._device)
         left = (self._total - images_seen) * lasted / images if images else math.nan
         if self._main:
-            self._log.write(json.dumps(plain(record)) + "\n")
-            self._log.flush()
+            self._log.write(record)
             self._say(status_line(record, self._shown, left))
             for sink in self._sinks:
                 sink.write(record, images_seen)
@@ -116,7 +113,6 @@ class Progress:
         """Write curves.csv from the log and close the sinks."""
         if self._main:
             self._log.close()
-            write_curves(self.folder)
             for sink in self._sinks:
                 sink.close()
 

@@ -2,7 +2,8 @@
 
 A system is one training that a command starts: `chatpainter-train stage1`. What it reads, how its networks are built
 and painted with is its `System`; what it does in one step is its `Trainable`. Everything else (feed, loop, checkpoints,
-logs, evaluation) sees these two and nothing of the networks. There is no base class to inherit and no hook to fill in.
+logs, evaluation) sees these two and nothing of the networks. There is no base trainer and no hook to fill in; a class
+that names `Generator` or `System` as its base has what they say of the simplest case.
 """
 
 from collections.abc import Mapping, Sequence
@@ -52,7 +53,7 @@ class Generator(Protocol):
 
     settings: dict[str, Any]
     noise_dim: int
-    condition_dim: int
+    condition_dim: int = 0
     inputs: "tuple[Input, ...]"
     dims: dict[str, int]
 
@@ -63,8 +64,8 @@ class Generator(Protocol):
 
     @property
     def silence(self) -> "dict[str, Tensor]":
-        """Input that always has a vector → the one, (dim,), that stands for nothing said."""
-        ...
+        """Input that always has a vector → the one, (dim,), that stands for nothing said. None has to have one."""
+        return {}
 
     def encode(self, texts: "Mapping[str, Tensor]") -> "dict[str, Tensor]":
         """What it makes of B texts: named tensors of B rows, which `draw` paints from."""
@@ -95,7 +96,7 @@ class Generator(Protocol):
             condition_noise: (B, condition_dim), or None for the mean condition.
             sides: which are asked for; larger ones may be left out.
         """
-        ...
+        return self.draw(self.encode(texts), noise, condition_noise, sides)
 
     # Of torch.nn.Module:
     def eval(self) -> Any: ...  # noqa: D102
@@ -214,13 +215,13 @@ class System(Protocol):
 
     @property
     def starts_from(self) -> str | None:
-        """The system whose generator it starts from."""
-        ...
+        """The system whose generator it starts from; none."""
+        return None
 
     @property
     def retired(self) -> tuple[str, ...]:
-        """Keys (`section.key`) of older config.json files that are passed over."""
-        ...
+        """Keys (`section.key`) of older config.json files that are passed over; none."""
+        return ()
 
     def configure(self, values: Mapping[str, Any], where: str) -> Config:
         """Its sections of params.yaml, checked; `where` names the file. Imports no torch."""
@@ -243,12 +244,16 @@ class System(Protocol):
         ...
 
     def parameters(self, config: Config, data: "TrainingData") -> dict[str, int]:
-        """How many parameters each part would have; draws none."""
-        ...
+        """How many parameters each part would have, of `plain_settings` the generator; draws none."""
+        import torch
+
+        with torch.device("meta"):
+            generator = self.generator(plain_settings(self, config, data))
+        return {"generator": sum(parameter.numel() for parameter in generator.parameters())}
 
     def describe(self, config: Config, generator: Generator) -> dict[str, Any]:
-        """Plain values for config.json beside the sections: all that decides what is trained."""
-        ...
+        """Plain values for config.json beside the sections: all that decides what is trained; widths and stores."""
+        return {name: generator.settings[name] for name in ("dims", "stores")}
 
 
 def find(name: str) -> System:
@@ -262,6 +267,13 @@ def find(name: str) -> System:
     module, _, attribute = SYSTEMS[name].partition(":")
     system: System = getattr(import_module(module), attribute)
     return system
+
+
+def plain_settings(system: System, config: Config, data: "TrainingData") -> dict[str, Any]:
+    """What builds a generator for these data: the system's own section, widths of the texts, and whose they are."""
+    dims = {one.name: data.dim(one.name) for one in system.inputs(config) if one.where == "embeddings"}
+    training = config.plain()[system.name]
+    return {"system": system.name, "training": training, "dims": dims, "stores": data.identity}
 
 
 def lineage(name: str) -> list[str]:

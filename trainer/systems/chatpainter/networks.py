@@ -15,6 +15,7 @@ from store import params
 from trainer.networks.attention import Listening, Tokens
 from trainer.networks.blocks import ResidualBlock, UpBlock, conv3x3, conv_block, initialise, tiled
 from trainer.networks.text import ConditioningAugmentation, sample
+from trainer.systems import Generator
 from trainer.systems.chatpainter.config import ModelConfig, Stage
 from trainer.systems.reader import TextReader
 
@@ -136,7 +137,7 @@ class Stage2Generator(nn.Module):
         return GeneratorOutput(tanh(x), condition, mu, logvar, stage1, maps)
 
 
-class ChatPainterGenerator(TextReader):
+class ChatPainterGenerator(TextReader, Generator):
     """Everything from text vectors and noise to pictures: of stage 1, and of stage 2 when it holds one.
 
     `settings` is plain JSON: `stage` (1 or 2), `model` (ModelConfig), `caption_dim`, `dialogue_dim`, and whatever the
@@ -186,7 +187,7 @@ class ChatPainterGenerator(TextReader):
         condition_noise: Tensor | None = None,
         sides: Sequence[int] | None = None,
     ) -> dict[int, Tensor]:
-        """`paint` from what `encode` gave."""
+        """`paint` from what `encode` gave; each stage uses the condition's noise, smaller sides are made on the way."""
         text, tokens = encoded["text"], self.tokens(encoded)
         epsilon = None if condition_noise is None else condition_noise.expand(2, -1, -1)
         if self.stage == 1 or (sides is not None and max(sides) == self.model.size):
@@ -206,23 +207,6 @@ class ChatPainterGenerator(TextReader):
         """
         tokens = self.tokens(encoded)
         return dict(self.network(encoded["text"], noise, None, tokens).attention) if tokens else {}
-
-    def paint(
-        self,
-        texts: Mapping[str, Tensor],
-        noise: Tensor,
-        condition_noise: Tensor | None = None,
-        sides: Sequence[int] | None = None,
-    ) -> dict[int, Tensor]:
-        """Pictures by side, smallest first, each (B, 3, s, s) in [-1, 1].
-
-        Args:
-            texts: as in `encode`.
-            noise: (B, noise_dim).
-            condition_noise: (B, condition_dim), used in each stage, or None to paint the mean condition.
-            sides: which are asked for; larger ones may be left out, smaller ones are made on the way.
-        """
-        return self.draw(self.encode(texts), noise, condition_noise, sides)
 
 
 def generator_settings(

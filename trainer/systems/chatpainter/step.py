@@ -15,7 +15,7 @@ from trainer.feed.augment import augment
 from trainer.feed.inputs import Batch
 from trainer.feed.labels import Labels
 from trainer.feed.pairs import mismatched_rows
-from trainer.feed.sampler import Draws
+from trainer.feed.sampler import Draws, parts_of
 from trainer.networks import average, losses
 from trainer.networks.attention import Tokens
 from trainer.networks.diffaugment import DRAWS, diffaugment
@@ -103,9 +103,7 @@ class Gan:
         """
         training = self.training
         set_learning_rates(training, epoch, self.g_optimizer, self.d_optimizer)
-        size = batch.size // training.accumulate
-        rows = [slice(i * size, (i + 1) * size) for i in range(training.accumulate)]
-        parts = [self.part(batch.rows(part), images_seen, part.start) for part in rows]
+        parts = [self.part(texts, draws) for texts, draws in parts_of(batch, training, images_seen, self.ranks)]
         penalised = bool(training.penalties) and images_seen // training.batch % training.penalties.every == 0
 
         # One forward of the generator serves both steps. With several parts only one graph is kept at a time, so
@@ -135,11 +133,9 @@ class Gan:
         seen = images_seen + training.batch
         average.update_average(self.average, self.generator, training.ema_half_life, seen, training.batch)
 
-    def part(self, texts: Batch, images_seen: int, first: int) -> Part:
-        """The rows from `first` on of this process's share of the batch after `images_seen` pictures."""
-        training, generator, b = self.training, self.generator, texts.size
-        first += self.ranks.rank * (training.batch // self.ranks.world)
-        draws = Draws(training.seed, images_seen, training.batch, slice(first, first + b), self.device)
+    def part(self, texts: Batch, draws: Draws) -> Part:
+        """Rows of the batch, with all that is random about them."""
+        training, generator = self.training, self.generator
         # A central crop is not drawn, and neither is a mirror then.
         crop = draws.uniform("crop", 3) if training.crop == "random" else None
         pictures = augment(texts["images"], max(generator.names), crop, training.flip)

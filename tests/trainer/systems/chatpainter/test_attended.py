@@ -16,6 +16,7 @@ from tests.support.stores import write_training_stores
 from trainer import distributed, generator_file, loop
 from trainer.checkpoints import Checkpoints, load
 from trainer.feed.inputs import Batch, stored_side
+from trainer.feed.sampler import parts_of
 from trainer.logs.attention import attend
 from trainer.systems.chatpainter.config import (
     Attention,
@@ -184,7 +185,7 @@ def test_dialogues_end_early_as_often_as_asked_after_few_rounds_rather_than_many
 @pytest.mark.parametrize("stage", [1, 2])
 def test_both_networks_learn_from_what_was_said(stage: int) -> None:
     gan = gan_of(stage, cut_dialogues=0.0)
-    part = gan.part(batch(gan), 0, 0)
+    part = gan.part(*next(parts_of(batch(gan), gan.training, 0, gan.ranks)))
     told = gan.tell(part)
     painted = gan.paint(told, part)
     loss, found = gan.discriminator_loss(part, told, painted, penalised=False)
@@ -261,7 +262,8 @@ def matched(out: Path) -> None:
     gan.ranks = ranks
     whole = batch(gan)
     size = 6 // ranks.world
-    part = gan.part(whole.rows(slice(ranks.rank * size, (ranks.rank + 1) * size)), 0, 0)
+    share = whole.rows(slice(ranks.rank * size, (ranks.rank + 1) * size))
+    part = gan.part(*next(parts_of(share, gan.training, 0, ranks)))
     found: dict[str, Tensor] = {}
     gan.matching_loss(gan.discriminator(part.pictures), gan.tell(part), found, "d")
     sum(found.values(), torch.zeros(())).backward()

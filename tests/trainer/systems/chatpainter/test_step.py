@@ -15,6 +15,7 @@ from trainer.feed.augment import augment
 from trainer.feed.inputs import Batch, stored_side
 from trainer.feed.labels import Labels
 from trainer.feed.pairs import mismatched_rows
+from trainer.feed.sampler import parts_of
 from trainer.networks import average
 from trainer.networks.diffaugment import cutout, diffaugment, translate
 from trainer.optimising import set_learning_rates
@@ -72,7 +73,7 @@ def silent(values: object) -> None:
 
 def painted_by(gan: Gan, one: Batch) -> tuple[Part, Told, Any]:
     """One part with its draws, what the networks are told, and its picture."""
-    part = gan.part(one, 0, 0)
+    part = gan.part(*next(parts_of(one, gan.training, 0, gan.ranks)))
     told = gan.tell(part)
     return part, told, gan.paint(told, part)
 
@@ -183,7 +184,7 @@ def test_an_iteration_is_stackgans(stage: int, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(ChatPainterGenerator, "encode", _encode_double)
     # StackGAN leaves the last image without a mismatched pair; ours gives it the first one's text.
     monkeypatch.setattr(plain, "d_loss", _closed_circle)
-    part = gan.part(one, 0, 0)
+    part = gan.part(*next(parts_of(one, gan.training, 0, gan.ranks)))
     noise, epsilon = part.noise.double(), part.epsilon.double()
     fixed = part._replace(pictures=part.pictures.double(), noise=noise, epsilon=epsilon)
     monkeypatch.setattr(gan, "part", lambda *_: fixed)
@@ -474,8 +475,8 @@ def test_accumulated_gradients_are_the_mean_of_the_parts(monkeypatch: pytest.Mon
     whole = make(d_norm="none", batch=6, accumulate=2)
     one = batch()
     grads: list[list[Tensor]] = []
-    for first in (0, 3):
-        part = whole.part(one.rows(slice(first, first + 3)), 0, first)
+    for half in parts_of(one, whole.training, 0, whole.ranks):
+        part = whole.part(*half)
         with torch.no_grad():
             told = whole.tell(part)
             painted = whole.paint(told, part)
