@@ -109,7 +109,7 @@ def told(generator: "Generator", caption: str, rounds: Sequence[tuple[str, str]]
     """
     from pipeline.graphs import sample_graphs
 
-    world = sample_graphs.FOUR_PLACES
+    world = sample_graphs.SAMPLE_WORLD
     if generator.settings["vocabulary"]["objects"] != list(world.kinds):
         raise ChatPainterError(
             "words are made a graph by the rules of the sample world, whose objects this generator does not know; "

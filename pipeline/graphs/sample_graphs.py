@@ -47,7 +47,7 @@ class World:
         return (*PREDICATES, *(f"at the {place} of" for place in self.places))
 
 
-FOUR_PLACES = World(PLACES, tuple(COLOURS), SHAPES, SIZES, tuple(GROUNDS))
+SAMPLE_WORLD = World(PLACES, tuple(COLOURS), SHAPES, SIZES, tuple(GROUNDS))
 """The world as it is where nothing else is asked for."""
 
 
@@ -89,19 +89,24 @@ def read(path: Path, raw: Path, split: str, world: World, settings: GraphSetting
     """The graphs of a corpus' pictures: of the truth, or of the words where `settings.words` names the split.
 
     Raises:
-        ChatPainterError: the truth lacks a picture of the corpus.
+        ChatPainterError: the truth lacks a picture of the corpus, or the rules read another scene from its words.
     """
-    if split in settings.words:
-        found = {row.image_id: told(world, row.caption, row.rounds) for row in corpus.rows(corpus.read(path))}
-    else:
-        entries = {entry["image_id"]: entry for entry in _read(truth_file(raw, split))["scenes"]}
-        found = {}
-        for image_id in corpus.read(path)["image_id"].to_pylist():
-            if image_id not in entries:
+    truth = truth_file(raw, split)
+    entries = {entry["image_id"]: entry for entry in _read(truth)["scenes"]}
+    found: dict[int, tuple[str | None, list[Seen]]] = {}
+    for row in corpus.rows(corpus.read(path)):
+        if row.image_id not in entries:
+            raise ChatPainterError(f"{truth}: no scene of image {row.image_id}, which {path} has; make the world again")
+        entry = entries[row.image_id]
+        found[row.image_id] = entry["ground"], [_seen(one) for one in entry["objects"]]
+        if split in settings.words:
+            said = told(world, row.caption, row.rounds)
+            if _in_words(said) != _in_words(found[row.image_id]):
                 raise ChatPainterError(
-                    f"{truth_file(raw, split)}: no scene of image {image_id}, which {path} has; make the world again"
+                    f"{path}: the words about image {row.image_id} are not those of its scene by the sample world's "
+                    f"rules, which know no edits and no free places; leave {split} out of images.graphs.words"
                 )
-            found[image_id] = entries[image_id]["ground"], [_seen(one) for one in entries[image_id]["objects"]]
+            found[row.image_id] = said
     pictured = {
         image_id: graph(world, ground, things)
         for image_id, (ground, things) in found.items()
@@ -135,6 +140,12 @@ def told(world: World, caption: str, rounds: Iterable[tuple[str, str]]) -> tuple
         if len(one) == 3
     ]
     return ground, things
+
+
+def _in_words(scene: tuple[str | None, list[Seen]]) -> tuple[str | None, set[tuple[str, str]]]:
+    """What a scene shows, without where exactly."""
+    ground, things = scene
+    return ground, {(one.place, one.kind) for one in things}
 
 
 def graph(world: World, ground: str | None, things: list[Seen]) -> Pictured:

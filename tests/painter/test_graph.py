@@ -14,7 +14,7 @@ from painter import graph as graphs
 from painter.cli import main
 from painter.graph import SceneGraph
 from painter.painter import Painter
-from pipeline.graphs.sample_graphs import FOUR_PLACES
+from pipeline.graphs.sample_graphs import SAMPLE_WORLD
 from store.errors import ChatPainterError
 from tests.support.models import SMALL_SG2IM
 from trainer import generator_file
@@ -33,7 +33,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     own = {name: value for name, value in SMALL_SG2IM.items() if name in Networks.__dataclass_fields__}
     sizes = Networks(**{**own, "refinement_dims": (8, 4)})
-    words = {"objects": FOUR_PLACES.kinds, "predicates": FOUR_PLACES.predicates}
+    words = {"objects": SAMPLE_WORLD.kinds, "predicates": SAMPLE_WORLD.predicates}
     generator = Generator(generator_settings(sizes, words))
     with torch.no_grad():
         for name, parameter in generator.named_parameters():
@@ -75,7 +75,7 @@ def test_pictures_depend_on_graph_seed_and_place_alone(run: Path) -> None:
 
 def test_the_graph_is_what_the_generator_reads(run: Path) -> None:
     read = graphs.tensors(graphs.load(run), [graphs._graph(GRAPH, "here"), SceneGraph(("snow",), ())])
-    kinds, predicates = FOUR_PLACES.kinds, FOUR_PLACES.predicates
+    kinds, predicates = SAMPLE_WORLD.kinds, SAMPLE_WORLD.predicates
     expected = [[kinds.index(name) for name in GRAPH["objects"]] + [0], [kinds.index("snow"), 0, 0, 0]]
     assert read["objects"].tolist() == expected
     assert read["objects.length"].tolist() == [4, 2]

@@ -2,6 +2,7 @@
 
 import json
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 
 from pipeline.corpora import corpus
 from pipeline.corpora.sample_words import captions, rounds
-from pipeline.corpora.sample_world import PLACES, Scene, scene
+from pipeline.corpora.sample_world import NINE_PLACES, PLACES, Scene, scene
 from pipeline.graphs import sample_graphs, stores
 from pipeline.graphs.annotations import GraphSettings
 from pipeline.graphs.relations import PREDICATES
@@ -20,7 +21,7 @@ from tests.support.worlds import small_world
 from trainer.feed.data import TrainingData
 from trainer.feed.inputs import BOXES, MASKS, OBJECTS, TRIPLES
 
-WORLD = sample_graphs.FOUR_PLACES
+WORLD = sample_graphs.SAMPLE_WORLD
 
 
 def said(seed: int) -> tuple[Scene, str, list[tuple[str, str]]]:
@@ -37,6 +38,27 @@ def test_the_words_of_a_dialogue_tell_the_scene() -> None:
         found = [(one.place, one.colour, one.shape, one.size) for one in things]
         assert found == [(one.place, one.colour, one.shape, one.size) for one in seen.things], (seed, talk)
         assert all(one.centre == PLACES[one.place] for one in things)
+
+
+def test_nine_places_are_told_apart() -> None:
+    world = replace(WORLD, places=NINE_PLACES.places)
+    for seed in range(60):
+        draw = random.Random(seed)
+        seen = scene(draw, (1, 9), NINE_PLACES)
+        talk = [(one.question, one.answer) for one in rounds(seen, draw, 16)]
+        ground, things = told(world, captions(seen, draw)[0], talk)
+        assert ground == seen.ground
+        found = [(one.place, one.colour, one.shape, one.size) for one in things]
+        assert found == [(one.place, one.colour, one.shape, one.size) for one in seen.things], (seed, talk)
+
+
+def test_words_of_another_scene_are_refused(world: Path, tmp_path: Path) -> None:
+    rows = list(corpus.rows(corpus.read(world / "data/corpus/val.parquet")))
+    rows[4] = replace(rows[4], rounds=rows[4].rounds[:1])
+    corpus.write(rows, tmp_path / "val.parquet")
+    settings = GraphSettings(least=1, words=("val",))
+    with pytest.raises(ChatPainterError, match=rf"words about image {rows[4].image_id} are not those of its scene"):
+        stores.prepare(tmp_path / "val.parquet", world / "data/raw/sample", "val", tmp_path / "x", settings)
 
 
 def test_what_is_not_told_is_not_in_the_graph() -> None:

@@ -91,7 +91,7 @@ class HeldOutSplit:
         batch = self.data.at(images, self.numbers(images))
         if condition == Condition():
             return batch
-        said = [one.name for one in self.inputs if one.pick == "first"]
+        said = [one.name for one in self.inputs if one.pick == "first" and one.where == "embeddings"]
         if not said:
             raise ChatPainterError(f"{condition.name}: this generator reads no dialogue; it paints the caption alone")
         tensors = dict(batch)

@@ -10,8 +10,11 @@ import torch
 
 from store.errors import ChatPainterError
 from store.reader import Store
+from tests.support.films import write_films
+from tests.support.stores import write_training_stores
 from trainer import generator_file
 from trainer.evaluation.split import Condition, HeldOutSplit, paint
+from trainer.feed.inputs import FIRST_PICTURES
 from trainer.systems.reader import text_inputs
 
 
@@ -66,6 +69,16 @@ def test_shuffled_dialogues_are_always_another_image_s(world):
     for name in ("turns", "turns.length"):
         assert torch.equal(shuffled[name], own[name][torch.from_numpy(donors)])
         assert torch.equal(it.texts(ALL[:5], Condition("shuffled"))[name], shuffled[name][:5])  # whatever the batch
+
+
+def test_another_dialogue_begins_with_the_picture_that_ones_own_does(tmp_path):
+    embeddings, images = write_training_stores(tmp_path, images=6, rounds=(3, 1, 2))
+    write_films(embeddings, images, side=76, firsts_differ=True)
+    it = HeldOutSplit(embeddings, images, (*text_inputs("recurrent"), FIRST_PICTURES), (64,), 0)
+    own, other = (it.texts(np.arange(6), told) for told in (Condition(), Condition("shuffled")))
+    assert torch.equal(own["first_pictures"], other["first_pictures"])
+    assert len(own["first_pictures"][:, 0, 0, 0].unique()) == 6
+    assert (own["turns"][:, 0, 1] != other["turns"][:, 0, 1]).all()
 
 
 def test_rounds_cut_and_reversed(world):

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from tests.support import parity
+from tests.support.plain_stackgan_v2 import PlainV2D, PlainV2G
 from trainer.networks import losses
 from trainer.systems.stackgan_v2 import objective
 from trainer.systems.stackgan_v2.config import PRESETS, Model, StackGanV2Config
@@ -43,6 +44,14 @@ def test_published_sizes_have_the_published_keys(preset: str) -> None:
         expected = RECORDED["keys"][name]
         assert parity.keys(network) == expected["keys"]
         assert sum(p.numel() for p in network.parameters()) == expected["params"]
+
+
+def test_the_plain_step_of_the_benchmark_is_of_the_published_sizes() -> None:
+    with torch.device("meta"):
+        plain: dict[str, torch.nn.Module] = {"G_NET": PlainV2G(64, 1024, 128, 100, 64, 3, 2)}
+        plain |= {f"D_NET{side}": PlainV2D(64, 128, 64, branch) for branch, side in enumerate(SIDES)}
+    for name, network in plain.items():
+        assert sum(p.numel() for p in network.parameters()) == RECORDED["keys"][name]["params"]
 
 
 @pytest.mark.parametrize("branches", [1, 2])
