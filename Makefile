@@ -7,7 +7,7 @@ UV := $(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constrai
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
 MANIFESTS := setup.cfg pyproject.toml constraints.txt
 
-.PHONY: repro test test-slow test-random lint evidence demo-model clean lock
+.PHONY: repro test test-slow test-random lint evidence docs demo-model clean lock
 
 repro: .venv/ready
 	@PATH="$(CURDIR)/$(BIN):$$PATH" dvc repro
@@ -39,6 +39,11 @@ lint: .venv/ready-dev
 evidence: .venv/ready
 	$(BIN)/python -m evidence evidence/cpu.yaml --jobs 2
 
+# The documents as a site, in site/: searchable, strict about links, with the public classes and functions.
+docs: $(BIN)/uv $(MANIFESTS)
+	$(UV) --editable '.[docs]'
+	$(BIN)/mkdocs build --strict
+
 # The model that ships with the package, painter/demo/, made anew from what `make repro` left; its golden picture too.
 demo-model: RUN := $(or $(RUN),runs/stage2)
 demo-model: .venv/ready
@@ -58,9 +63,9 @@ $(BIN)/uv:
 	$(UV) --editable '.[dev]'
 	@touch $@ .venv/ready
 
-# What was tested: every version, for Python 3.11.
+# What was tested: every version, for Python 3.11 to 3.13 and every platform.
 lock: $(BIN)/uv
-	$(BIN)/uv pip compile --quiet --no-header --no-annotate --upgrade --python-version 3.11 --all-extras setup.cfg -o constraints.txt
+	$(BIN)/uv pip compile --quiet --no-header --no-annotate --upgrade --universal --python-version 3.11 --all-extras setup.cfg -o constraints.txt
 
 clean:
 	rm -rf data/raw/sample data/corpus data/untrained data/embeddings data/images runs

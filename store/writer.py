@@ -33,7 +33,8 @@ class StoreWriter:
             writer.commit(index)
 
     Args:
-        shape, dtype: one row's.
+        shape: of one row.
+        dtype: of one row.
         dataset: the name inside the HDF5 files, and how the files' names begin.
         made_from: what the manifest says of the origin; every entry but `corpus` is also kept in each shard.
 

@@ -33,7 +33,8 @@ class TrainingData:
     """What a system reads of one split: the images that have all of `inputs`.
 
     Args:
-        embeddings, images: the split's folders, with a folder a store (`captions`, `turns`, …; `76`, `304`).
+        embeddings: the split's folder, with a folder a store (`captions`, `turns`, …).
+        images: the same for pictures (`76`, `304`).
 
     Raises:
         StoreError: a store is missing or damaged, they were made from different corpora, or no image has all inputs.
