@@ -70,6 +70,7 @@ class Objective(Concern):
     d_norm: Norm = "batch"
     loss: Literal["bce", "hinge"] = "bce"
     unconditional_weight: float = 1.0  # of logits that do not know the text (UNCOND_LOSS)
+    balanced: bool = False  # real pairs weigh as much as wrong and painted ones together; published: 1 each
     colour_weight: float = 0.0  # holds a branch's colours to those of the branch before (COLOR_LOSS)
     kl_weight: float = 2.0
     d_condition: Literal["mu", "learned"] = "mu"  # the generator's mean, or what D's own layer makes of the text
@@ -151,7 +152,7 @@ PRESETS: Presets = {
         NAME: {
             **{"dialogue": "recurrent", "standardise": True, "size": 16, "gf": 32, "df": 16, "residual_blocks": 1},
             **{"condition_dim": 64, "noise_dim": 16, "lstm_hidden": 64},
-            **{"loss": "hinge", "d_norm": "spectral", "d_condition": "learned", "kl_weight": 0.02},
+            **{"loss": "hinge", "balanced": True, "d_norm": "spectral", "d_condition": "learned", "kl_weight": 0.02},
             **{"g_lr": 1e-3, "d_lr": 1e-3, "betas": [0.0, 0.9], "ema_decay": None, "ema_half_life": 2_000},
             **{"epochs": None, "images": 64_000, "batch": 32, "flip": False},
             **{"log_every": 3_200, "grid_every": 16_000, "checkpoint_every": 16_000},

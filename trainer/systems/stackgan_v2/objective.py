@@ -13,18 +13,26 @@ Loss = Literal["bce", "hinge"]
 Logits = tuple[Tensor, Tensor | None]  # with the text, and without
 
 
-def discriminator(real: Logits, fake: Logits, wrong: Logits | None, weight: float, loss: Loss) -> Tensor:
+def discriminator(
+    real: Logits, fake: Logits, wrong: Logits | None, weight: float, loss: Loss, balanced: bool = False
+) -> Tensor:
     """What one branch's discriminator loses.
 
     A wrong picture is a real one, of another image: only logits that know the text should be low. Without text (no
     wrong pictures) real + fake; with text and `weight` 0 real + (wrong + fake) / 2.
+
+    Args:
+        balanced: what should be high weighs as much as what should be low. Published terms weigh 1 each: under hinge,
+            two low ones against one, logits rest at -1 for all pictures alike.
     """
     if wrong is None:
         return losses.real(real[0], loss) + losses.fake(fake[0], loss)
     if not weight or real[1] is None or wrong[1] is None or fake[1] is None:
         return losses.real(real[0], loss) + 0.5 * (losses.fake(wrong[0], loss) + losses.fake(fake[0], loss))
-    plain = losses.real(real[1], loss) + losses.real(wrong[1], loss) + losses.fake(fake[1], loss)
-    return losses.real(real[0], loss) + losses.fake(wrong[0], loss) + losses.fake(fake[0], loss) + weight * plain
+    share = 0.5 if balanced else 1.0
+    told = losses.real(real[0], loss) + share * (losses.fake(wrong[0], loss) + losses.fake(fake[0], loss))
+    plain = share * (losses.real(real[1], loss) + losses.real(wrong[1], loss)) + losses.fake(fake[1], loss)
+    return told + weight * plain
 
 
 def generator(fake: Logits, weight: float, loss: Loss) -> Tensor:

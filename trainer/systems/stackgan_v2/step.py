@@ -171,7 +171,8 @@ class StackGanV2:
                 if part.wrong:
                     wrong = judge(self.augmented(part.wrong[side], part, f"wrong {side}"), condition)[:2]
                 fake = judge(self.augmented(painted.pictures[side].detach(), part, f"painted {side}"), condition)[:2]
-                loss = objective.discriminator(tuple(real), fake, wrong, training.unconditional_weight, training.loss)
+                weight, kind = training.unconditional_weight, training.loss
+                loss = objective.discriminator(tuple(real), fake, wrong, weight, kind, training.balanced)
                 total = total + loss + self.matching_loss(judge, seen, told, figures, f"d{number}")
             figures |= {f"d{number}_loss": loss, f"d{number}_real": real[0], f"d{number}_fake": fake[0]}
             if wrong is not None:

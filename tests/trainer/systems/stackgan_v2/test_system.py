@@ -22,6 +22,7 @@ from trainer.feed.sampler import rows_for
 from trainer.networks.average import decay_average
 from trainer.networks.blocks import initialise_orthogonal
 from trainer.systems import published
+from trainer.systems.stackgan_v2 import objective
 from trainer.systems.stackgan_v2 import published as files
 from trainer.systems.stackgan_v2.config import Model, StackGanV2Config, configure
 from trainer.systems.stackgan_v2.discriminator import Discriminator
@@ -272,3 +273,12 @@ def test_the_file_of_a_generator_says_what_it_is(tmp_path: Path) -> None:
     noise = torch.randn(3, made.noise_dim)
     with torch.no_grad():
         assert_same(again.paint(Batch(texts()), noise), made.paint(Batch(texts()), noise))
+
+
+@pytest.mark.parametrize(
+    ("balanced", "expected"), [(False, 0.5 + 2.25 + 0.0 + 2 * (0.0 + 3.0 + 1.5)), (True, 0.5 + 1.125 + 2 * 3.0)]
+)
+def test_balanced_terms_weigh_high_as_much_as_low(balanced: bool, expected: float) -> None:
+    """Hinge by hand: real 0.5 | 2, wrong 1.25 | -2, painted -3 | 0.5, with the text | without; weight 2."""
+    real, wrong, fake = ((torch.tensor([a]), torch.tensor([b])) for a, b in ((0.5, 2.0), (1.25, -2.0), (-3.0, 0.5)))
+    assert float(objective.discriminator(real, fake, wrong, 2.0, "hinge", balanced)) == pytest.approx(expected)
