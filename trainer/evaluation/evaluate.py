@@ -242,10 +242,10 @@ def _captions(held_out: "HeldOutSplit", images: "np.ndarray", generator: "Genera
 def _probes(settings: EvaluateSettings, condition: "Condition", generator: "Generator") -> "list[Condition]":
     """What else to tell the generator, to see whether it listens; only what it can be told."""
     from trainer.evaluation.split import Condition
-    from trainer.feed.inputs import TURNS
+    from trainer.feed.inputs import TURNS, told
     from trainer.systems import reads
 
-    if not any(one.pick == "first" for one in generator.inputs):
+    if not told(generator.inputs):
         return []
     rounds_apart = reads(generator, TURNS.name)
     probes = [Condition("own")]

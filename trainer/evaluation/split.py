@@ -15,7 +15,7 @@ from store.errors import ChatPainterError
 from store.jpeg import JpegStore, open_images
 from store.reader import Store
 from trainer.feed.data import TrainingData
-from trainer.feed.inputs import LENGTH, TURNS, Batch, Input, pictures, stored_side
+from trainer.feed.inputs import LENGTH, TURNS, Batch, Input, pictures, stored_side, told
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -91,7 +91,7 @@ class HeldOutSplit:
         batch = self.data.at(images, self.numbers(images))
         if condition == Condition():
             return batch
-        said = [one.name for one in self.inputs if one.pick == "first" and one.where == "embeddings"]
+        said = told(self.inputs)
         if not said:
             raise ChatPainterError(f"{condition.name}: this generator reads no dialogue; it paints the caption alone")
         tensors = dict(batch)

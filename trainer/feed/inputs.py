@@ -1,6 +1,6 @@
 """What a system reads: named tensors, each from a store of its own, and the batch that holds them."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -43,8 +43,14 @@ OBJECTS = Input("objects", "objects", "objects", where="images")
 BOXES = Input("boxes", "boxes", "boxes", where="images")
 MASKS = Input("masks", "masks", "masks", where="images")
 TRIPLES = Input("triples", "triples", "relations", where="images")
+GRAPH = (OBJECTS, TRIPLES)
 # Which kind of thing the whole picture shows, where a corpus says so (birds, flowers): one number an image.
 CLASSES = Input("classes", "classes", "a class", where="images")
+
+
+def told(inputs: Iterable[Input]) -> list[str]:
+    """Of these inputs, those that say what to paint beside a caption: dialogues and graphs, not first pictures."""
+    return [one.name for one in inputs if one.pick == "first" and (one.where == "embeddings" or one in GRAPH)]
 
 
 def stored_side(side: int) -> int:
