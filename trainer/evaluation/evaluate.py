@@ -8,22 +8,30 @@ import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+from tqdm import tqdm
 
+from store import params
 from store.errors import ChatPainterError
+from store.files import sha256_file
+from store.jpeg import open_images
 from store.lock import FolderLock
+from trainer import distributed, generator_file, systems
+from trainer.distributed import Ranks
+from trainer.evaluation import classifier as domain
+from trainer.evaluation import detected, gallery, report, split
+from trainer.evaluation.by_round import by_round
+from trainer.evaluation.classifier import Classifier
+from trainer.evaluation.figures import Figures
+from trainer.evaluation.judges import Judges
+from trainer.evaluation.parts import Arrays, Parts
+from trainer.evaluation.report import World
 from trainer.evaluation.settings import EvaluateSettings
-
-if TYPE_CHECKING:
-    from trainer.distributed import Ranks
-    from trainer.evaluation.classifier import Classifier
-    from trainer.evaluation.parts import Arrays
-    from trainer.evaluation.report import World
-    from trainer.evaluation.split import Condition, HeldOutSplit
-    from trainer.evaluation.truth import Truth
-    from trainer.systems import Generator
+from trainer.evaluation.split import Condition, HeldOutSplit, InOrder
+from trainer.evaluation.truth import Truth
+from trainer.feed.inputs import FIRST_PICTURES, TURNS, stored_side, told
+from trainer.systems import Generator
 
 __all__ = ["EvaluateSettings", "Paths", "evaluate"]
 
@@ -44,7 +52,7 @@ class Paths:
     logs: tuple[Path, ...] = ()  # folders of training runs, for their last losses
 
 
-def evaluate(paths: Paths, settings: EvaluateSettings, ranks: "Ranks") -> dict[str, float]:
+def evaluate(paths: Paths, settings: EvaluateSettings, ranks: Ranks) -> dict[str, float]:
     """Evaluate one generator; every process of a torchrun calls it. Writes into `paths.out`, metrics.json last.
 
     Returns:
@@ -60,55 +68,22 @@ def evaluate(paths: Paths, settings: EvaluateSettings, ranks: "Ranks") -> dict[s
         return _evaluate(paths, settings, ranks)
 
 
-def _evaluate(paths: Paths, settings: EvaluateSettings, ranks: "Ranks") -> dict[str, float]:
-    from store.files import sha256_file
-    from trainer import generator_file, systems
-    from trainer.evaluation import detected, gallery, report
-    from trainer.evaluation.by_round import by_round
-    from trainer.evaluation.figures import Figures
-    from trainer.evaluation.judges import Judges
-    from trainer.evaluation.parts import Parts
-    from trainer.evaluation.split import Condition, HeldOutSplit, paint
-    from trainer.feed.inputs import FIRST_PICTURES, stored_side
-
+def _evaluate(paths: Paths, settings: EvaluateSettings, ranks: Ranks) -> dict[str, float]:
     generator = generator_file.load(paths.generator, ranks.device)
-    systems.require_pictures(generator, paths.generator)
-    sides = tuple(generator.names)
-    pictures = paths.images / settings.split
-    inputs = generator.inputs
-    if isinstance(generator, systems.PaintsFilms) and (pictures / FIRST_PICTURES.store).is_dir():
-        inputs = (*inputs, FIRST_PICTURES)  # each film begins with its own
-    held_out = HeldOutSplit(paths.embeddings / settings.split, pictures, inputs, sides, settings.seed)
-    if "stores" in generator.settings:  # not in one that came from StackGAN-Pytorch
-        held_out.data.refuse_other_encoders(generator.settings["stores"], str(paths.generator))
+    held_out = _held_out(paths, settings, generator)
     images = np.arange(len(held_out))[: settings.pictures]
     figures = Figures()
     truth = _truth(paths.raw, settings.split)
     classifier, world = None, None
     if truth is not None:
-        classifier, world = _classifier(paths, settings, truth, str(stored_side(sides[0])), ranks)
+        stored = str(stored_side(min(generator.names)))
+        classifier, world = _classifier(paths, settings, truth, stored, ranks)
     else:
         figures.skip("scene, classifier and domain figures", f"{paths.raw}/truth_{settings.split}.json is not there")
     judges = Judges(truth, classifier, settings.published, str(ranks.device), figures)
 
     condition = Condition(settings.dialogue, settings.rounds)
-    probe_images = images[: settings.probe_pictures]
     probes = _probes(settings, condition, generator) if truth is not None else []
-    sample = settings.condition == "sample"
-
-    def look(rows: np.ndarray, pictures: Callable[[np.ndarray], dict[int, np.ndarray]]) -> "Arrays":
-        batches = [judges.look(pictures(rows[i : i + settings.batch])) for i in range(0, len(rows), settings.batch)]
-        return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
-
-    def painted(rows: np.ndarray) -> "Arrays":
-        return look(rows, lambda some: paint(generator, held_out, some, condition, sample))
-
-    def real(rows: np.ndarray) -> "Arrays":
-        return look(rows, lambda some: {size: held_out.real(some, size) for size in sides})
-
-    def probed(rows: np.ndarray, told: Condition) -> "Arrays":
-        return look(rows, lambda some: paint(generator, held_out, some, told, sample, sides=sides[:1]))
-
     made_from = {
         "generator": sha256_file(paths.generator),
         "data": held_out.checksums(),
@@ -118,31 +93,19 @@ def _evaluate(paths: Paths, settings: EvaluateSettings, ranks: "Ranks") -> dict[
         "processor": ranks.device.type,
     }
     parts = Parts(paths.out / "parts", made_from, ranks)
-    shares = np.array_split(images, -(-len(images) // settings.part))
-    with _progress(2 * len(shares) + len(probes), ranks) as did:
-        parts.make("painted", len(shares), lambda number: painted(shares[number]), did)
-        parts.make("real", len(shares), lambda number: real(shares[number]), did)
-        parts.make("probe", len(probes), lambda number: probed(probe_images, probes[number]), did)
-    if not ranks.main:
+    it, probed = _seen(parts, Looks(generator, held_out, judges, settings), images, condition, probes, ranks)
+    if it is None:
         return {}
 
-    it = report.Evaluated(
-        held_out.image_ids[images],
-        parts.gather("painted", len(shares)),
-        parts.gather("real", len(shares)),
-        generator.names,
-        settings.seed,
-    )
-    probe_arrays = {condition: {name: values[: len(probe_images)] for name, values in it.painted.items()}}
-    probe_arrays |= {probe: parts.load("probe", number) for number, probe in enumerate(probes)}
     if world is not None:
         report.scene_figures(figures, world, it)
         report.classifier_figures(figures, world, it)
         detected.figures_of(figures, world, it)
         report.domain_figures(figures, world, it)
-        report.probe_figures(figures, world, it, probe_arrays, len(probe_images))
-        report.plots(paths.out / "plots", world, it, probe_arrays, len(probe_images))
-        by_round(figures, paths.out / "plots", world, it, probe_arrays, _captions(held_out, probe_images, generator))
+        shown = images[: settings.probe_pictures]
+        report.probe_figures(figures, world, it, probed, len(shown))
+        report.plots(paths.out / "plots", world, it, probed, len(shown))
+        by_round(figures, paths.out / "plots", world, it, probed, _captions(held_out, shown, generator))
     report.published_figures(figures, judges, it, held_out, images)
     report.losses(figures, paths.logs)
     report.table(paths.out / f"pictures_{settings.split}.csv", world, it)
@@ -162,11 +125,64 @@ def _evaluate(paths: Paths, settings: EvaluateSettings, ranks: "Ranks") -> dict[
     return figures.shown()
 
 
+def _held_out(paths: Paths, settings: EvaluateSettings, generator: Generator) -> HeldOutSplit:
+    """The split as this generator reads it; refused where it cannot."""
+    systems.require_pictures(generator, paths.generator)
+    embeddings, images = paths.embeddings / settings.split, paths.images / settings.split
+    inputs = generator.inputs
+    if isinstance(generator, systems.PaintsFilms) and (images / FIRST_PICTURES.store).is_dir():
+        inputs = (*inputs, FIRST_PICTURES)  # each film begins with its own
+    held_out = HeldOutSplit(embeddings, images, inputs, tuple(generator.names), settings.seed)
+    if "stores" in generator.settings:  # not in one that came from a published file
+        held_out.data.refuse_other_encoders(generator.settings["stores"], str(paths.generator))
+    return held_out
+
+
+@dataclass(frozen=True)
+class Looks:
+    """Pictures of some rows of the split, a batch at a time, as arrays of what the judges saw."""
+
+    generator: Generator
+    held_out: HeldOutSplit
+    judges: Judges
+    settings: EvaluateSettings
+
+    def painted(self, rows: np.ndarray, told: Condition, sides: tuple[int, ...] | None = None) -> Arrays:
+        """Painted from what `told` says; `sides` as in `Generator.paint`."""
+        sample = self.settings.condition == "sample"
+        return self._at(rows, lambda some: split.paint(self.generator, self.held_out, some, told, sample, sides=sides))
+
+    def real(self, rows: np.ndarray) -> Arrays:
+        """As they lie in the store."""
+        return self._at(rows, lambda some: {side: self.held_out.real(some, side) for side in self.generator.names})
+
+    def _at(self, rows: np.ndarray, pictures: Callable[[np.ndarray], dict[int, np.ndarray]]) -> Arrays:
+        starts = range(0, len(rows), self.settings.batch)
+        batches = [self.judges.look(pictures(rows[start : start + self.settings.batch])) for start in starts]
+        return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
+
+
+def _seen(
+    parts: Parts, looks: Looks, images: np.ndarray, condition: Condition, probes: list[Condition], ranks: Ranks
+) -> tuple[report.Evaluated | None, dict[Condition, Arrays]]:
+    """What the judges saw of all pictures, and of those of each probe; None on other processes than the first."""
+    settings, names = looks.settings, looks.generator.names
+    shares, smallest = np.array_split(images, -(-len(images) // settings.part)), (min(names),)
+    probed = images[: settings.probe_pictures]
+    with _progress(2 * len(shares) + len(probes), ranks) as did:
+        parts.make("painted", len(shares), lambda number: looks.painted(shares[number], condition), did)
+        parts.make("real", len(shares), lambda number: looks.real(shares[number]), did)
+        parts.make("probe", len(probes), lambda number: looks.painted(probed, probes[number], smallest), did)
+    if not ranks.main:
+        return None, {}
+    painted, real = (parts.gather(name, len(shares)) for name in ("painted", "real"))
+    found = {condition: {name: values[: len(probed)] for name, values in painted.items()}}
+    found |= {probe: parts.load("probe", number) for number, probe in enumerate(probes)}
+    return report.Evaluated(looks.held_out.image_ids[images], painted, real, names, settings.seed), found
+
+
 def make_classifier(params_file: str, device: str) -> None:
     """Train the classifier of the world that a params file names, into classifier.safetensors beside it, if missing."""
-    from store import params
-    from trainer import distributed, systems
-
     values = params.load(params_file)
     settings = params.section(values, "evaluate", EvaluateSettings, params_file)
     truth = _truth(Path(values["raw"]), settings.split)
@@ -179,27 +195,18 @@ def make_classifier(params_file: str, device: str) -> None:
         _classifier(paths, settings, truth, stored, distributed.start(device))
 
 
-def _truth(raw: Path, split: str) -> "Truth | None":
-    from trainer.evaluation.truth import Truth
-
+def _truth(raw: Path, split: str) -> Truth | None:
     path = raw / f"truth_{split}.json"
     return Truth.load(path) if path.exists() else None
 
 
 def _classifier(
-    paths: Paths, settings: EvaluateSettings, truth: "Truth", stored: str, ranks: "Ranks"
-) -> "tuple[Classifier, World]":
+    paths: Paths, settings: EvaluateSettings, truth: Truth, stored: str, ranks: Ranks
+) -> tuple[Classifier, World]:
     """The world's classifier: the one kept in `paths.classifier` if it was made from the same data, else a new one.
 
     stored: folder of the pictures that it learns from, those of the smallest side painted.
     """
-    from store.files import sha256_file
-    from store.jpeg import open_images
-    from trainer.distributed import wait_for_all
-    from trainer.evaluation import classifier as domain
-    from trainer.evaluation.report import World
-    from trainer.evaluation.split import InOrder
-
     split = settings.classifier.split
     learnt = _truth(paths.raw, split)
     if learnt is None:
@@ -225,29 +232,23 @@ def _classifier(
         found = domain.read(model, InOrder(unseen), settings.batch)
         scores = domain.scores(found, truth.targets(unseen.column("image_id")), truth.heads())
         domain.keep(model, settings.classifier, paths.classifier, key, scores)
-    wait_for_all()
+    distributed.wait_for_all()
     both = domain.kept(paths.classifier, truth, key)
     assert both is not None
     return both[0].to(ranks.device), World(truth, sha256_file(paths.classifier), both[1])
 
 
-def _captions(held_out: "HeldOutSplit", images: "np.ndarray", generator: "Generator") -> "np.ndarray":
+def _captions(held_out: HeldOutSplit, images: np.ndarray, generator: Generator) -> np.ndarray:
     """(n,) which of its captions each image is painted from; -1 where a caption changes no picture."""
-    from trainer.systems import PaintsFilms
-
     chosen = held_out.chosen(images)
-    return np.full_like(chosen, -1) if isinstance(generator, PaintsFilms) else chosen
+    return np.full_like(chosen, -1) if isinstance(generator, systems.PaintsFilms) else chosen
 
 
-def _probes(settings: EvaluateSettings, condition: "Condition", generator: "Generator") -> "list[Condition]":
+def _probes(settings: EvaluateSettings, condition: Condition, generator: Generator) -> list[Condition]:
     """What else to tell the generator, to see whether it listens; only what it can be told."""
-    from trainer.evaluation.split import Condition
-    from trainer.feed.inputs import TURNS, told
-    from trainer.systems import reads
-
     if not told(generator.inputs):
         return []
-    rounds_apart = reads(generator, TURNS.name)
+    rounds_apart = systems.reads(generator, TURNS.name)
     probes = [Condition("own")]
     probes += [Condition(name) for name in settings.probes if rounds_apart or name == "shuffled"]
     if rounds_apart:
@@ -256,9 +257,7 @@ def _probes(settings: EvaluateSettings, condition: "Condition", generator: "Gene
 
 
 @contextlib.contextmanager
-def _progress(parts: int, ranks: "Ranks") -> Iterator[Callable[[], None]]:
-    from tqdm import tqdm
-
+def _progress(parts: int, ranks: Ranks) -> Iterator[Callable[[], None]]:
     with tqdm(
         total=-(-parts // ranks.world), desc="painting and judging", unit="part", disable=None if ranks.main else True
     ) as bar:
