@@ -113,7 +113,7 @@ class Custom:
         (print, "print"),
         (np.float64, "numpy.float64"),
     ],
-    ids=str,
+    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
 )
 def test_anything_else_is_named_and_refused(tmp_path: Path, held: Any, named: str) -> None:
     path = tmp_path / "x.pth"
