@@ -5,15 +5,16 @@ import re
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any
 
 import numpy as np
 
 from painter.dialogue import Dialogue, check
 from pipeline import encoders, texts, texts_of_rows
-from pipeline.encoders import CharCnnRnnSettings, EncoderSettings, SkipThoughtSettings
+from pipeline.encoders import EncoderSettings
+from pipeline.encoders.recorded import settings_of
 from pipeline.texts import Kind, TextSettings
 from pipeline.worker import word_encoder
 from store import params
@@ -22,8 +23,7 @@ from store.errors import ChatPainterError
 
 REMEMBERED = 4096
 DIALOGUE_STORES: tuple[Kind, ...] = ("turns", "dialogues")
-STATED_PLACE = ("sentence-transformers", "transformers", "damsm")
-"""Encoders whose identity says which files, not where they lie: their name in params.yaml ends with that."""
+REMEDY = "train or export it again"
 _WORD = re.compile(r"[^\s.,;:!?\"()]+")
 
 
@@ -55,7 +55,7 @@ class TextEncoders:
         self.heard = next((name for name in DIALOGUE_STORES if name in identities), None)
         self.settings = where
         for kind, identity in identities.items():
-            self.settings = _with_switches(self.settings, kind, identity, f"{file}: stores.{kind}.encoder")
+            self.settings = settings_of(identity, kind, self.settings, f"{file}: stores.{kind}.encoder", REMEDY)
         self.text = _text_switches(self.heard, stores, file) if self.heard else None
         self.captions = _Remembering(_same(identities["captions"], "captions", self.settings))
         self.words = None
@@ -254,33 +254,6 @@ def _text_switches(kind: Kind, stores: dict[Kind, Any], file: str | Path) -> Tex
     if missing := texts_of_rows.switches(kind, settings).keys() - set(text or {}):
         raise ChatPainterError(f"{where}.text: {', '.join(sorted(missing))} not recorded; train or export it again")
     return settings
-
-
-def _with_switches(where: EncoderSettings, store: Kind, identity: dict[str, Any], file: str) -> EncoderSettings:
-    """`where` with every switch of one encoder set as its identity says."""
-    from pipeline import tokens
-
-    name, slot = identity["name"], encoders.slot(store)
-    switches: dict[str, Any] = {}
-    if name == "char-cnn-rnn":
-        (weights,) = identity["weights"] if len(identity["weights"]) == 1 else ("",)
-        named = weights if weights and (Path(where.weights) / weights).is_file() else None
-        values = {"file": named, "lowercase": identity.get("lowercase"), "unknown": identity.get("unknown")}
-        switches["char_cnn_rnn"] = params.build(CharCnnRnnSettings, values, file)
-    elif name == "skip-thought":
-        names = {tokens.identity(tokenizer): tokenizer for tokenizer in get_args(tokens.Name)}
-        values = {key: identity.get(key) for key in ("variant", "eos", "normalise")}
-        values["tokenizer"] = names.get(str(identity.get("tokenizer")), "treebank-3.2.5")
-        switches["skip_thought"] = params.build(SkipThoughtSettings, values, file)
-    elif name in STATED_PLACE:
-        asked = str(getattr(where, slot))
-        name = asked if asked.startswith(f"{name}:") else f"{name}:{where.weights}"
-    elif name not in encoders.ENCODERS:
-        raise ChatPainterError(f"{file}: no encoder is called {name[:60]!r}; train or export it again")
-    precision = identity.get("precision")
-    if precision not in get_args(get_type_hints(EncoderSettings)["precision"]):
-        raise ChatPainterError(f"{file}.precision: {str(precision)[:60]!r} is none; train or export it again")
-    return replace(where, **{slot: name, "precision": precision}, **switches)
 
 
 def _same(wanted: dict[str, Any], kind: Kind, settings: EncoderSettings) -> encoders.Encoder:

@@ -1,4 +1,4 @@
-"""chatpainter-store: what a store holds, from what it was made, and whether it is whole."""
+"""chatpainter-store: what a store holds, from what it was made, whether it is whole; looked up, and taken elsewhere."""
 
 import json
 import math
@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from store.errors import StoreError, printable
-from store.options import CONTEXT, version_option
+from store.errors import ChatPainterError, StoreError, printable
+from store.options import CONTEXT, params_option, version_option
 
 _OLD = (
     "an older store, whose manifest has no seal and whose blocks have no checksums: neither an edit nor a flipped bit "
@@ -98,6 +98,54 @@ def head(path: Path, start: int, lines: int) -> None:
         for vector, text in zip(rows, texts):
             start_of = " ".join(f"{value:+.3f}" for value in vector[:4])
             click.echo(f"    norm {math.sqrt(float(vector @ vector)):7.4f}  [{start_of} …]  {text!r}")
+
+
+@main.command()
+@_PATH
+@click.argument("text", required=False)
+@click.option("--row", type=click.IntRange(0), help="Look for what is near this row of the store, instead of a text.")
+@click.option("--count", "-n", type=click.IntRange(1), default=10, show_default=True, help="How many rows.")
+@params_option
+@click.option("--encoders", metavar="MODULE", help="Encoders of your own, as chatpainter-embed was told them.")
+def search(path: Path, text: str | None, row: int | None, count: int, params_file: Path, encoders: str | None) -> None:
+    """The rows nearest to TEXT, or to another row, by cosine, each with its text and ids.
+
+    TEXT is encoded by the store's own encoder: its manifest says which weights and switches, params.yaml in which
+    folders they lie.
+    """
+    from store import search
+    from store.reader import Store
+
+    if (text is None) == (row is None):
+        raise ChatPainterError("name a text or a --row, one of them")
+    store = Store(path)
+    search.refuse_no_vectors(store)
+    if text is not None:
+        query = search.encode(text, store, params_file, encoders)
+    elif row is not None and row < len(store):
+        query = store.take([row])[0]
+    else:
+        raise StoreError(f"{path}: has no row {row}, but 0 to {len(store) - 1}")
+    lines = search.Lines(store)
+    for found in search.nearest(store, query, count):
+        about = lines.of(found.row)
+        said = about.pop("text", None)
+        ids = "  ".join(f"{name} {printable(str(value))}" for name, value in about.items())
+        click.echo(f"{found.cosine:+.4f}  {ids}" + (f"  {said!r}" if said is not None else ""))
+
+
+@main.command()
+@_PATH
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="The folder to make.")
+def export(path: Path, out: Path) -> None:
+    """The store as OUT/rows.npy, which numpy maps, and OUT/index.parquet: which row is which."""
+    from store.export import INDEX, VECTORS, export
+    from store.reader import Store
+
+    store = Store(path)
+    folder = export(store, out)
+    shape = ", ".join(map(str, (len(store), *store.shape)))
+    click.echo(f"{folder / VECTORS}: ({shape}) {store.dtype}; {folder / INDEX}: {store.manifest.index.rows:,} lines")
 
 
 def _stores(path: Path) -> list[Path]:

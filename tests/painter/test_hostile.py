@@ -15,13 +15,14 @@ from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
 
-from painter import Dialogue, Painter, encoding
+from painter import Dialogue, Painter
 from painter import dialogue as module
 from painter.cli import main
 from painter.dialogue import DialogueError, ask_and_answer, check, read, to_visdial
 from painter.encoding import TextEncoders
 from pipeline.corpora import json_files
 from pipeline.encoders import EncoderSettings
+from pipeline.encoders.recorded import settings_of
 from store.errors import ChatPainterError
 from trainer import generator_file
 
@@ -366,6 +367,6 @@ def test_names_of_weight_files_stay_in_their_folder(run: Path, weights: Path) ->
 def test_a_modern_encoder_is_looked_for_where_params_say_or_among_the_weights(params: str, expected: str) -> None:
     identity = {"name": "sentence-transformers", "weights": {"model.safetensors": "0" * 64}, "precision": "float32"}
 
-    found = encoding._with_switches(EncoderSettings(captions=params), "captions", identity, "generator.safetensors")
+    found = settings_of(identity, "captions", EncoderSettings(captions=params), "generator.safetensors")
 
     assert found.captions == expected
