@@ -15,6 +15,7 @@ from store.errors import ChatPainterError
 if TYPE_CHECKING:
     from pipeline.worker import Lost, Made, Runner
     from store.manifest import Manifest
+    from store.parts import Part
     from store.writer import StoreWriter
 
 
@@ -58,6 +59,12 @@ MOST_UNKNOWN = 0.5  # of words or bytes
     metavar="MODULE",
     help="A Python module with build(kind, settings) and identity(kind, settings): your own encoders.",
 )
+@click.option(
+    "--part",
+    metavar="I/N",
+    help="Make every Nth shard alone, from the Ith: a share for one of N hosts, or of N jobs. Then, once: --finish.",
+)
+@click.option("--finish", is_flag=True, help="Encode nothing: verify what all parts made, and commit the stores.")
 def main(
     split: str,
     kinds: tuple[str, ...],
@@ -74,6 +81,8 @@ def main(
     tls_cert: str | None,
     tls_key: str | None,
     factory: str,
+    part: str | None,
+    finish: bool,
 ) -> None:
     """Encode the captions, turns and collapsed dialogues of SPLIT into OUT/SPLIT/{captions,turns,dialogues}.
 
@@ -82,7 +91,11 @@ def main(
     from pipeline.embed import EmbedRun, EmbedSettings
     from pipeline.encoders import EncoderSettings
     from pipeline.texts import TextSettings
+    from store.parts import Part
 
+    if part is not None and finish:
+        raise ChatPainterError("--part makes shards and --finish none: give one of them")
+    share = None if part is None else Part.read(part)
     values = params.load(params_file)
     where = str(params_file)
     settings = params.section(values, "embed", EmbedSettings, where)
@@ -97,7 +110,7 @@ def main(
     ):
         if dashboard and (link := getattr(runner, "dashboard_link", None)):
             click.echo(f"dashboard: {link}", err=True)
-        run = EmbedRun(out / split, split, runner, Bars(), settings, text, encoders, factory)
+        run = EmbedRun(out / split, split, runner, Bars(), settings, text, encoders, factory, share, finish)
         run.embed(corpus / f"{split}.parquet", kinds or None)
 
 
@@ -207,6 +220,12 @@ class Bars:
         )
         if warning := meaningless(kind, counts, str(encoder.get("name"))):
             click.echo(warning, err=True)
+
+    def parted(self, kind: str, part: "Part", shards: int) -> None:
+        self.bar.close()
+        click.echo(
+            f"{kind}: part {part}: its {shards} of {self.shards} shards are made, {self.kept} kept; then: --finish"
+        )
 
     def removed(self, kind: str, folder: Path) -> None:
         click.echo(f"{kind}: the corpus has none any more; removed {folder}")

@@ -4,8 +4,10 @@ import collections
 import hashlib
 import json
 import math
+import os
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -16,7 +18,7 @@ import pyarrow
 from store import index as indices
 from store.checksums import CHECKSUMS, block_rows
 from store.errors import StoreError
-from store.files import in_words, replacing, sha256_file
+from store.files import in_words, replacing, sha256_file, sync_folder
 from store.lock import FolderLock
 from store.manifest import INDEX, MANIFEST, Checksums, Index, Manifest, Shard, refuse_rows, shard_origin
 from store.ours import our_files, refuse_foreign
@@ -63,7 +65,6 @@ class StoreWriter:
         self.kept: list[int] = []
         self.reasons: collections.Counter[str] = collections.Counter()
         self._shards: dict[int, Shard] = {}
-        self._checksums: dict[str, str] = {}
         self._lock = FolderLock(self.path)
 
     def __enter__(self) -> Self:
@@ -108,8 +109,9 @@ class StoreWriter:
         ]
         with in_words(self.path):
             refuse_foreign(self.path, {INDEX, MANIFEST, CHECKSUMS, *(task.path.name for task in self.tasks)})
-            self._checksums = self._known_checksums()
-            self._shards = {n: shard for n, shard in enumerate(in_threads(self._kept, self.tasks)) if shard}
+            known = self._known_checksums()
+            there = in_threads(lambda task: self._kept(task, known.get(task.path.name)), self.tasks)
+            self._shards = {n: shard for n, shard in enumerate(there) if shard}
             self.kept = sorted(self._shards)
             strays = self._strays()
             if len(self.kept) < len(self.tasks) or strays:
@@ -156,6 +158,22 @@ class StoreWriter:
             if shard := self._kept(self.tasks[number]):
                 self._shards[number] = shard
         return self.missing()
+
+    def adopt(self, folder: Path) -> None:
+        """Move the missing shards that lie finished in `folder`, of the same disk, into the store.
+
+        Raises:
+            StoreError: the disk refuses.
+        """
+        wanted = [replace(self.tasks[number], folder=str(folder)) for number in self.missing()]
+        wanted = [task for task in wanted if task.path.exists()]
+        with in_words(self.path):
+            for task, shard in zip(wanted, in_threads(self._kept, wanted)):
+                if shard:
+                    os.replace(task.path, self.tasks[task.number].path)
+                    self._shards[task.number] = shard
+            sync_folder(self.path)
+        self.kept = sorted(self._shards)
 
     def totals(self) -> dict[str, int]:
         """The shards' attributes, summed up."""
@@ -228,9 +246,13 @@ class StoreWriter:
             (self.path / MANIFEST).unlink(missing_ok=True)
         return checksum
 
-    def _kept(self, task: ShardTask) -> Shard | None:
-        """The shard on disk where it is the one planned and whole; else None, with the reason noted."""
-        if there := finished(task, self._checksums.get(task.path.name)):
+    def _kept(self, task: ShardTask, sha256: str | None = None) -> Shard | None:
+        """The shard on disk where it is the one planned and whole; else None, with the reason noted.
+
+        Args:
+            sha256: of its file, where an earlier run got as far as a manifest.
+        """
+        if there := finished(task, sha256):
             return there[0]
         if task.path.exists():
             try:
@@ -259,8 +281,13 @@ def remove_store(path: str | Path) -> None:
         return
     with in_words(folder):
         with FolderLock(folder):
-            # The manifest first: without it there is no store. The shards last: by them the others are known.
-            for path in sorted(our_files(folder), key=lambda path: (path.name != MANIFEST, path.suffix == ".h5")):
-                path.unlink()
+            delete_files(folder)
         if not any(folder.iterdir()):
             folder.rmdir()
+
+
+def delete_files(folder: Path) -> None:
+    """Delete what a store, or a part of one, consists of; whoever calls holds the folder's lock."""
+    # The manifest first: without it there is no store. The shards last: by them the others are known.
+    for path in sorted(our_files(folder), key=lambda path: (path.name != MANIFEST, path.suffix == ".h5")):
+        path.unlink()

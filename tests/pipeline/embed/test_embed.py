@@ -55,6 +55,9 @@ class Notes:
     def finished(self, kind, manifest):
         pass
 
+    def parted(self, kind, part, shards):
+        pass
+
     def removed(self, kind, folder):
         self.gone.append(kind)
 
