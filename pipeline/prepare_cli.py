@@ -227,6 +227,8 @@ def corpus(
 @click.option(
     "--unreadable", type=click.Choice(["stop", "skip"]), help="What a damaged file does. [params: images.unreadable]"
 )
+@click.option("--retry-unreadable", is_flag=True,
+              help="Try files again that an earlier run noted in unreadable.json; note anew which are.")  # fmt: skip
 @click.option("--shard-mib", type=click.IntRange(1), help="[params: images.shard_mib]")
 @click.option("--turn-size", type=click.IntRange(8, 4096),
               help="Side of the pictures of every turn. [params: images.turn_size]")  # fmt: skip
@@ -238,6 +240,7 @@ def images(
     splits: tuple[str, ...],
     raw: Path | None,
     corpus: Path,
+    retry_unreadable: bool,
     workers: int | None,
     out: Path,
     **given: Any,
@@ -266,6 +269,7 @@ def images(
                 out / split,
                 settings,
                 without_image=fates.without_image,
+                retry_unreadable=retry_unreadable,
                 workers=workers or machine.cores(),
                 started=bar.reset,
                 done=bar.update,

@@ -96,6 +96,7 @@ def prepare(
     settings: ImagesSettings,
     *,
     without_image: Literal["drop", "keep"] = "drop",
+    retry_unreadable: bool = False,
     workers: int = 1,
     started: Callable[[int], object] = lambda n: None,
     done: Callable[[int], object] = lambda n: None,
@@ -104,6 +105,7 @@ def prepare(
 
     Args:
         without_image: `keep`: the corpus may hold images without a file, which get no row.
+        retry_unreadable: try files again that an earlier run noted as unreadable, though their bytes are the same.
         started: called with the number of images that are to be decoded, whenever that becomes known.
         done: called with the number of images decoded since the last call.
 
@@ -125,6 +127,8 @@ def prepare(
             stack.enter_context(store.writer)
         stack.enter_context(starting())
         pool = stack.enter_context(processes(workers))
+        if retry_unreadable:
+            known.retry(lambda paths: decode_all(pool, workers, paths, recipe))
         finished = False
         while not finished:
             shards = known.without(_parts(listed, settings.shard_images))
@@ -199,6 +203,15 @@ class _Unreadable:
         """The parts without them, and without parts of which nothing is left."""
         left = ([each for each in part if each.image_id not in self.found] for part in parts)
         return [part for part in left if part]
+
+    def retry(self, decode: Callable[[list[Path]], Iterator[Result]]) -> None:
+        """Try what was noted again, before any shard is planned: where nothing can be read now, none changes."""
+        noted = list(self.found.items())
+        for (image_id, (path, _)), result in zip(noted, decode([Path(path) for _, (path, _) in noted])):
+            if isinstance(result, Failed):
+                self.found[image_id] = (path, result.reason)
+            else:
+                del self.found[image_id]
 
     def add(self, problems: list[tuple[Listed, str]]) -> None:
         """Note what could not be read, or stop at the first of it."""

@@ -1,6 +1,7 @@
 """Pictures of every kind decoded, resized, and kept in the order of the corpus, whatever happened to earlier runs."""
 
 import io
+import json
 import os
 import signal
 import subprocess
@@ -22,6 +23,7 @@ from pipeline.pictures.pool import Failed, Recipe, decode_all
 from pipeline.pictures.prepare import ImagesSettings
 from pipeline.prepare_cli import main
 from store.errors import ChatPainterError, StoreError
+from store.files import sha256_file
 from store.jpeg import JpegStore, open_images
 from store.reader import Store
 from store.verify import verify_store
@@ -211,12 +213,17 @@ class Split:
         corpus.write(rows, self.corpus)
 
     def make(
-        self, workers: int = 1, without_image: Literal["drop", "keep"] = "drop", **changes: Any
+        self,
+        workers: int = 1,
+        without_image: Literal["drop", "keep"] = "drop",
+        retry_unreadable: bool = False,
+        **changes: Any,
     ) -> images.Prepared:
         settings = SmallShards(**{"sizes": SIZES, **changes})
         return images.prepare(
-            self.corpus, self.raw, "val", self.out, settings, without_image=without_image, workers=workers
-        )
+            self.corpus, self.raw, "val", self.out, settings,
+            without_image=without_image, retry_unreadable=retry_unreadable, workers=workers,
+        )  # fmt: skip
 
     def bytes(self) -> dict[str, bytes]:
         return {p.relative_to(self.out).as_posix(): p.read_bytes() for p in self.out.rglob("*") if p.is_file()}
@@ -382,6 +389,36 @@ def test_unreadable_pictures_are_skipped_and_the_rest_stays_aligned(
     assert not (split.out / "unreadable.json").exists()
 
 
+def test_unreadable_pictures_are_tried_again_when_asked(split: Split, monkeypatch: pytest.MonkeyPatch) -> None:
+    damage(split, 1)
+    with monkeypatch.context() as older:  # a Pillow that reads fewer pictures
+        older.setattr(images, "decode_all", failing(split, split.ids[9], images.decode_all))
+        made = split.make(unreadable="skip")
+    assert sorted(made.unreadable) == sorted([split.ids[1], split.ids[9]])
+    before = split.bytes()
+    assert split.make(unreadable="skip").unreadable == made.unreadable  # not tried: the bytes are the same
+    assert split.bytes() == before
+    again = split.make(unreadable="skip", retry_unreadable=True)
+    good = [image_id for image_id in split.ids if image_id != split.ids[1]]
+    assert list(again.unreadable) == [split.ids[1]]
+    assert again.decoded == 1  # the shard of the one that can be read now
+    split.check(good)
+    assert [entry["image_id"] for entry in json.loads((split.out / "unreadable.json").read_text())] == [split.ids[1]]
+    before = split.bytes()
+    assert split.make(unreadable="skip", retry_unreadable=True).decoded == 0
+    assert split.bytes() == before
+
+
+def failing(split: Split, image_id: int, decode_all: Any) -> Any:
+    """`decode_all` that cannot read one picture."""
+
+    def decode(pool: Any, workers: int, paths: Any, recipe: Any) -> Any:
+        for path, result in zip(paths, decode_all(pool, workers, paths, recipe)):
+            yield Failed("too new a format") if path == split.file(image_id) else result
+
+    return decode
+
+
 def test_skipping_everything_is_an_error(split: Split) -> None:
     damage(split, *range(11))
     with pytest.raises(ChatPainterError, match=r"not one picture of split 'val' can be read; see .*unreadable\.json"):
@@ -506,6 +543,14 @@ def test_the_command(split: Split, tmp_path: Path) -> None:
     assert f"unreadable, left out: {split.file(split.ids[2])}" in result.stdout
     assert result.stderr == ""  # No bar where nobody watches.
     assert len(Store(tmp_path / "images" / "val" / "16")) == 10
+    noted = tmp_path / "images/val/unreadable.json"
+    entries = json.loads(noted.read_text())
+    readable = sha256_file(split.file(split.ids[3]))
+    noted.write_text(json.dumps([*entries, {**entries[0], "sha256": readable}]))  # as an older decoder might have
+    for options, count in (([], 9), (["--retry-unreadable"], 10)):
+        result = CliRunner().invoke(main, [*map(str, arguments), *options])
+        assert f"images/val: {count} images at 16" in result.stdout
+    assert json.loads(noted.read_text()) == entries
     result = CliRunner().invoke(main, [*map(str, arguments), "--unreadable", "stop"])
     assert result.exit_code == 1
     assert len(result.output.strip().splitlines()) == 1
