@@ -11,10 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-Loss = Literal["bce", "hinge", "wgan", "lsgan"]
+Single = Literal["bce", "hinge", "wgan", "lsgan"]  # judge a logit for itself
+Loss = Single | Literal["relativistic"]
 
 
-def real(logits: Tensor, loss: Loss) -> Tensor:
+def real(logits: Tensor, loss: Single) -> Tensor:
     """What the discriminator loses on logits that should be high."""
     if loss == "bce":
         return F.softplus(-logits).mean()
@@ -23,7 +24,7 @@ def real(logits: Tensor, loss: Loss) -> Tensor:
     return F.relu(1 - logits).mean() if loss == "hinge" else -logits.mean()
 
 
-def fake(logits: Tensor, loss: Loss) -> Tensor:
+def fake(logits: Tensor, loss: Single) -> Tensor:
     """What the discriminator loses on logits that should be low."""
     if loss == "bce":
         return F.softplus(logits).mean()
@@ -32,7 +33,7 @@ def fake(logits: Tensor, loss: Loss) -> Tensor:
     return F.relu(1 + logits).mean() if loss == "hinge" else logits.mean()
 
 
-def generator(logits: Tensor, loss: Loss, saturating: bool = False) -> Tensor:
+def generator(logits: Tensor, loss: Single, saturating: bool = False) -> Tensor:
     """What the generator loses: -log D(f), or log(1 - D(f)) as printed in eq. 4 and 6 (`saturating`)."""
     if loss == "bce":
         return -F.softplus(logits).mean() if saturating else F.softplus(-logits).mean()
@@ -46,6 +47,8 @@ def matching_aware(
 
     Stage 1: real + (wrong + fake) / 2. Stage 2: (real + real') / 2 + (fake + wrong + fake') / 3.
     """
+    if loss == "relativistic":
+        return relativistic_matching(r, w, f, unconditional)
     if unconditional is None:
         return real(r, loss) + 0.5 * (fake(w, loss) + fake(f, loss))
     r2, f2 = unconditional
@@ -54,7 +57,29 @@ def matching_aware(
 
 def unconditional(r: Tensor, f: Tensor, loss: Loss) -> Tensor:
     """The discriminator's loss over real and painted pictures where no logits know the text."""
-    return real(r, loss) + fake(f, loss)
+    return relativistic(r, f) if loss == "relativistic" else real(r, loss) + fake(f, loss)
+
+
+def relativistic(high: Tensor, *low: Tensor) -> Tensor:
+    """() mean of softplus(low - high) over all `low`: how badly logits (B,) stand above their pairs' (RpGAN).
+
+    The discriminator loses it of real logits over painted ones, the generator of painted over real (Huang et al., 2024,
+    R3GAN): each painted picture is judged against a real one, so none is good enough by itself.
+    """
+    return torch.stack([F.softplus(each - high).mean() for each in low]).mean()
+
+
+def relativistic_matching(
+    r: Tensor, w: Tensor, f: Tensor, unconditional: tuple[Tensor, Tensor] | None = None
+) -> Tensor:
+    """The discriminator's `relativistic` loss, in which wrong pairs are further painted ones.
+
+    Stage 1: (wrong + fake) / 2. Stage 2: (wrong + fake + fake') / 3; `unconditional` = logits of real and of painted.
+    """
+    if unconditional is None:
+        return relativistic(r, w, f)
+    r2, f2 = unconditional
+    return (2 * relativistic(r, w, f) + relativistic(r2, f2)) / 3
 
 
 def kl(mu: Tensor, logvar: Tensor) -> Tensor:
@@ -68,7 +93,7 @@ def gradients(logits: Tensor, inputs: list[Tensor]) -> list[Tensor]:
 
 
 def r1(logits: Tensor, pictures: Tensor) -> Tensor:
-    """E |grad_x D(x)|^2 / 2 on real pictures (Mescheder et al., 2018)."""
+    """E |grad_x D(x)|^2 / 2, on real pictures R1 (Mescheder et al., 2018), on painted ones R2."""
     (gx,) = gradients(logits, [pictures])
     return 0.5 * gx.square().sum(1).mean()
 

@@ -42,6 +42,24 @@ def test_discriminator(loss: Any) -> None:
     assert got == pytest.approx(stage2, rel=1e-12)
 
 
+def above(high: np.ndarray, low: np.ndarray) -> float:
+    """Mean of -log sigmoid(high - low), pair by pair."""
+    return sum(-math.log(sigmoid(h - v)) for h, v in zip(high, low)) / len(high)
+
+
+def test_relativistic_pairs_each_painted_and_each_wrong_logit_with_its_real_one() -> None:
+    assert losses.relativistic(t(R), t(F_)).item() == pytest.approx(above(R, F_), rel=1e-12)
+    stage1 = (above(R, W) + above(R, F_)) / 2
+    assert losses.matching_aware(t(R), t(W), t(F_), "relativistic").item() == pytest.approx(stage1, rel=1e-12)
+    stage2 = (above(R, W) + above(R, F_) + above(R2, F2)) / 3
+    got = losses.matching_aware(t(R), t(W), t(F_), "relativistic", (t(R2), t(F2))).item()
+    assert got == pytest.approx(stage2, rel=1e-12)
+    assert losses.unconditional(t(R2), t(F2), "relativistic").item() == pytest.approx(above(R2, F2), rel=1e-12)
+    assert above(R, F_) != pytest.approx(above(R, F_[::-1]))  # the pairing matters
+    # What both gain and lose alike is nobody's: only differences count.
+    assert losses.relativistic(t(R + 50), t(F_ + 50)).item() == pytest.approx(above(R, F_), rel=1e-9)
+
+
 def test_generator() -> None:
     assert losses.generator(t(F_), "bce").item() == pytest.approx(np.mean([-math.log(sigmoid(v)) for v in F_]))
     saturating = np.mean([math.log(1 - sigmoid(v)) for v in F_])  # eq. 4 and 6 as printed

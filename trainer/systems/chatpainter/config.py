@@ -56,19 +56,20 @@ class ModelConfig:
 class Penalties:
     """Gradient penalties on the discriminator; a weight of 0 leaves one out."""
 
-    r1: float = 0.0  # gamma / 2 E |grad_x D|^2 (Mescheder et al., 2018)
+    r1: float = 0.0  # gamma / 2 E |grad_x D|^2 on real pictures (Mescheder et al., 2018)
+    r2: float = 0.0  # the same on painted ones
     gradient_penalty: float = 0.0  # lambda E (|grad D| - 1)^2 between real and fake (Gulrajani et al., 2017)
     matching_aware: float = 0.0  # k E (|grad_x D| + |grad_e D|)^6 on real matched pairs (Tao et al., 2022)
     every: int = 1  # iterations between penalties; the weight is multiplied by it
 
     def __post_init__(self) -> None:
-        if min(self.r1, self.gradient_penalty, self.matching_aware) < 0:
+        if min(self.r1, self.r2, self.gradient_penalty, self.matching_aware) < 0:
             raise ValueError("a penalty's weight cannot be negative")
         if self.every < 1:
             raise ValueError("every must be at least 1")
 
     def __bool__(self) -> bool:
-        return any((self.r1, self.gradient_penalty, self.matching_aware))
+        return any((self.r1, self.r2, self.gradient_penalty, self.matching_aware))
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ class Auxiliary:
 class Objective(Concern):
     """The game between generator and discriminator."""
 
-    loss: Literal["bce", "hinge", "wgan"] = "bce"
+    loss: Literal["bce", "hinge", "wgan", "relativistic"] = "bce"
     generator_loss: Literal["non-saturating", "saturating"] = "non-saturating"
     kl_weight: float = 2.0
     d_condition: Literal["mu", "sample", "learned", "none"] = "mu"  # none: D reads the text by matching alone

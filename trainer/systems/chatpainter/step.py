@@ -4,6 +4,8 @@ Both share one forward pass of the generator (as StackGAN's trainer does). Nothi
 figures stay on it until the log asks for them.
 """
 
+from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -218,18 +220,11 @@ class Gan:
     def generator_loss(self, part: Part, told: Told, painted: GeneratorOutput) -> tuple[Tensor, dict[str, Tensor]]:
         """(), and the figures to report (paper eq. 4, 6); the discriminator takes no gradient."""
         training, discriminator = self.training, self.discriminator
-        saturating = training.generator_loss == "saturating"
         figures: dict[str, Tensor] = {}
         heard = told.detach()
         with autocast(training, self.device):
             seen = discriminator(self.augmented(painted.picture, part, "painted anew"))
-            loss = torch.zeros((), device=self.device)
-            if discriminator.get_cond_logits is not None:
-                logits = discriminator.get_cond_logits(seen.features, self.condition(heard.text, painted))
-                loss = losses.generator(logits, training.loss, saturating)
-            if discriminator.get_uncond_logits is not None:
-                logits = discriminator.get_uncond_logits(seen.features)
-                loss = loss + losses.generator(logits, training.loss, saturating)
+            loss = self.game_loss(seen, self.condition(heard.text, painted), part)
             total = loss + self.matching_loss(seen, heard, figures, "g")
         divergence = losses.kl(painted.mu, painted.logvar)
         total = total + training.kl_weight * divergence
@@ -243,6 +238,22 @@ class Gan:
         spread = painted.mu.detach().std(0)
         active = (spread > 0.01).float().mean()
         return total, {"g_loss": loss, "kl": divergence, "mu_spread": spread, "mu_active": active, **figures}
+
+    def game_loss(self, seen: Seen, condition: Tensor, part: Part) -> Tensor:
+        """() what the generator loses by all logits of its pictures."""
+        training, score, plain = self.training, self.discriminator.get_cond_logits, self.discriminator.get_uncond_logits
+        heads: list[Callable[[Tensor], Tensor]] = [] if score is None else [partial(score, condition=condition)]
+        heads += [] if plain is None else [plain]
+        painted = [head(seen.features) for head in heads]
+        if training.loss == "relativistic":
+            with torch.no_grad():
+                features = self.discriminator(self.augmented(part.pictures, part, "real")).features
+                real = [head(features) for head in heads]
+            each = [losses.relativistic(low, high) for low, high in zip(painted, real)]
+        else:
+            saturating = training.generator_loss == "saturating"
+            each = [losses.generator(logits, training.loss, saturating) for logits in painted]
+        return torch.stack(each).sum()
 
     def matching_loss(self, seen: Seen, told: Told, figures: dict[str, Tensor], who: str) -> Tensor:
         """() how badly the pictures of the batch, of all processes, and what was said find each other; adds figures."""
@@ -290,6 +301,9 @@ class Gan:
                 total = total + weights.r1 * losses.r1(both, real)
             if weights.matching_aware:
                 total = total + weights.matching_aware * losses.matching_aware_penalty(conditional, real, condition)
+        if weights.r2:
+            fake = painted.picture.detach().float().requires_grad_()
+            total = total + weights.r2 * losses.r1(score(fake, condition)[1], fake)
         if weights.gradient_penalty:
             share = part.draws.uniform("between real and painted", 1, 1, 1)
             between = torch.lerp(real.detach(), painted.picture.detach(), share).requires_grad_()

@@ -72,8 +72,8 @@ def test_an_absent_section_is_the_papers() -> None:
     [
         ({"preset": "papr"}, "unknown preset 'papr'; known: paper"),
         ({"g_rl": 1e-3}, "did you mean 'g_lr'"),
-        ({"penalties": {"r2": 1}}, "stage1.penalties: unknown key 'r2'"),
-        ({"loss": "hing"}, "bce, hinge, wgan"),
+        ({"penalties": {"r3": 1}}, "stage1.penalties: unknown key 'r3'"),
+        ({"loss": "hing"}, "bce, hinge, wgan, relativistic"),
         ({"batch": 0}, "batch must be at least 1"),
         ({"batch": 1}, "no second image for wrong pairs"),
         ({"batch": 10, "accumulate": 3}, "cannot be split into 3 equal parts"),

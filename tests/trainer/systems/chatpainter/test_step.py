@@ -360,6 +360,8 @@ SWITCHES: list[tuple[dict[str, Any], dict[str, Any]]] = [  # a switch, and what 
     ({"loss": "wgan", "d_norm": "none"}, {"d_norm": "none"}),
     ({"d_norm": "none", "penalties": Penalties(gradient_penalty=1e4)}, {"d_norm": "none"}),
     ({"penalties": Penalties(r1=1e6, every=2)}, {}),
+    ({"loss": "relativistic", "d_norm": "none"}, {"d_norm": "none"}),
+    ({"d_norm": "none", "penalties": Penalties(r2=1e6)}, {"d_norm": "none"}),
     ({"d_norm": "none", "penalties": Penalties(matching_aware=1e9)}, {"d_norm": "none"}),
     ({"generator_loss": "saturating"}, {}),
     ({"d_condition": "sample"}, {}),
@@ -469,6 +471,39 @@ def test_penalties_come_every_so_many_iterations_at_so_many_times_their_weight()
     assert any((b - a).abs().max() > 1e-3 for a, b in zip(one, two))
     for a, b, c in zip(one, two, three):
         torch.testing.assert_close(c - a, 2 * (b - a), rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("stage", [1, 2])
+def test_relativistic_players_lose_by_pairs_of_the_same_text(stage: int) -> None:
+    gan = make(stage, loss="relativistic", d_norm="none", d_condition="mu")
+    part, told, painted = painted_by(gan, batch(stage=stage))
+    see, score, plain = gan.discriminator, gan.discriminator.get_cond_logits, gan.discriminator.get_uncond_logits
+    real, fake = see(part.pictures).features, see(painted.picture).features
+    mu = painted.mu
+    neighbours = mismatched_rows(part.texts["image_id"], 1)[0][:, 0]
+    assert score is not None
+
+    def above(high: Tensor, low: Tensor) -> float:
+        return -(high.double() - low.double()).sigmoid().log().mean().item()
+
+    pairs = [above(score(real, mu), score(fake, mu)), above(score(real, mu), score(real, mu[neighbours]))]
+    plainly = [] if plain is None else [above(plain(real), plain(fake))]
+    d_loss, _ = gan.discriminator_loss(part, told, painted, penalised=False)
+    assert d_loss.item() == pytest.approx(sum(pairs + plainly) / (2 + len(plainly)), rel=1e-5)
+    expected = above(score(fake, mu), score(real, mu)) + (0 if plain is None else above(plain(fake), plain(real)))
+    _, figures = gan.generator_loss(part, told, painted)
+    assert figures["g_loss"].item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_r2_is_the_squared_gradient_on_painted_pictures() -> None:
+    gan = make(d_norm="none", penalties=Penalties(r2=3.0))
+    part, _, painted = painted_by(gan, batch())
+    pictures = painted.picture.detach().requires_grad_()
+    assert gan.discriminator.get_cond_logits is not None
+    logits = gan.discriminator.get_cond_logits(gan.discriminator(pictures).features, painted.mu.detach())
+    (slope,) = torch.autograd.grad(logits.sum(), pictures)
+    expected = 1.5 * slope.double().square().sum((1, 2, 3)).mean().item()
+    assert gan.penalty(part, painted, painted.mu).item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_accumulated_gradients_are_the_mean_of_the_parts(monkeypatch: pytest.MonkeyPatch) -> None:
