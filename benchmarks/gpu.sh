@@ -1,0 +1,62 @@
+#!/usr/bin/env bash
+# All that a GPU must show, in at most nine minutes on one H100-class card, with nothing to download:
+#   benchmarks/gpu.sh [OUT.json]            benchmarks/gpu.sh --smoke [OUT.json]   (CPU, small: that it runs)
+# One piece that fails or runs out of its time does not stop the others; the JSON says which did.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+python=${PYTHON:-$([ -x .venv/bin/python ] && echo .venv/bin/python || echo python3)}
+smoke=; [ "${1:-}" = --smoke ] && { smoke=1; shift; }
+out=${1:-benchmarks/results/gpu${smoke:+-smoke}.json}
+folder=$(mktemp -d); trap 'rm -rf "$folder"' EXIT
+device=${smoke:+cpu}; device=${device:-cuda}
+
+piece() { # NAME SECONDS COMMAND...: its output in NAME.log, what became of it in NAME.rc
+    local name=$1 limit=$2 start=$SECONDS; shift 2
+    echo "== $name (at most $limit s)"
+    timeout "$limit" "$@" >"$folder/$name.log" 2>&1; local rc=$?
+    echo "$rc $((SECONDS - start))" >"$folder/$name.rc"
+    tail -n 4 "$folder/$name.log"
+}
+module() { echo "$python -m benchmarks.$1 --device $device --out $folder/$1.json"; }
+
+if [ "$smoke" ]; then
+    piece tests       120 "$python" -m pytest -q -m gpu tests
+    piece train_step  120 $(module train_step) --case tiny:1:4 --rounds 1 --seconds 2
+    piece stackgan_v2 120 $(module stackgan_v2_step) --case tiny:4 --rounds 1 --seconds 2
+    piece films       120 $(module film_step) --batch 2 --turns 2 --runs 1
+    piece graphs      120 $(module graph_step) --case tiny:4 --seconds 2
+    piece feed        120 $(module feed) --seconds 2 --rounds 1 --batch 16 --images 64
+    piece to_colours  240 $(module to_colours) --smoke
+else
+    piece tests        90 "$python" -m pytest -q -m gpu tests
+    piece train_step  120 $(module train_step) --rounds 3 --seconds 25 --feed
+    piece stackgan_v2  60 $(module stackgan_v2_step) --rounds 3 --seconds 25
+    piece films        40 $(module film_step) --preset geneva --runs 3
+    piece graphs       40 $(module graph_step) --seconds 8
+    piece feed         40 $(module feed) --seconds 15 --rounds 5
+    piece encode       60 "$python" -m benchmarks.encode --device "$device" --count 4096 --runs 2 --no-peers --out "$folder/encode.json"
+    piece to_colours   90 $(module to_colours) --every 8000 --most 16000
+fi
+
+"$python" - "$folder" "$out" <<'P'
+import json, sys
+from pathlib import Path
+from store import machine
+
+folder, out = Path(sys.argv[1]), Path(sys.argv[2])
+pieces = {}
+for path in sorted(folder.glob("*.rc")):
+    rc, seconds = map(int, path.read_text().split())
+    said = path.with_suffix(".log").read_text(errors="replace").strip().splitlines()
+    pieces[path.stem] = {"rc": rc, "seconds": seconds, "last": said[-1] if said else ""}
+import torch
+about = machine.describe() | {"torch": torch.__version__}
+if torch.cuda.is_available():
+    about |= {"gpu": torch.cuda.get_device_name(), "cuda": torch.version.cuda}
+found = {path.stem: json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))}
+out.parent.mkdir(parents=True, exist_ok=True)
+out.write_text(json.dumps({"machine": about, "pieces": pieces, "figures": found}, indent=1) + "\n")
+failed = [f"{name} ({piece['rc']})" for name, piece in pieces.items() if piece["rc"]]
+print(f"{out}: {len(pieces) - len(failed)} of {len(pieces)} pieces done" + ("; not: " + ", ".join(failed) if failed else ""))
+sys.exit(bool(failed))
+P
