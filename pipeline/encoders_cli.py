@@ -66,16 +66,15 @@ def skip_thought(
     encoders.weights: OUT in params.yaml.
     """
     from pipeline.encoders import EncoderSettings
-    from pipeline.encoders.training import files
-    from pipeline.encoders.training import skip_thought as training
+    from pipeline.encoders.training import files, skip_thought
     from pipeline.texts import TextSettings
     from pipeline.weights import marked
     from store import devices
     from store.interrupts import Interrupts
 
     values, where = params.load(params_file), str(params_file)
-    values["train_skip_thought"] = _over(training.PRESETS[preset], values, "train_skip_thought", params_file)
-    settings = params.section(values, "train_skip_thought", training.SkipThoughtTraining, where)
+    values["train_skip_thought"] = _over(skip_thought.PRESETS[preset], values, "train_skip_thought", params_file)
+    settings = params.section(values, "train_skip_thought", skip_thought.SkipThoughtTraining, where)
     text = params.section(values, "text", TextSettings, where)
     encoders = params.section(values, "encoders", EncoderSettings, where)
     marked.refuse_foreign(out, files.COMMAND)
@@ -87,7 +86,7 @@ def skip_thought(
         click.echo(f"{done:,} of {total:,} sentences; surprise a word: {said}")
 
     with Interrupts() as interrupts:
-        trained = training.train(
+        trained = skip_thought.train(
             folder, list(texts), settings, text, encoders, devices.choose(device), interrupts, progress
         )
     if trained is None:
@@ -135,15 +134,14 @@ def char_cnn_rnn(
     names, or an image where they have none; some classes are held out and searched for by their texts.
     """
     from pipeline.encoders import EncoderSettings
-    from pipeline.encoders.training import char_cnn_rnn as training
-    from pipeline.encoders.training import files
+    from pipeline.encoders.training import char_cnn_rnn, files
     from pipeline.weights import marked
     from store import devices
     from store.interrupts import Interrupts
 
     values, where = params.load(params_file), str(params_file)
-    values["train_char_cnn_rnn"] = _over(training.PRESETS[preset], values, "train_char_cnn_rnn", params_file)
-    settings = params.section(values, "train_char_cnn_rnn", training.CharCnnRnnTraining, where)
+    values["train_char_cnn_rnn"] = _over(char_cnn_rnn.PRESETS[preset], values, "train_char_cnn_rnn", params_file)
+    settings = params.section(values, "train_char_cnn_rnn", char_cnn_rnn.CharCnnRnnTraining, where)
     encoders = params.section(values, "encoders", EncoderSettings, where)
     marked.refuse_foreign(out, files.COMMAND)
 
@@ -152,7 +150,7 @@ def char_cnn_rnn(
 
     with Interrupts() as interrupts:
         chosen = devices.choose(device)
-        trained = training.train(folder, corpus, features, settings, encoders, chosen, interrupts, progress)
+        trained = char_cnn_rnn.train(folder, corpus, features, settings, encoders, chosen, interrupts, progress)
     if trained is None:
         _leave(folder)
     about = {"license": license_, "trained_on": trained.about, "retrieval": trained.measured}

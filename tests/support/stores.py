@@ -157,14 +157,7 @@ def write_training_stores(
     write_store(
         embeddings / "captions", vectors(owners, caption_dim), index, split=split, shards=shards, made_from=about
     )
-    # Of every caption its words: vectors, and numbers of WORDS.
-    lengths = np.resize(words, len(owners)).astype(np.int32)
-    index = {**index, "row": np.cumsum(lengths) - lengths, "length": lengths}
-    rows = np.repeat(owners, lengths)
-    write_store(embeddings / "words", vectors(rows, word_dim), index, split=split, shards=1, made_from=about)
-    numbers = random.integers(0, len(WORDS), (len(rows), 1), dtype=np.uint16)
-    known = {**about, "vocabulary": {"words": WORDS}}
-    write_store(embeddings / "tokens", numbers, index, split=split, shards=1, made_from=known)
+    of_captions = index
     turns = np.repeat(talking, per_round)
     index = {
         "row": np.cumsum(per_round) - per_round,
@@ -191,6 +184,14 @@ def write_training_stores(
             pictures_of / str(size), pictures[order], index, kind="images", split=split, shards=shards,
             made_from=resampled,
         )  # fmt: skip
+    # Of every caption its words: vectors, and numbers of WORDS. Drawn last, so that what is older keeps its numbers.
+    lengths = np.resize(words, len(owners)).astype(np.int32)
+    index = {**of_captions, "row": np.cumsum(lengths) - lengths, "length": lengths}
+    rows = np.repeat(owners, lengths)
+    write_store(embeddings / "words", vectors(rows, word_dim), index, split=split, shards=1, made_from=about)
+    numbers = random.integers(0, len(WORDS), (len(rows), 1), dtype=np.uint16)
+    known = {**about, "vocabulary": {"words": WORDS}}
+    write_store(embeddings / "tokens", numbers, index, split=split, shards=1, made_from=known)
     return embeddings, pictures_of
 
 

@@ -1,6 +1,6 @@
 """Did a recipe give what it gave before? Figures of an evaluation beside the ranges that stand in a file.
 
-python -m trainer.evaluation.expected profiles/sample.expected.yaml
+python -m trainer.evaluation.expected expected.yaml
 """
 
 import hashlib

@@ -11,7 +11,7 @@ from store import params
 from tests.support.documents import ROOT
 from trainer.evaluation.expected import main, recipe
 
-OURS = ROOT / "profiles/sample.expected.yaml"
+OURS = ROOT / "expected.yaml"
 
 
 def compared(tmp_path: Path, found: object, ranges: object, changed: bool = False) -> Result:

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from store.errors import ChatPainterError
 from tests.support.films import write_films
@@ -42,14 +43,17 @@ def test_a_side_that_cannot_be_made_is_refused(stored: int, side: int) -> None:
         kept_side(stored, side)
 
 
-def test_left_stays_left_and_pixels_are_averaged() -> None:
+def test_left_stays_left_and_pixels_are_filtered_as_pillow_does() -> None:
     pictures = torch.zeros(1, 2, 4, 4, 3, dtype=torch.uint8)
     pictures[0, 1, :, 2:] = 255
     pictures[0, 1, 0, 2] = 0
     found = film(pictures, 2)
     assert found.shape == (1, 2, 3, 2, 2)
     assert (found[0, 0] == -1).all()
-    torch.testing.assert_close(found[0, 1, 0], torch.tensor([[-1.0, 0.5], [-1.0, 1.0]]))
+    exact = Image.fromarray(pictures[0, 1, :, :, 0].numpy().astype(np.float32), "F")
+    smaller = np.asarray(exact.resize((2, 2), Image.Resampling.BILINEAR)) / 127.5 - 1
+    torch.testing.assert_close(found[0, 1, 0], torch.from_numpy(smaller))
+    assert (found[0, 1, 0, :, 0] < found[0, 1, 0, :, 1]).all()
 
 
 def test_no_turn_has_no_picture() -> None:
