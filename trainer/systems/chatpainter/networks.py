@@ -198,7 +198,7 @@ class ChatPainterGenerator(TextReader, Generator):
     @property
     def listens_to(self) -> tuple[str, ...]:
         """Inputs whose vectors are what places listen to, in the order of `listen`."""
-        return tuple(self.token_dims or ())
+        return () if self.network.listening is None else tuple(self.token_dims or ())
 
     def listen(self, encoded: Mapping[str, Tensor], noise: Tensor) -> dict[int, Tensor]:
         """Which token each place listens to while the mean condition is painted, by side, (B, 1 + T, side, side).

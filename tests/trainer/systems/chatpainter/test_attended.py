@@ -94,6 +94,7 @@ def stepped(gan: Gan, count: int = 1) -> dict[str, Tensor]:
 def test_without_sides_places_listen_to_nothing() -> None:
     deaf = generator_of(1, replace(MODEL, attention=Attention(sides=(), width=6)))
     assert not [name for name, _ in deaf.named_parameters() if "listening" in name]
+    assert deaf.listens_to == ()
     said, noise = texts(), torch.randn(4, deaf.noise_dim)
     otherwise = {**said, "turns": said["turns"] + 1}
     # Conditioning Augmentation reads the caption alone here, so the turns reach the picture nowhere.
