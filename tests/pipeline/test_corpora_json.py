@@ -50,7 +50,7 @@ def packed(tmp_path: Path, kind: str) -> bytes:
         (b"<?xml version='1.0'?><Error><Code>AccessDenied</Code></Error>", "not JSON, but XML or HTML"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 3\n", "Git LFS, .*: run git lfs pull$"),
         (b"/annex/objects/MD5-s3--1\n", "git-annex, .*: run git annex get$"),
-        (gzip.compress(b"{}"), "compressed with gzip: unpack it with gunzip$"),
+        (gzip.compress(b"{}", mtime=0), "compressed with gzip: unpack it with gunzip$"),
         (bz2.compress(b"{}"), "compressed with bzip2: unpack it with bunzip2$"),
         (lzma.compress(b"{}"), "compressed with xz: unpack it with unxz$"),
         (b"404: Not Found", 'begins with "404: Not Found"'),
