@@ -18,7 +18,6 @@ from pipeline.corpora.made_files import folders, write_json
 from pipeline.imports.stackgan import class_numbers, file_names
 from pipeline.pictures.decode import Unreadable, whole
 from store.errors import ChatPainterError, one_line
-from store.files import inside
 
 TEXTS = ("text_c10", "text")
 _LARGEST_TEXT = 1 << 20
@@ -185,11 +184,6 @@ def texts_folder(source: Path) -> Path:
         if (source / name).is_dir():
             return source / name
     raise ChatPainterError(f"{source / TEXTS[0]}: no such folder; unpack Reed's captions there, a file a picture")
-
-
-def below(folder: Path, name: str, stated_in: object) -> Path:
-    """`folder / name`, which may not lead out of it."""
-    return inside(folder, name, stated_in=stated_in)
 
 
 def _check_classes(path: Path, numbers: Sequence[int], pictures: Sequence[Picture]) -> None:

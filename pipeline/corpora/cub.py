@@ -15,6 +15,7 @@ from pathlib import Path
 from pipeline.corpora import classed
 from pipeline.corpora.classed import Box, Picture
 from store.errors import ChatPainterError
+from store.files import inside
 
 FOLDER = "CUB_200_2011"
 REMEDY = f"unpack {FOLDER}.tgz again"
@@ -50,11 +51,11 @@ def make(
     pictures = []
     for number, name in names.items():
         where = f"{folder / 'images.txt'}: image {number}"
-        path, stem = classed.below(folder / "images", name, where), name.rpartition(".")[0]
+        path, stem = inside(folder / "images", name, where), name.rpartition(".")[0]
         if number not in boxes:
             raise ChatPainterError(f"{folder / 'bounding_boxes.txt'}: no box of image {number}; {REMEDY}")
         box = _box(boxes[number], f"{folder / 'bounding_boxes.txt'}: image {number}")
-        text = classed.below(texts, f"{stem}.txt", where)
+        text = inside(texts, f"{stem}.txt", where)
         pictures.append(Picture(number, stem, path, text, classes[number], partial(square, box) if crop else None))
     stems = {picture.name.rpartition("/")[2] for picture in pictures}
     if len(stems) < len(pictures):

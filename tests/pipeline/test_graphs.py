@@ -12,13 +12,13 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline import ragged
 from pipeline.corpora import corpus
-from pipeline.graphs import stores
+from pipeline.graphs import published, stores
 from pipeline.graphs.annotations import GraphSettings, read
 from pipeline.graphs.masks import mask, run_lengths
 from pipeline.graphs.relations import PREDICATES, centres, table, triples
 from pipeline.prepare_cli import main
-from store import Store
 from store.errors import ChatPainterError
 from trainer.feed.data import TrainingData
 from trainer.feed.inputs import BOXES, MASKS, OBJECTS, TRIPLES
@@ -253,11 +253,12 @@ def test_the_stores_are_read_as_a_batch(tmp_path: Path) -> None:
     assert not list((tmp_path / "images/x").rglob("*.*"))
 
 
-def test_a_store_without_a_vocabulary_says_so(tmp_path: Path) -> None:
-    write(tmp_path, "instances_x", [annotation(1, 1, [0, 0, 60, 50])], {1: "dog"})
-    corpus.write([corpus.Row(1, "1.jpg", None, None, [], [], "")], tmp_path / "x.parquet")
-    stores.prepare(tmp_path / "x.parquet", tmp_path, "x", tmp_path / "images", GraphSettings(least=1))
-    assert Store(tmp_path / "images/objects").manifest.made_from["vocabulary"]["objects"] == ["__image__", "dog"]
+def test_stores_without_a_vocabulary_cannot_be_published(tmp_path: Path) -> None:
+    for name in ("objects", "triples"):
+        row = (3,) if name == "triples" else ()
+        ragged.write(tmp_path / name, name, "x", [1], [np.zeros((2, *row), np.int16)], {}, lengths=name)
+    with pytest.raises(ChatPainterError, match="objects: states no vocabulary; make the images again"):
+        next(published.graphs(tmp_path))
 
 
 def test_published_graphs_are_of_the_same_objects_and_relations(tmp_path: Path) -> None:
