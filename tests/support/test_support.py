@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from store.errors import ChatPainterError
+from tests.support import parity
 from tests.support.mutate import as_json, damaged_bytes, damaged_records, flip
 from tests.support.outcomes import one_line, right_or_refused
 from tests.support.pickles import Hostile
@@ -89,3 +90,43 @@ def test_right_or_refused_in_one_line():
             one_line(bad)
     with pytest.raises(KeyError):
         right_or_refused(lambda: dict[str, int]()["a"])
+
+
+def recorded(values: torch.Tensor) -> dict[str, Any]:
+    """As the files beside parity describe an output."""
+    flat = values.flatten()
+    ends = {"first": flat[:8].tolist(), "last": flat[-8:].tolist(), "mean": float(flat.mean())}
+    return {"shape": list(values.shape), **ends, "std": float(flat.std(correction=0)), "abs": float(flat.abs().sum())}
+
+
+WAVE = parity.wave(0, (4, 5, 6))
+
+
+def test_a_record_holds_what_it_is_of() -> None:
+    parity.assert_recorded(WAVE, {**recorded(WAVE), "f64": 0.0})
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        WAVE.float(),
+        WAVE.view(4, 6, 5),
+        WAVE * (1 + 1e-5),
+        WAVE.flip(0),
+        torch.cat([WAVE.flatten()[:60] + 1e-4, WAVE.flatten()[60:]]).view(4, 5, 6),
+        WAVE.flatten().index_add(0, torch.tensor([50]), torch.tensor([0.1], dtype=torch.float64)).view(4, 5, 6),
+    ],
+    ids=["float32", "another shape", "1e-5 larger", "turned", "half of it moved", "one in the middle"],
+)
+def test_a_record_refuses_another_output(other: torch.Tensor) -> None:
+    with pytest.raises(AssertionError):
+        parity.assert_recorded(other, {**recorded(WAVE), "f64": 1e-8})
+
+
+def test_buffers_that_moved_otherwise_are_refused() -> None:
+    norm = torch.nn.BatchNorm2d(2)
+    record = {"running_mean_abs": 0.0, "running_var_sum": 2.0}
+    parity.assert_buffers(norm, record)
+    norm(torch.arange(32.0).view(2, 2, 2, 4))
+    with pytest.raises(AssertionError):
+        parity.assert_buffers(norm, record)

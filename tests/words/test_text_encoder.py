@@ -62,8 +62,8 @@ def test_vectors_are_the_published_ones(mode: str, fill: str) -> None:
     ids = (7 * torch.arange(10) % 23).view(2, 5)
     kept = torch.sin(0.11 * torch.arange(2 * 5 * 12, dtype=torch.float64) + 70).view(2, 5, 12) > 0
     words, sentence = network(ids, torch.tensor(record["inputs"]["lengths"]), kept if mode == "train" else None)
-    parity.compare(words.transpose(1, 2), record[f"{mode}_{fill}"]["out"]["words"])
-    parity.compare(sentence, record[f"{mode}_{fill}"]["out"]["sentence"])
+    parity.assert_recorded(words.transpose(1, 2), record[f"{mode}_{fill}"]["out"]["words"])
+    parity.assert_recorded(sentence, record[f"{mode}_{fill}"]["out"]["sentence"])
 
 
 def test_lengths_need_no_order_and_padding_has_no_say() -> None:

@@ -4,7 +4,8 @@ The files beside this hold numbers alone: keys with their shapes, outputs, losse
 original sources, run with torch 2.15 on a CPU in float32 (`f64` says how far that lay from float64).
 
 Fill A (waves) pins biases, BatchNorm and the last layers; fill B (hashes) has full rank: only B shows that everything
-before is right, too. `fill` writes either into a network, `wave` makes inputs, `compare` checks one output.
+before is right, too. `fill` writes either into a network, `wave` makes inputs, `assert_recorded` holds one output against
+its record.
 """
 
 import json
@@ -96,7 +97,7 @@ def keys(network: nn.Module) -> list[list[Any]]:
     return [[key, list(tensor.shape)] for key, tensor in network.state_dict().items()]
 
 
-def compare(found: Tensor, expected: Mapping[str, Any]) -> None:
+def assert_recorded(found: Tensor, expected: Mapping[str, Any]) -> None:
     """Hold a float64 tensor against a record: shape, first and last values, mean, deviation, sum of absolutes."""
     assert found.dtype == torch.float64
     assert list(found.shape) == expected["shape"]
@@ -113,7 +114,7 @@ def compare(found: Tensor, expected: Mapping[str, Any]) -> None:
     np.testing.assert_allclose(total, expected["abs" + ending], rtol=1e-6, atol=allowed * flat.size, err_msg="abs")
 
 
-def compare_buffers(network: nn.Module, expected: Mapping[str, float]) -> None:
+def assert_buffers(network: nn.Module, expected: Mapping[str, float]) -> None:
     """Hold BatchNorm's statistics after one forward in training mode against a record."""
     state = network.state_dict()
     means = sum(float(value.abs().sum()) for key, value in state.items() if key.endswith("running_mean"))

@@ -42,8 +42,8 @@ def test_attention_gives_the_published_numbers(name: str, fill: str) -> None:
     record = RECORDED["networks"][f"ATT_NET_{name}"]
     there = first(LENGTHS if name != "no_mask" else torch.tensor([5, 5]), 5)
     context, attention = attend(record, fill, there, shuffled=name == "legacy_mask")
-    parity.compare(context, record[f"eval_{fill}"]["out"]["context"])
-    parity.compare(attention, record[f"eval_{fill}"]["out"]["attention"])
+    parity.assert_recorded(context, record[f"eval_{fill}"]["out"]["context"])
+    parity.assert_recorded(attention, record[f"eval_{fill}"]["out"]["attention"])
 
 
 def random(*shape: int, seed: int = 0) -> Tensor:
@@ -123,7 +123,7 @@ def test_the_regions_that_words_pick_are_the_published_ones(scale: str) -> None:
     there = first(torch.tensor(record["lengths"]), 5)
     _, attention = picked_regions(regions.flatten(2), words, there, record["gammas"][0])
     for text, (length, wanted) in enumerate(zip(record["lengths"], record["attention"])):
-        parity.compare(attention[text, text, :length].view(1, length, 17, 17), FLOAT32 | wanted)
+        parity.assert_recorded(attention[text, text, :length].view(1, length, 17, 17), FLOAT32 | wanted)
 
 
 def test_pairwise_attention_is_the_published_function() -> None:
@@ -131,8 +131,8 @@ def test_pairwise_attention_is_the_published_function() -> None:
     words, regions = parity.given(record["query"]).transpose(1, 2), parity.given(record["context"])
     context, attention = picked_regions(regions.flatten(2), words, torch.ones(2, 3, dtype=torch.bool), record["gamma1"])
     own = torch.arange(2)
-    parity.compare(context[own, own].transpose(1, 2), FLOAT32 | record["weighted"])
-    parity.compare(attention[own, own].view(2, 3, 4, 4), FLOAT32 | record["attention"])
+    parity.assert_recorded(context[own, own].transpose(1, 2), FLOAT32 | record["weighted"])
+    parity.assert_recorded(attention[own, own].view(2, 3, 4, 4), FLOAT32 | record["attention"])
 
 
 @pytest.mark.parametrize("root", [False, True])

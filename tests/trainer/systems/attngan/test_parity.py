@@ -57,14 +57,15 @@ def inputs(record: dict[str, Any]) -> tuple[Tensor, Tensor, Tensor, Tokens]:
     return sentences, noise, epsilon, Tokens(words.transpose(1, 2), first(LENGTHS, words.shape[2]))
 
 
-def compare(painted: Painted, out: dict[str, Any]) -> None:
+def assert_painted(painted: Painted, out: dict[str, Any]) -> None:
+    assert {name for name in out if name.startswith("fake")}
     for name, record in out.items():
         if name.startswith("fake"):
-            parity.compare(painted.pictures[int(name[4:])], record)
+            parity.assert_recorded(painted.pictures[int(name[4:])], record)
         elif name.startswith("attention"):
-            parity.compare(list(painted.attention.values())[int(name[-1])], record)
+            parity.assert_recorded(list(painted.attention.values())[int(name[-1])], record)
         else:
-            parity.compare(getattr(painted, name), record)
+            parity.assert_recorded(getattr(painted, name), record)
 
 
 @pytest.mark.parametrize("name", ["G_NET", "G_DCGAN_R0"])
@@ -74,9 +75,9 @@ def test_generators_paint_the_published_pictures(name: str, which: str) -> None:
     network = generator(name, which[-1]).train(which.startswith("train"))
     with torch.no_grad():
         painted = network(*inputs(record), shuffled=True)
-    compare(painted, record[which]["out"])
+    assert_painted(painted, record[which]["out"])
     if "buffers_after" in record[which]:
-        parity.compare_buffers(network, record[which]["buffers_after"])
+        parity.assert_buffers(network, record[which]["buffers_after"])
 
 
 @pytest.mark.parametrize("fill", ["A", "B"])
@@ -84,7 +85,7 @@ def test_the_right_mask_paints_each_text_as_the_original_paints_it_alone(fill: s
     record = RECORDED["networks"]["G_NET_own_mask"]
     with torch.no_grad():
         painted = generator("G_NET", fill).eval()(*inputs(record))
-    compare(painted, record[f"eval_{fill}"]["out"])
+    assert_painted(painted, record[f"eval_{fill}"]["out"])
 
 
 @pytest.mark.parametrize("branch", [0, 1, 2])
@@ -107,9 +108,9 @@ def test_discriminators_judge_as_the_published_ones(branch: int, which: str) -> 
     out = record[which]["out"]
     assert set(out) == set(found)
     for name, value in found.items():
-        parity.compare(value if name == "features" else value.sigmoid(), out[name])
+        parity.assert_recorded(value if name == "features" else value.sigmoid(), out[name])
     if "buffers_after" in record[which]:
-        parity.compare_buffers(network, record[which]["buffers_after"])
+        parity.assert_buffers(network, record[which]["buffers_after"])
 
 
 @pytest.mark.parametrize("conditional", [True, False])
@@ -125,7 +126,7 @@ def test_heads_judge_as_the_published_ones(conditional: bool, which: str) -> Non
     features, sentence = (parity.given(record["inputs"][name]) for name in ("h_code", "c_code"))
     with torch.no_grad():
         found = head(features, sentence if conditional else None)
-    parity.compare(found.sigmoid(), record[which]["out"]["out"])
+    parity.assert_recorded(found.sigmoid(), record[which]["out"]["out"])
 
 
 class Stub(nn.Module):

@@ -53,13 +53,13 @@ def test_generators_paint_the_published_numbers(stage: Stage, mode: str, fill: A
     with torch.no_grad():
         painted = network(text, noise, torch.stack(drawn))
     expected = record[f"{mode}_{fill}"]
-    parity.compare(painted.picture, expected["out"]["fake_img"])
-    parity.compare(painted.mu, expected["out"]["mu"])
-    parity.compare(painted.logvar, expected["out"]["logvar"])
+    parity.assert_recorded(painted.picture, expected["out"]["fake_img"])
+    parity.assert_recorded(painted.mu, expected["out"]["mu"])
+    parity.assert_recorded(painted.logvar, expected["out"]["logvar"])
     if stage == 2:
-        parity.compare(painted.stage1, expected["out"]["stage1_img"])
+        parity.assert_recorded(painted.stage1, expected["out"]["stage1_img"])
     if mode == "train":
-        parity.compare_buffers(network, expected["buffers_after"])
+        parity.assert_buffers(network, expected["buffers_after"])
 
 
 @pytest.mark.parametrize(("stage", "mode", "fill"), RECORDS)
@@ -79,9 +79,9 @@ def test_discriminators_judge_with_the_published_numbers(stage: Stage, mode: str
         found["cond_wrong"] = told(features[:-1], condition[1:]).sigmoid()
     assert list(found) == list(expected["out"])
     for name, value in found.items():
-        parity.compare(value, expected["out"][name])
+        parity.assert_recorded(value, expected["out"][name])
     if mode == "train":
-        parity.compare_buffers(network, expected["buffers_after"])
+        parity.assert_buffers(network, expected["buffers_after"])
 
 
 @pytest.mark.parametrize(("stage", "mode", "fill"), RECORDS)

@@ -51,10 +51,10 @@ def test_regions_and_codes_are_the_published_ones(case: str) -> None:
     network.train(name.startswith("train"))
     with torch.no_grad():
         seen = network(parity.given(record["inputs"]["image"]))
-    parity.compare(seen.regions, record[name]["out"]["features"])
-    parity.compare(seen.code, record[name]["out"]["code"])
+    parity.assert_recorded(seen.regions, record[name]["out"]["features"])
+    parity.assert_recorded(seen.code, record[name]["out"]["code"])
     if "buffers_after" in record[name]:
-        parity.compare_buffers(network, record[name]["buffers_after"])
+        parity.assert_buffers(network, record[name]["buffers_after"])
 
 
 def test_a_frozen_trunk_keeps_its_statistics() -> None:

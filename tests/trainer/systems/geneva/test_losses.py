@@ -23,7 +23,7 @@ MASKED = [name for name in GIVEN if name.startswith("masked.")]
 STEPS = [(kind, mode) for kind in ("A", "B") for mode in ("eval", "train")]
 
 
-def close(found: Tensor, expected: Any, relative: float = 1e-6) -> None:
+def assert_close(found: Tensor, expected: Any, relative: float = 1e-6) -> None:
     assert math.isclose(float(found.detach()), expected, rel_tol=relative, abs_tol=1e-9)
 
 
@@ -35,17 +35,17 @@ def test_losses_leave_out_dialogues_that_have_ended(name: str) -> None:
     there = (parity.wave(5, (4, OBJECTS)) > 0).double()
     live = ~torch.tensor(given["ended"])
     named = losses.over(losses.objects(of_real, there) + losses.objects(of_fake, there), live)
-    close(given["aux_reg"] * named, given["aux_term"])
+    assert_close(given["aux_reg"] * named, given["aux_term"])
     game = losses.over(losses.discriminator(real, wrong, fake, (given["wrong_fake_ratio"],) * 2), live)
-    close(game + given["aux_reg"] * named, given["d_loss"])
+    assert_close(game + given["aux_reg"] * named, given["d_loss"])
     divergence = losses.over(losses.divergence(parity.wave(6, (4, 6)), parity.wave(7, (4, 6))), live)
     painted = losses.over(-fake + given["aux_reg"] * losses.objects(of_fake, there), live)
-    close(painted + given["kl_weight"] * divergence, given["g_loss"])
+    assert_close(painted + given["kl_weight"] * divergence, given["g_loss"])
 
 
 def test_the_divergence() -> None:
     every = losses.divergence(parity.wave(6, (4, 6)), parity.wave(7, (4, 6)))
-    close(every.mean(), GIVEN["KL"]["value"])
+    assert_close(every.mean(), GIVEN["KL"]["value"])
 
 
 def test_new_objects_are_those_that_a_turn_brought() -> None:
@@ -88,21 +88,21 @@ def test_a_turn_is_the_originals(kind: Any, mode: str) -> None:
     epsilon = parity.wave(parity.EPSILON, (3, SMALL.condition_dim))
     painted = it.generator.generator(parity.wave(3, (3, SMALL.noise_dim)), said, features, epsilon)
     loss, figures = it.discriminator_loss(now, said, painted.picture.detach(), now.before, None)
-    close(loss - it.training.r1 * figures["r1"], given["d_loss_without_gp"])
-    close(it.training.r1 * figures["r1"], GIVEN[f"gradient_penalty.{mode}_{kind}"]["mean_times_10"], 1e-5)
-    close(it.training.auxiliary * figures["d_objects"], given["aux_term"])
+    assert_close(loss - it.training.r1 * figures["r1"], given["d_loss_without_gp"])
+    assert_close(it.training.r1 * figures["r1"], GIVEN[f"gradient_penalty.{mode}_{kind}"]["mean_times_10"], 1e-5)
+    assert_close(it.training.auxiliary * figures["d_objects"], given["aux_term"])
     real, fake = (torch.tensor(given[name], dtype=torch.float64) for name in ("d_real", "d_fake"))
-    close(figures["d_real"], float(losses.over(real, now.live)), 2e-6)
-    close(figures["d_fake"], float(losses.over(fake, now.live)), 2e-6)
+    assert_close(figures["d_real"], float(losses.over(real, now.live)), 2e-6)
+    assert_close(figures["d_fake"], float(losses.over(fake, now.live)), 2e-6)
     loss.backward()
-    close(norm(it.discriminator), given["d_grad_norm_with_gp"], 1e-5)
+    assert_close(norm(it.discriminator), given["d_grad_norm_with_gp"], 1e-5)
 
     parity.fill(it.discriminator, kind).zero_grad()
     it.generator.zero_grad()
     loss, _ = it.generator_loss(now, said, painted, now.before)
-    close(loss, given["g_loss"])
+    assert_close(loss, given["g_loss"])
     loss.backward()
-    close(norm(it.generator.generator), given["g_grad_norm"], 1e-5)
+    assert_close(norm(it.generator.generator), given["g_grad_norm"], 1e-5)
 
 
 @pytest.mark.parametrize(("kind", "mode"), STEPS)

@@ -68,7 +68,7 @@ def test_the_sentence_encoder(kind: Any, mode: str) -> None:
     network = small("sentence_encoder", kind, mode)
     lengths = torch.tensor([2, 0, 5])
     found = network(parity.wave(0, (3, 5, 300)), lengths)
-    parity.compare(found, record("sentence_encoder", kind, mode)["out"]["e"])
+    parity.assert_recorded(found, record("sentence_encoder", kind, mode)["out"]["e"])
     assert lengths.tolist() == [2, 0, 5]  # the original writes a 1 into the caller's tensor where they are sorted
 
 
@@ -76,9 +76,9 @@ def test_the_sentence_encoder(kind: Any, mode: str) -> None:
 def test_the_condition_encoder(kind: Any, mode: str) -> None:
     network = small("condition_encoder", kind, mode)
     expected = record("condition_encoder", kind, mode)
-    parity.compare(network(parity.wave(0, (2, 14))), expected["out"]["u"])
+    parity.assert_recorded(network(parity.wave(0, (2, 14))), expected["out"]["u"])
     if mode == "train":
-        parity.compare_buffers(network, expected["buffers_after"])
+        parity.assert_buffers(network, expected["buffers_after"])
 
 
 @pytest.mark.parametrize("kind", ["A", "B"])
@@ -86,16 +86,16 @@ def test_the_dialogues_gru_and_what_normalises_it(kind: Any) -> None:
     rnn, norm = small("rnn", kind, "eval"), small("layer_norm", kind, "eval")
     states, _ = rnn(torch.stack([parity.wave(turn, (2, 10)) for turn in range(3)]))
     for turn, state in enumerate(states):
-        parity.compare(state, record("rnn", kind, "eval")["out"][f"h{turn}"])
-    parity.compare(norm(parity.wave(0, (2, 12))), record("layer_norm", kind, "eval")["out"]["y"])
+        parity.assert_recorded(state, record("rnn", kind, "eval")["out"][f"h{turn}"])
+    parity.assert_recorded(norm(parity.wave(0, (2, 12))), record("layer_norm", kind, "eval")["out"]["y"])
 
 
 @both
 def test_the_image_encoder(kind: Any, mode: str) -> None:
     network, expected = small("image_encoder", kind, mode), record("image_encoder", kind, mode)
-    parity.compare(network(parity.wave(0, (2, 3, 128, 128))), expected["out"]["features"])
+    parity.assert_recorded(network(parity.wave(0, (2, 3, 128, 128))), expected["out"]["features"])
     if mode == "train":
-        parity.compare_buffers(network, expected["buffers_after"])
+        parity.assert_buffers(network, expected["buffers_after"])
 
 
 def paint(network: nn.Module, n: Networks) -> Tensor:
@@ -108,9 +108,9 @@ def paint(network: nn.Module, n: Networks) -> Tensor:
 @both
 def test_the_generator(kind: Any, mode: str) -> None:
     network, expected = small("generator", kind, mode), record("generator", kind, mode)
-    parity.compare(paint(network, SMALL), expected["out"]["image"])
+    parity.assert_recorded(paint(network, SMALL), expected["out"]["image"])
     if mode == "train":
-        parity.compare_buffers(network, expected["buffers_after"])
+        parity.assert_buffers(network, expected["buffers_after"])
 
 
 def judge(network: nn.Module, n: Networks, same: bool = False) -> dict[str, Tensor]:
@@ -125,7 +125,7 @@ def judge(network: nn.Module, n: Networks, same: bool = False) -> dict[str, Tens
 def test_the_discriminator(kind: Any, mode: str) -> None:
     found = judge(small("discriminator", kind, mode), SMALL)
     for name, expected in record("discriminator", kind, mode)["out"].items():
-        parity.compare(found[name], expected)
+        parity.assert_recorded(found[name], expected)
 
 
 @pytest.mark.parametrize("mode", ["eval", "train"])
@@ -133,7 +133,7 @@ def test_equal_pictures_cancel_in_evaluation_mode_alone(mode: str) -> None:
     """In training mode each of both passes the first blocks under another power step of the spectral norms."""
     found = judge(small("discriminator", "B", mode), SMALL, same=True)
     for name, expected in record("discriminator_same_images", "B", mode)["out"].items():
-        parity.compare(found[name], expected)
+        parity.assert_recorded(found[name], expected)
     spread = float(found["out"].detach().std())
     assert (spread > 0) == (mode == "train")
 
@@ -142,7 +142,7 @@ def test_at_the_published_width() -> None:
     full = Networks()
     with torch.no_grad():
         network = parity.fill(build("generator", full, 58, 1024), "B").eval()
-        parity.compare(paint(network, full), record("generator_full_width", "B", "eval")["out"]["image"])
+        parity.assert_recorded(paint(network, full), record("generator_full_width", "B", "eval")["out"]["image"])
         network = parity.fill(build("discriminator", full, 58, 1024), "B").eval()
         for name, found in judge(network, full).items():
-            parity.compare(found, record("discriminator_full_width", "B", "eval")["out"][name])
+            parity.assert_recorded(found, record("discriminator_full_width", "B", "eval")["out"][name])

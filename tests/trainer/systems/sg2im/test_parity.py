@@ -56,7 +56,7 @@ def prepared(network: N, record: str) -> N:
 
 def moved(network: nn.Module, recorded: dict[str, Any]) -> None:
     if "buffers_after" in recorded:
-        parity.compare_buffers(network, recorded["buffers_after"])
+        parity.assert_buffers(network, recorded["buffers_after"])
 
 
 def given(recorded: dict[str, Any]) -> Tensor:
@@ -117,12 +117,12 @@ def test_the_generator(name: str, record: str) -> None:
     laid = masks() if masks_given else None if found.masks is None else found.masks.sigmoid()
     image = ours.refine(GRAPHS, found.vectors, BOXES if boxes_given else found.boxes, laid, noise)
     out = recorded[record]["out"]
-    parity.compare(image, out["image"])
-    parity.compare(found.boxes, out["boxes_pred"])
-    parity.compare(found.relations, out["rel_scores"])
-    parity.compare(seen["layout_and_noise"], out["layout_and_noise"])
+    parity.assert_recorded(image, out["image"])
+    parity.assert_recorded(found.boxes, out["boxes_pred"])
+    parity.assert_recorded(found.relations, out["rel_scores"])
+    parity.assert_recorded(seen["layout_and_noise"], out["layout_and_noise"])
     if "masks_pred" in out:
-        parity.compare(found.masks.sigmoid(), out["masks_pred"])
+        parity.assert_recorded(found.masks.sigmoid(), out["masks_pred"])
     moved(ours, recorded[record])
 
 
@@ -131,7 +131,7 @@ def test_forward_lays_out_what_is_given_and_what_is_found() -> None:
     noise = parity.wave(50, (2, 4, 32, 32))
     for name, given in (("Sg2ImModel", (BOXES, masks())), ("Sg2ImModel_pred_masks", (BOXES, None))):
         image, _ = ours(GRAPHS, noise, *given)
-        parity.compare(image, RECORDED["networks"][name]["eval_B"]["out"]["image"])
+        parity.assert_recorded(image, RECORDED["networks"][name]["eval_B"]["out"]["image"])
 
 
 @pytest.mark.parametrize("record", ["eval_A", "eval_B"])
@@ -141,8 +141,8 @@ def test_one_layer_of_graph_convolution(pooling: Any, record: str) -> None:
     ours = prepared(GraphTripleConv(10, 12, 20, pooling), record)
     subject, _, object_ = GRAPHS.triples.unbind(1)
     objects, predicates = ours(parity.wave(0, (7, 10)), parity.wave(1, (10, 10)), subject, object_)
-    parity.compare(objects, out["obj"])
-    parity.compare(predicates, out["pred"])
+    parity.assert_recorded(objects, out["obj"])
+    parity.assert_recorded(predicates, out["pred"])
 
 
 @pytest.mark.parametrize("record", ["eval_A", "eval_B"])
@@ -151,8 +151,8 @@ def test_two_layers_of_graph_convolution(record: str) -> None:
     ours = prepared(GraphTripleConvNet(12, 2, 20), record)
     subject, _, object_ = GRAPHS.triples.unbind(1)
     objects, predicates = ours(parity.wave(0, (7, 12)), parity.wave(1, (10, 12)), subject, object_)
-    parity.compare(objects, recorded[record]["out"]["obj"])
-    parity.compare(predicates, recorded[record]["out"]["pred"])
+    parity.assert_recorded(objects, recorded[record]["out"]["obj"])
+    parity.assert_recorded(predicates, recorded[record]["out"]["pred"])
 
 
 @recorded_as("box_net", "mask_net", "RefinementNetwork")
@@ -165,7 +165,7 @@ def test_the_parts(name: str, record: str) -> None:
     }
     made, given, out = parts[name]
     ours = prepared(made(), record)
-    parity.compare(ours(parity.wave(0, given)), recorded[record]["out"][out])
+    parity.assert_recorded(ours(parity.wave(0, given)), recorded[record]["out"][out])
     moved(ours, recorded[record])
 
 
@@ -175,7 +175,9 @@ def test_the_discriminator_of_pictures(record: str) -> None:
     ours = prepared(PatchDiscriminator(ARCH), record)
     assert parity.keys(ours) == recorded["keys"]
     scores = ours(parity.wave(0, (2, 3, 48, 48)))
-    parity.compare(scores.reshape(recorded[record]["out"]["scores"]["shape"]), recorded[record]["out"]["scores"])
+    parity.assert_recorded(
+        scores.reshape(recorded[record]["out"]["scores"]["shape"]), recorded[record]["out"]["scores"]
+    )
     moved(ours, recorded[record])
 
 
@@ -186,7 +188,7 @@ def test_the_discriminator_of_objects(record: str) -> None:
     assert parity.keys(ours) == recorded["keys"]
     with torch.no_grad():
         real, named = ours(parity.wave(0, (2, 3, 48, 48)), GRAPHS.objects, BOXES, GRAPHS.image)
-    parity.compare(real[:, None], recorded[record]["out"]["scores"])
+    parity.assert_recorded(real[:, None], recorded[record]["out"]["scores"])
     assert float(named) == pytest.approx(recorded[record]["out"]["ac_loss"]["mean"], rel=1e-5)
     moved(ours, recorded[record])
 

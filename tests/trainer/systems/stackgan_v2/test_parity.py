@@ -80,12 +80,12 @@ def test_generator_paints_the_published_numbers(conditional: bool, mode: str, fi
     expected = record[f"{mode}_{fill}"]
     assert list(painted.pictures) == list(SIDES)
     for side, pictures in painted.pictures.items():
-        parity.compare(pictures, expected["out"][f"fake{side}"])
+        parity.assert_recorded(pictures, expected["out"][f"fake{side}"])
     if conditional:
-        parity.compare(painted.mu, expected["out"]["mu"])
-        parity.compare(painted.logvar, expected["out"]["logvar"])
+        parity.assert_recorded(painted.mu, expected["out"]["mu"])
+        parity.assert_recorded(painted.logvar, expected["out"]["logvar"])
     if mode == "train":
-        parity.compare_buffers(network, expected["buffers_after"])
+        parity.assert_buffers(network, expected["buffers_after"])
 
 
 @pytest.mark.parametrize("conditional", [True, False], ids=["text", "no text"])
@@ -100,11 +100,11 @@ def test_discriminators_judge_with_the_published_numbers(branch: int, conditiona
     with torch.no_grad():
         told, plain, _ = network(parity.given(record["inputs"]["image"]), condition)
     expected = record[f"{mode}_{fill}"]
-    parity.compare(told.sigmoid(), expected["out"]["cond" if conditional else "logits"])
+    parity.assert_recorded(told.sigmoid(), expected["out"]["cond" if conditional else "logits"])
     if plain is not None:
-        parity.compare(plain.sigmoid(), expected["out"]["uncond"])
+        parity.assert_recorded(plain.sigmoid(), expected["out"]["uncond"])
     if mode == "train":
-        parity.compare_buffers(network, expected["buffers_after"])
+        parity.assert_buffers(network, expected["buffers_after"])
 
 
 STEPS = [name for name in RECORDED["losses"] if name.startswith("step.")]
