@@ -4,8 +4,8 @@ The files beside this hold numbers alone: keys with their shapes, outputs, losse
 original sources, run with torch 2.15 on a CPU in float32 (`f64` says how far that lay from float64).
 
 Fill A (waves) pins biases, BatchNorm and the last layers; fill B (hashes) has full rank: only B shows that everything
-before is right, too. `fill` writes either into a network, `wave` makes inputs, `assert_recorded` holds one output against
-its record.
+before is right, too. `fill` writes either into a network, `wave` makes inputs, `assert_recorded` holds one output
+against its record.
 """
 
 import json
