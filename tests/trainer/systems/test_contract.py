@@ -26,6 +26,7 @@ from trainer.distributed import Ranks
 from trainer.feed.data import TrainingData
 from trainer.feed.inputs import LENGTH, OBJECTS, TRIPLES, Batch
 from trainer.feed.sampler import rows_for
+from trainer.logs.attention import attend
 from trainer.systems.chatpainter.config import DialogueArm
 
 BATCH = 6
@@ -385,6 +386,39 @@ def test_a_picture_depends_on_its_own_row_alone(case: Case, lengths: tuple[int, 
         for alone in (said.rows(mine), Batch(shorter)):
             for side, pictures in generator.paint(alone, drawn[mine]).items():
                 torch.testing.assert_close(pictures, together[side][mine], atol=ROUNDING, rtol=0)
+
+
+LISTENING = [("attngan", "none"), *((name, "attended") for name in ("stage1", "stage2", "stackgan-v2", "attngan"))]
+
+
+@pytest.mark.parametrize(("name", "arm"), LISTENING)
+def test_every_token_of_what_places_listen_to_has_a_name(make: Any, name: str, arm: str) -> None:
+    case = make(name, arm)
+    lengths = (2, 1, 3)
+    heard = attend(case.generator, texts(case, case.generator, lengths, 4), noise(case.generator, 3))
+    for one, length in zip(heard, lengths, strict=True):
+        words = [f"word {number + 1}" for number in range(length)] if name == "attngan" else ["caption"]
+        rounds = [f"round {number + 1}" for number in range(length)] if arm == "attended" else []
+        assert list(one.tokens) == words + rounds
+        assert all(shares.shape == (len(one.tokens), side, side) for side, shares in one.maps.items())
+        assert len(one.words()) == 4
+
+
+DEAF = [
+    ("stage1", {"model": {**SMALL, "dialogue": "attended", "attention": {"sides": []}}}),
+    ("stackgan-v2", {"stackgan-v2": _v2("attended", attention={"sides": []}, other_class=False)}),
+    ("attngan", {"attngan": {**OWN["attngan"], "dialogue": "recurrent", "branches": 1, "crop_side": None}}),
+    ("iterative", {"iterative": SMALL_ITERATIVE}),
+]
+
+
+@pytest.mark.parametrize(("name", "values"), DEAF, ids=[name for name, _ in DEAF])
+def test_of_places_that_listen_to_nothing_nothing_is_shown(make: Any, name: str, values: dict[str, Any]) -> None:
+    case = make(name, "" if name == "iterative" else "attended")
+    system = case.system
+    config = system.configure({**values, name: values.get(name, {}) | TRAINING}, "params.yaml")
+    generator = system.trainable(config, case.data, CPU, case.start).average
+    assert attend(generator, texts(case, generator, (2, 1, 3), 4), noise(generator, 3)) == []
 
 
 def test_what_describes_a_run_is_plain(case: Case) -> None:

@@ -69,8 +69,8 @@ class Network(nn.Module):
             self.add_module(f"h_net{branch + 1}", NextStage(channels, condition, model.residual_blocks))
             self.add_module(f"img_net{branch + 1}", GetImage(channels // 2))
         self.listening = None
-        if token_dims is not None:
-            wide = {side: model.gf * model.size // side for side in model.attention.sides}
+        wide = {side: model.gf * model.size // side for side in model.attention.sides}
+        if token_dims is not None and wide:
             self.listening = Listening(wide, token_dims, model.attention.width)
 
     def forward(
@@ -145,6 +145,11 @@ class StackGanV2Generator(TextReader):
         """`paint` from what `encode` gave."""
         branches = None if sides is None else 1 + self.model.sides.index(max(sides))
         return self.network(encoded.get("text"), noise, condition_noise, self.tokens(encoded), branches).pictures
+
+    @property
+    def listens_to(self) -> tuple[str, ...]:
+        """Inputs whose vectors are what places listen to, in the order of `listen`."""
+        return () if self.network.listening is None else tuple(self.token_dims or ())
 
     def listen(self, encoded: Mapping[str, Tensor], noise: Tensor) -> dict[int, Tensor]:
         """Which token each place listens to while the mean condition is painted, by side, (B, 1 + T, side, side).
