@@ -26,10 +26,10 @@ from trainer.distributed import Ranks
 from trainer.feed.inputs import CAPTIONS, Batch, stored_side
 from trainer.logs.statistics import Statistics
 from trainer.networks.blocks import initialise_orthogonal
-from trainer.systems.stackgan_v2.config import StackGanV2Config, configure
+from trainer.systems.stackgan_v2.config import StackGanV2Config
 from trainer.systems.stackgan_v2.networks import StackGanV2Generator, generator_settings
 from trainer.systems.stackgan_v2.step import StackGanV2
-from trainer.systems.stackgan_v2.system import discriminators
+from trainer.systems.stackgan_v2.system import STACKGAN_V2, discriminators
 
 CAPTION_DIM = 1024
 KINDS: dict[str, Any] = {
@@ -43,7 +43,7 @@ KINDS: dict[str, Any] = {
 def settings(text: str) -> StackGanV2Config:
     """Of a case PRESET:BATCH: the preset's sizes, and the published objective, as the plain step knows no other."""
     preset, batch = text.split(":")
-    config = configure({"stackgan-v2": {"preset": preset, "dialogue": "none", "batch": int(batch)}}, text)
+    config = STACKGAN_V2.configure({"stackgan-v2": {"preset": preset, "dialogue": "none", "batch": int(batch)}}, text)
     published = {"d_norm": "batch", "loss": "bce", "d_condition": "mu", "kl_weight": 2.0, "ema_decay": 0.999}
     return replace(config, standardise=False, other_class=False, **published)  # type: ignore[arg-type]
 

@@ -1,9 +1,18 @@
 """Section `attngan` of params.yaml. The defaults are the published code's for birds (taoxugit/AttnGAN, cfg)."""
 
-from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Literal
+from dataclasses import dataclass, field, fields
+from typing import Literal
 
-from trainer.config import Concern, Convolutions, Norm, Optimisers, PictureAugmentation, Presets, Training, at_least_one
+from trainer.config import (
+    Concern,
+    Convolutions,
+    Norm,
+    Optimisers,
+    OwnSection,
+    PictureAugmentation,
+    Presets,
+    at_least_one,
+)
 from trainer.systems.dialogue import Attention, DialogueArm, Matching, cannot_cut
 
 
@@ -79,8 +88,10 @@ class Objective(Concern):
 
 
 @dataclass(frozen=True)
-class AttnGanConfig(Training, Optimisers, PictureAugmentation, Convolutions, AttnGanModel, Objective):
+class AttnGanConfig(OwnSection, Optimisers, PictureAugmentation, Convolutions, AttnGanModel, Objective):
     """The networks, and how they are trained."""
+
+    section = "attngan"
 
     crop_side: int | None = None  # pictures are cropped to it and averaged down; null: the largest side painted
     generator: str | None = None  # one whose weights it begins with: ours, or a published netG*.pth
@@ -99,22 +110,9 @@ class AttnGanConfig(Training, Optimisers, PictureAugmentation, Convolutions, Att
             raise ValueError("d_condition text is for a dialogue; dialogue is none")
 
     @property
-    def training(self) -> "AttnGanConfig":
-        """This section: the system has no other."""
-        return self
-
-    @property
     def model(self) -> AttnGanModel:
         """What builds the generator."""
         return AttnGanModel(**{one.name: getattr(self, one.name) for one in fields(AttnGanModel)})
-
-    def plain(self) -> dict[str, Any]:
-        """As config.json holds it."""
-        return {"attngan": asdict(self)}
-
-    def defaults(self) -> dict[str, Any]:
-        """Of older config.json files, which lack what came later."""
-        return {"attngan": asdict(AttnGanConfig())}
 
 
 # Decay 0.999 an iteration: a half-life of 693 batches.

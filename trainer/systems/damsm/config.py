@@ -1,14 +1,16 @@
 """Section `damsm` of params.yaml. The defaults are the published code's for birds (taoxugit/AttnGAN, cfg/DAMSM)."""
 
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
-from trainer.config import Convolutions, PictureAugmentation, Presets, Training, at_least_one
+from trainer.config import Convolutions, OwnSection, PictureAugmentation, Presets, at_least_one
 
 
 @dataclass(frozen=True)
-class DamsmConfig(Training, PictureAugmentation, Convolutions):
+class DamsmConfig(OwnSection, PictureAugmentation, Convolutions):
     """Both encoders, and how they are trained."""
+
+    section = "damsm"
 
     image_encoder: Literal["inception", "small"] = "inception"  # small: a few layers of our own, from nothing
     side: int = 299  # of the pictures it sees; they are cropped from a store of 76/64 of that
@@ -43,11 +45,6 @@ class DamsmConfig(Training, PictureAugmentation, Convolutions):
         if self.diffaugment:
             raise ValueError("diffaugment is for discriminators; here pictures are cropped and mirrored")
 
-    @property
-    def training(self) -> "DamsmConfig":
-        """This section: the system has no other."""
-        return self
-
     def rate(self, epoch: int) -> float:
         """The learning rate of `epoch`: it falls until it is no longer above the lowest."""
         rate = self.lr
@@ -56,14 +53,6 @@ class DamsmConfig(Training, PictureAugmentation, Convolutions):
                 break
             rate *= self.lr_factor
         return rate
-
-    def plain(self) -> dict[str, Any]:
-        """As config.json holds it."""
-        return {"damsm": asdict(self)}
-
-    def defaults(self) -> dict[str, Any]:
-        """Of older config.json files, which lack what came later."""
-        return {"damsm": asdict(DamsmConfig())}
 
 
 PRESETS: Presets = {

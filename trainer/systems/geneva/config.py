@@ -1,9 +1,9 @@
 """Section `geneva` of params.yaml. The defaults are the published ones for CoDraw."""
 
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from typing import Literal
 
-from trainer.config import Concern, Optimisers, Presets, Training, at_least_one
+from trainer.config import Concern, Optimisers, OwnSection, Presets, at_least_one
 
 
 @dataclass(frozen=True)
@@ -85,8 +85,10 @@ class Encoders(Concern):
 
 
 @dataclass(frozen=True)
-class GenevaConfig(Training, Optimisers, Encoders, Objective):
+class GenevaConfig(OwnSection, Optimisers, Encoders, Objective):
     """GeNeVA-GAN, and how it is trained. Where others count pictures seen, this counts dialogues."""
+
+    section = "geneva"
 
     networks: Networks = field(default_factory=Networks)
 
@@ -94,19 +96,6 @@ class GenevaConfig(Training, Optimisers, Encoders, Objective):
         super().__post_init__()
         if self.accumulate > 1:
             raise ValueError("accumulate must be 1: networks move at every turn; lower the batch")
-
-    @property
-    def training(self) -> "GenevaConfig":
-        """This section: the system has no other."""
-        return self
-
-    def plain(self) -> dict[str, Any]:
-        """As config.json holds it."""
-        return {"geneva": asdict(self)}
-
-    def defaults(self) -> dict[str, Any]:
-        """Of older config.json files, which lack what came later."""
-        return {"geneva": asdict(GenevaConfig())}
 
 
 PRESETS: Presets = {

@@ -1,9 +1,8 @@
 """Section `iterative` of params.yaml."""
 
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass, field
 
-from trainer.config import Concern, Optimisers, Presets, Training, at_least_one
+from trainer.config import Concern, Optimisers, OwnSection, Presets, at_least_one
 from trainer.systems.dialogue import Attention, DialogueArm, Matching
 
 
@@ -74,8 +73,10 @@ class Objective(Concern):
 
 
 @dataclass(frozen=True)
-class IterativeConfig(Training, Optimisers, Objective):
+class IterativeConfig(OwnSection, Optimisers, Objective):
     """The system, and how it is trained: a sample is one change of one dialogue's picture."""
+
+    section = "iterative"
 
     networks: Networks = field(default_factory=Networks)
 
@@ -85,19 +86,6 @@ class IterativeConfig(Training, Optimisers, Objective):
             raise ValueError("accumulate must be 1: texts are matched with the whole batch; lower the batch")
         if not 8 <= self.matching.side < self.networks.size:
             raise ValueError("matching.side must be at least 8 and smaller than the picture")
-
-    @property
-    def training(self) -> "IterativeConfig":
-        """This section: the system has no other."""
-        return self
-
-    def plain(self) -> dict[str, Any]:
-        """As config.json holds it."""
-        return {"iterative": asdict(self)}
-
-    def defaults(self) -> dict[str, Any]:
-        """Of older config.json files, which lack what came later."""
-        return {"iterative": asdict(IterativeConfig())}
 
 
 _LEARNS = {

@@ -1,9 +1,9 @@
 """Section `sg2im` of params.yaml. The defaults are the numbers of google/sg2im's scripts/train.py, on COCO."""
 
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
-from trainer.config import Concern, Optimisers, Presets, Training, at_least_one
+from trainer.config import Concern, Optimisers, OwnSection, Presets, at_least_one
 from trainer.systems.sg2im.arch import smallest
 
 
@@ -57,8 +57,10 @@ class Weights(Concern):
 
 
 @dataclass(frozen=True)
-class Sg2imConfig(Training, Optimisers, Networks, Weights):
+class Sg2imConfig(OwnSection, Optimisers, Networks, Weights):
     """The networks, and how they are trained."""
+
+    section = "sg2im"
 
     epochs: int | None = None
     images: int | None = 32_000_000
@@ -86,22 +88,9 @@ class Sg2imConfig(Training, Optimisers, Networks, Weights):
             )
 
     @property
-    def training(self) -> "Sg2imConfig":
-        """This section: the system has no other."""
-        return self
-
-    @property
     def networks(self) -> Networks:
         """The generator's sizes alone."""
         return Networks(**{name: getattr(self, name) for name in Networks.__dataclass_fields__})
-
-    def plain(self) -> dict[str, Any]:
-        """As config.json holds it."""
-        return {"sg2im": asdict(self)}
-
-    def defaults(self) -> dict[str, Any]:
-        """Of older config.json files, which lack what came later."""
-        return {"sg2im": asdict(Sg2imConfig())}
 
 
 PRESETS: Presets = {

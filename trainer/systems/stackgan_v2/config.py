@@ -1,19 +1,17 @@
 """Section `stackgan-v2` of params.yaml. The defaults are the published ones for birds."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Literal
+from dataclasses import dataclass, field, fields
+from typing import Literal
 
 from trainer.config import (
     Concern,
     Convolutions,
     Norm,
     Optimisers,
+    OwnSection,
     PictureAugmentation,
     Presets,
-    Training,
     at_least_one,
-    section,
 )
 from trainer.systems.dialogue import Attention, DialogueArm, Matching, cannot_cut
 
@@ -92,8 +90,10 @@ class Objective(Concern):
 
 
 @dataclass(frozen=True)
-class StackGanV2Config(Training, Optimisers, PictureAugmentation, Convolutions, Objective, Model):
+class StackGanV2Config(OwnSection, Optimisers, PictureAugmentation, Convolutions, Objective, Model):
     """One training of all branches together."""
+
+    section = NAME
 
     epochs: int | None = 600
     batch: int = 24
@@ -113,31 +113,9 @@ class StackGanV2Config(Training, Optimisers, PictureAugmentation, Convolutions, 
             raise ValueError("conditional: false draws no wrong pairs and has no text: no other_class, no d_condition")
 
     @property
-    def training(self) -> "StackGanV2Config":
-        """This section: the system has no other."""
-        return self
-
-    @property
     def model(self) -> Model:
         """What the generator is built from."""
         return Model(**{one.name: getattr(self, one.name) for one in fields(Model)})
-
-    def plain(self) -> dict[str, Any]:
-        """As config.json holds it."""
-        return {NAME: asdict(self)}
-
-    def defaults(self) -> dict[str, Any]:
-        """Of older config.json files, which lack what came later."""
-        return {NAME: asdict(StackGanV2Config())}
-
-
-def configure(values: Mapping[str, Any], where: str) -> StackGanV2Config:
-    """The section, checked.
-
-    Raises:
-        ParamsError: an unknown key, a wrong type, or a combination that cannot work; says which.
-    """
-    return section(values, NAME, StackGanV2Config, PRESETS, where)
 
 
 PRESETS: Presets = {

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from store.differences import changes
 from store.errors import ChatPainterError
-from trainer.systems.stackgan_v2.config import NAME, StackGanV2Config, configure
+from trainer.config import section
+from trainer.systems.stackgan_v2.config import NAME, PRESETS, StackGanV2Config
 
 if TYPE_CHECKING:
     from trainer.distributed import Ranks
@@ -25,7 +26,7 @@ class _StackGanV2:
 
     def configure(self, values: Mapping[str, Any], where: str) -> StackGanV2Config:
         """Its section, checked."""
-        return configure(values, where)
+        return section(values, self.name, StackGanV2Config, PRESETS, where)
 
     def inputs(self, config: StackGanV2Config) -> "tuple[Input, ...]":
         """Pictures of the largest side; with text, what the arm reads and pictures of other images."""

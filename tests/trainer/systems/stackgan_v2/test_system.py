@@ -24,7 +24,7 @@ from trainer.networks.blocks import initialise_orthogonal
 from trainer.systems import published
 from trainer.systems.stackgan_v2 import objective
 from trainer.systems.stackgan_v2 import published as files
-from trainer.systems.stackgan_v2.config import Model, StackGanV2Config, configure
+from trainer.systems.stackgan_v2.config import Model, StackGanV2Config
 from trainer.systems.stackgan_v2.discriminator import Discriminator
 from trainer.systems.stackgan_v2.networks import StackGanV2Generator, generator_settings, silence_dialogue
 from trainer.systems.stackgan_v2.step import StackGanV2
@@ -156,7 +156,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Callable[[StackGanV2Config
 
 def config(**changes: Any) -> StackGanV2Config:
     values = {**SMALL, "size": 16, "branches": 2, "epochs": None, "images": 60, "batch": 6, "other_class": False}
-    return configure({"stackgan-v2": values | changes}, "params.yaml")
+    return STACKGAN_V2.configure({"stackgan-v2": values | changes}, "params.yaml")
 
 
 def trained(
@@ -260,7 +260,7 @@ def test_a_training_starts_from_a_caption_only_generator(data: Any, tmp_path: Pa
 )
 def test_what_cannot_work_is_refused_in_words(values: dict[str, Any], words: str) -> None:
     with pytest.raises(ChatPainterError, match=words) as refused:
-        configure({"stackgan-v2": values}, "there.yaml")
+        STACKGAN_V2.configure({"stackgan-v2": values}, "there.yaml")
     assert "there.yaml" in refused.value.message
     assert "\n" not in refused.value.message
 
