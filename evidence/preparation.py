@@ -10,7 +10,7 @@ from typing import Any
 import click
 import yaml
 
-from evidence.profile import Profile, digest, located, nowhere
+from evidence.profile import Profile, located, nowhere
 from pipeline import embed_cli, prepare_cli
 from store import params
 from store.errors import ChatPainterError, ParamsError
@@ -30,7 +30,7 @@ def prepare(work: Path, plan: Profile, values: dict[str, Any], here: Path) -> No
     known = params.sections()
     # The trainer's sections do not change the data.
     of_data = {name: value for name, value in nowhere(values).items() if not known[name].module.startswith("trainer.")}
-    key = digest([plan.prepare, of_data])
+    key = params.digest([plan.prepare, of_data])
     done = work / "prepared.json"
     if done.exists() and json.loads(done.read_text(encoding="utf-8"))["key"] == key:
         return

@@ -1,8 +1,6 @@
 """What an experiment runs: a YAML profile over the numbers of params.yaml, read strictly."""
 
 import copy
-import hashlib
-import json
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -87,7 +85,7 @@ class Job:
     @property
     def key(self) -> str:
         """What the job's results depend on."""
-        return digest([nowhere(self.params), self.points])
+        return params.digest([nowhere(self.params), self.points])
 
 
 def load(path: Path, base: Path) -> tuple[Profile, dict[str, Any]]:
@@ -104,14 +102,7 @@ def _read(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
     """A profile's values; those of the one that it names as `base` below: `overrides` merged, all others replaced."""
     if path in above:
         raise ParamsError(f"{path}: base leads back to {above[0]}")
-    try:
-        values = params.parse(path.read_text(encoding="utf-8"), str(path))
-    except OSError as error:
-        raise ParamsError(f"{path}: cannot be read ({error.strerror})") from None
-    except UnicodeDecodeError:
-        raise ParamsError(f"{path}: not UTF-8; save the file as UTF-8") from None
-    if not isinstance(values, dict):
-        raise ParamsError(f"{path}: expected a mapping, found {values!r}")
+    values = params.read(path)
     base = values.pop("base", None)
     if base is None:
         return values
@@ -180,8 +171,3 @@ def nowhere(values: Overrides) -> Overrides:
             at = at.get(section) or {}
         at.pop(name, None)
     return values
-
-
-def digest(values: Any) -> str:
-    """sha256 of plain values."""
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()

@@ -7,7 +7,9 @@ A key nobody knows is an error and not a silent default, because a misspelt lear
 
 import dataclasses
 import functools
+import hashlib
 import importlib.metadata
+import json
 import typing
 from collections.abc import Hashable
 from pathlib import Path
@@ -19,7 +21,7 @@ from store.errors import ParamsError, one_line
 from store.typed import build, refuse_unknown, value_of
 
 T = TypeVar("T")
-__all__ = ["GROUP", "Names", "build", "load", "parse", "refuse_unknown", "section", "sections"]
+__all__ = ["GROUP", "Names", "build", "digest", "load", "parse", "read", "refuse_unknown", "section", "sections"]
 
 GROUP = "chatpainter.params"
 Names = tuple[str, ...]  # of splits, of sample worlds
@@ -29,21 +31,29 @@ def load(path: str | Path = "params.yaml") -> dict[str, Any]:
     """The whole file as a dict of plain values.
 
     Raises:
-        ParamsError: the file is missing, is not YAML in UTF-8, is not a mapping, or has a section that nobody knows.
+        ParamsError: as `read`, or it has a section that nobody knows.
+    """
+    values = read(path, "; run from the project's folder or name the file with --params")
+    refuse_unknown(values, list(sections()), str(path))
+    return values
+
+
+def read(path: str | Path, remedy: str = "") -> dict[str, Any]:
+    """A YAML file that holds a mapping, as plain values; `remedy`: what to do where it is missing.
+
+    Raises:
+        ParamsError: the file is missing, is not YAML in UTF-8, or is not a mapping.
     """
     try:
         text = Path(path).read_text(encoding="utf-8")
     except OSError as error:
-        raise ParamsError(
-            f"{path}: cannot be read ({error.strerror}); run from the project's folder or name the file with --params"
-        ) from None
+        raise ParamsError(f"{path}: cannot be read ({error.strerror}){remedy}") from None
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         raise ParamsError(f"{path}, line {line}: not UTF-8; save the file as UTF-8") from None
     values = parse(text, str(path))
     if not isinstance(values, dict):
         raise ParamsError(f"{path}: expected a mapping of sections, found {type(values).__name__}")
-    refuse_unknown(values, list(sections()), str(path))
     return values
 
 
@@ -110,3 +120,8 @@ class _Loader(yaml.SafeLoader):
                     )
                 seen.add((key.tag, key.value))
         return super().construct_mapping(node, deep)
+
+
+def digest(values: Any) -> str:
+    """sha256 of plain values, whatever the order of their keys."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()

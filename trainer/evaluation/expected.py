@@ -3,7 +3,6 @@
 python -m trainer.evaluation.expected expected.yaml
 """
 
-import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,26 +13,18 @@ import click
 from store import options, params
 from store.errors import ChatPainterError
 
-NOT_OF_THE_RECIPE = ("embed", "evaluate")  # how fast, and what is counted
-
 
 @dataclass(frozen=True)
 class Expected:
     """Ranges of figures, and the recipe that they are of."""
 
-    recipe: str  # `recipe` of the params
+    recipe: str  # `params.digest` of the params
     figures: dict[str, tuple[float, float]]  # name in metrics.json -> least, most
 
     def __post_init__(self) -> None:
         for name, (least, most) in self.figures.items():
             if least > most:
                 raise ValueError(f"{name}: {least:g} to {most:g} is no range")
-
-
-def recipe(values: dict[str, Any]) -> str:
-    """sha256 of all params that decide the figures."""
-    of_recipe = {name: value for name, value in values.items() if name not in NOT_OF_THE_RECIPE}
-    return hashlib.sha256(json.dumps(of_recipe, sort_keys=True).encode()).hexdigest()
 
 
 def compare(expected: Expected, found: dict[str, Any]) -> list[str]:
@@ -54,15 +45,15 @@ def compare(expected: Expected, found: dict[str, Any]) -> list[str]:
               show_default=True, help="What the evaluation found.")  # fmt: skip
 def main(ranges: Path, params_file: Path, metrics: Path) -> None:
     """Compare an evaluation's figures with the RANGES that its recipe gave before."""
+    expected = params.build(Expected, params.read(ranges), str(ranges))
     try:
-        expected = params.build(Expected, params.parse(ranges.read_text(encoding="utf-8"), str(ranges)), str(ranges))
         found = json.loads(metrics.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ChatPainterError(f"{error.filename}: cannot be read ({error.strerror})") from None
+        raise ChatPainterError(f"{metrics}: cannot be read ({error.strerror}); evaluate first") from None
     except ValueError as error:
         raise ChatPainterError(f"{metrics}: not JSON ({error}); evaluate again") from None
-    if (asked := recipe(params.load(params_file))) != expected.recipe:
-        click.echo(f"{params_file} is not the recipe of {ranges} ({asked[:12]}): figures not compared")
+    if (asked := params.digest(params.load(params_file))) != expected.recipe:
+        click.echo(f"{params_file} is not the recipe of {ranges} (its digest is {asked}): figures not compared")
         return
     if complaints := compare(expected, found):
         raise ChatPainterError(f"{metrics}: not what this recipe gave before: " + "; ".join(complaints))

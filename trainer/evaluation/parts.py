@@ -4,8 +4,6 @@ Each part is one .npz, written under a temporary name and renamed: whatever carr
 in a folder named after everything they depend on, so a changed generator or setting starts afresh and stale parts go.
 """
 
-import hashlib
-import json
 import shutil
 import zipfile
 from collections.abc import Callable
@@ -14,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from store import params
 from store.files import replacing
 from trainer.distributed import Ranks, wait_for_all
 
@@ -24,8 +23,7 @@ class Parts:
     """Parts of one evaluation under `folder`/KEY; what other keys left there is deleted."""
 
     def __init__(self, folder: Path, key: dict[str, Any], ranks: Ranks) -> None:
-        digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
-        self.folder, self.ranks = folder / digest, ranks
+        self.folder, self.ranks = folder / params.digest(key)[:16], ranks
         if ranks.main:
             for other in folder.iterdir() if folder.is_dir() else ():
                 if other.is_dir() and other != self.folder:

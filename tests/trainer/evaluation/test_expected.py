@@ -3,20 +3,19 @@
 import json
 from pathlib import Path
 
-import pytest
 import yaml
 from click.testing import CliRunner, Result
 
 from store import params
 from tests.support.documents import ROOT
-from trainer.evaluation.expected import main, recipe
+from trainer.evaluation.expected import main
 
 OURS = ROOT / "expected.yaml"
 
 
 def compared(tmp_path: Path, found: object, ranges: object, changed: bool = False) -> Result:
     (tmp_path / "params.yaml").write_text("dataset: sample\n" + ("raw: elsewhere\n" if changed else ""))
-    values = {"recipe": recipe({"dataset": "sample"}), "figures": ranges}
+    values = {"recipe": params.digest({"dataset": "sample"}), "figures": ranges}
     (tmp_path / "expected.yaml").write_text(yaml.safe_dump(values))
     (tmp_path / "metrics.json").write_text(json.dumps(found))
     asked = [str(tmp_path / "expected.yaml"), "--params", str(tmp_path / "params.yaml")]
@@ -47,10 +46,6 @@ def test_a_range_upside_down_is_refused(tmp_path: Path) -> None:
     assert "told: 1 to 0 is no range" in done.output
 
 
-@pytest.mark.parametrize("name", ["embed", "evaluate"])
-def test_what_does_not_decide_figures_is_not_of_the_recipe(name: str) -> None:
-    assert recipe({"dataset": "sample", name: {"workers": 3}}) == recipe({"dataset": "sample"})
-
-
 def test_the_ranges_that_ship_are_of_the_params_that_ship() -> None:
-    assert yaml.safe_load(OURS.read_text(encoding="utf-8"))["recipe"] == recipe(params.load(ROOT / "params.yaml"))
+    ours = yaml.safe_load(OURS.read_text(encoding="utf-8"))
+    assert ours["recipe"] == params.digest(params.load(ROOT / "params.yaml"))
