@@ -4,7 +4,7 @@ ARG PYTHON=3.12
 
 FROM python:${PYTHON}-slim AS base
 ENV PYTHONUNBUFFERED=1 UV_SYSTEM_PYTHON=1 UV_NO_CACHE=1
-RUN python -m pip install --no-cache-dir "uv>=0.5"
+RUN python -m pip install --no-cache-dir "uv>=0.8"
 WORKDIR /opt/chatpainter
 COPY setup.cfg pyproject.toml constraints.txt README.md LICENSE ./
 COPY store store
