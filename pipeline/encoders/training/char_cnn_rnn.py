@@ -149,15 +149,15 @@ def train(
     """
     import torch
 
+    data = read(corpus, features, encoders, settings.held_out)  # says what is wrong with a file before it is hashed
     made_from = {
-        "corpus": {corpus.name: sha256_file(corpus) if corpus.is_file() else None},
+        "corpus": {corpus.name: sha256_file(corpus)},
         "features": None if features is None else {features.name: picture_features.checksum(features)},
         "lowercase": encoders.char_cnn_rnn.lowercase,
         "unknown": encoders.char_cnn_rnn.unknown,
     }
     run = Run(folder, {"train_char_cnn_rnn": asdict(settings), **made_from})
     with run.held():
-        data = read(corpus, features, encoders, settings.held_out)
         network, layer = _networks(settings, data, where)
         parameters = [*network.parameters(), *(layer.parameters() if layer else [])]
         optimiser = torch.optim.RMSprop(parameters, settings.rate, ALPHA)

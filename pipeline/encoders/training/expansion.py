@@ -25,9 +25,12 @@ def read(path: Path) -> tuple[list[str], np.ndarray]:
     rows: dict[str, np.ndarray] = {}
     width = 0
     for number, line in _lines(path):
-        *word, values = line.partition(" ")
-        array = np.fromstring(values, np.float32, sep=" ") if values else np.empty(0, np.float32)
-        if number == 1 and array.size == 1 and word[0].isdigit():
+        word, _, values = line.partition(" ")
+        try:
+            array = np.array(values.split(), np.float32)
+        except ValueError:
+            array = np.empty(0, np.float32)
+        if number == 1 and array.size == 1 and word.isdigit():
             continue
         width = width or array.size
         if array.size != width or width < 2 or not np.isfinite(array).all():
@@ -35,8 +38,8 @@ def read(path: Path) -> tuple[list[str], np.ndarray]:
                 f"{path}, line {number:,}: {short(line)} is no word with {width or 'some'} values; expected word "
                 "vectors as word2vec's or GloVe's text files have them"
             )
-        if "_" not in word[0]:
-            rows.setdefault(word[0], array)
+        if "_" not in word:
+            rows.setdefault(word, array)
     if not rows:
         raise ChatPainterError(f"{path}: holds no word vectors")
     return list(rows), np.stack(list(rows.values()))

@@ -41,7 +41,8 @@ class Run:
         """Hold the folder for this process."""
         with FolderLock(self.folder):
             path = self.folder / CONFIG
-            if path.exists() and (changed := changes(_json(path), self.config)):
+            begun = (self.folder / CHECKPOINT).exists()  # before that nothing was learned
+            if begun and path.exists() and (changed := changes(_json(path), self.config)):
                 raise ChatPainterError(
                     f"{self.folder}: was begun with another configuration ({', '.join(changed)}); restore it, or name "
                     "another folder with --run"
@@ -79,16 +80,20 @@ class Run:
         return dict(state)
 
     def log(self, record: Mapping[str, Any]) -> None:
-        """Append a line to log.jsonl; lines of later than `record` (a killed run's) are dropped."""
+        """Append a line to log.jsonl, or add to that of the same `done`; later ones (a killed run's) are dropped."""
         path = self.folder / LOG
-        kept = []
+        kept: list[str] = []
+        same: dict[str, Any] = {}
         if path.exists():
             for line in path.read_text(encoding="utf-8").splitlines():
                 with contextlib.suppress(ValueError, LookupError, TypeError):
-                    if json.loads(line)["done"] < record["done"]:
+                    there = json.loads(line)
+                    if there["done"] < record["done"]:
                         kept.append(line)
+                    elif there["done"] == record["done"]:
+                        same = there
         with in_words(path), replacing(path) as temporary:
-            temporary.write_text("\n".join([*kept, json.dumps(dict(record))]) + "\n", encoding="utf-8")
+            temporary.write_text("\n".join([*kept, json.dumps({**same, **record})]) + "\n", encoding="utf-8")
 
     def finite(self, norm: float) -> bool:
         """Whether an update may be done with a gradient of this norm; many in a row that may not end the run."""

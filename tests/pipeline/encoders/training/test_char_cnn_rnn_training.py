@@ -301,6 +301,10 @@ def test_the_command_trains_and_says_what_is_found(world, tmp_path, monkeypatch)
         "train_char_cnn_rnn: {widths: [4, 4, 4], dim: 8, projected: false, pairs: 12, batch: 4}"
     )
     words = ["train", "char-cnn-rnn", "train.parquet", "--features", "features.npy", "--device", "cpu", "--out", "out"]
+    for wrong in (("train.parquet", "none.parquet"), ("features.npy", "none.npy"), ("features.npy", "none.parquet")):
+        result = CliRunner().invoke(encoders_cli.main, [wrong[1] if word == wrong[0] else word for word in words])
+        assert isinstance(result.exception, SystemExit), result.exception
+        assert wrong[1] in result.output
     result = CliRunner().invoke(encoders_cli.main, words)
     assert result.exit_code == 0, result.output
     assert "held-out classes among" in result.output

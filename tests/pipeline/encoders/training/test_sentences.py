@@ -128,7 +128,7 @@ def test_a_vocabulary_is_expanded_by_the_least_squares_map(tmp_path):
 
 @pytest.mark.parametrize(
     "content, said", [("a 1 2\nb 1\n", "line 2: 'b 1' is no word with 2 values"), ("", "no word vectors"),
-                      ("a 1 nan\n", "line 1")]
+                      ("a 1 nan\n", "line 1"), ("a 1 2\nb 1 2 c\n", "line 2")]
 )  # fmt: skip
 def test_word_vectors_that_are_none_are_refused_in_words(tmp_path, content, said):
     path = tmp_path / "vectors.txt"

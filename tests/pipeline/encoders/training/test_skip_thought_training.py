@@ -145,6 +145,7 @@ def test_neighbours_are_foretold_better_than_by_frequency(text, tmp_path):
     assert 1 < trained.measured["bi"]["before"] < 0.5 * trained.measured["unigram"]
     log = [json.loads(line) for line in (tmp_path / "run/log.jsonl").read_text().splitlines()]
     assert log[-1]["perplexity"] == trained.measured
+    assert log[-1]["surprise"].keys() == {"uni", "bi"}  # of the last sentences seen
 
 
 def test_the_unigram_perplexity_is_that_of_counted_words(tmp_path):
