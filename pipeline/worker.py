@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from pipeline.encoders import Encoder, EncoderFactory, EncoderSettings, WordEncoder
+from pipeline.encoders import Encoded, Encoder, EncoderFactory, EncoderSettings, WordEncoder, WordStates
 from pipeline.texts import Kind
 from store.errors import ChatPainterError, StoreError
 from store.manifest import Shard
@@ -159,11 +159,17 @@ def make(work: Work) -> Made:
     if (there := finished(work.task)) is not None:
         return Made(work.task.number, *there)
     encoder = work.source.encoder()
-    if work.of_words:
-        return _make_words(work, word_encoder(encoder))
     distinct = list(dict.fromkeys(work.texts))
     places = {text: place for place, text in enumerate(distinct)}
     row_of = np.fromiter((places[text] for text in work.texts), np.int64, len(work.texts))
+    rows, counts = (_words if work.of_words else _vectors)(work, encoder, distinct, row_of)
+    return Made(work.task.number, work.task.write(rows, counts), counts)
+
+
+def _vectors(
+    work: Work, encoder: Encoder, distinct: list[str], row_of: np.ndarray
+) -> tuple[np.ndarray, dict[str, int]]:
+    """The shard's rows, one a text, and its counts."""
     encoded = encoder.encode(distinct)
     if encoded.vectors.shape != (len(distinct), encoder.dim) or encoded.vectors.dtype != np.float32:
         raise ChatPainterError(
@@ -171,17 +177,30 @@ def make(work: Work) -> Made:
             f"for {len(distinct)} texts; expected float32 of {(len(distinct), encoder.dim)}"
         )
     stored = _as_dtype(encoded.vectors, work, distinct)
-    counts = {
-        "texts": len(work.texts),
-        "distinct": len(distinct),
-        "tokens": int(encoded.tokens[row_of].sum(dtype=np.int64)),
-        "unknown": int(encoded.unknown[row_of].sum(dtype=np.int64)),
-        "empty": int((encoded.tokens[row_of] == 0).sum()),
-        "truncated": int(encoded.truncated[row_of].sum()),
-        "shared": _shared(stored),
-    }
     rows = stored if len(distinct) == len(row_of) else stored[row_of]
-    return Made(work.task.number, work.task.write(rows, counts), counts)
+    return rows, {**_counts(encoded, row_of), "shared": _shared(stored)}
+
+
+def _words(work: Work, encoder: Encoder, distinct: list[str], row_of: np.ndarray) -> tuple[np.ndarray, dict[str, int]]:
+    """The shard's rows, one a word of every text, and its counts."""
+    found = word_encoder(encoder).words(distinct)
+    starts = np.cumsum(found.lengths) - found.lengths
+    lengths = found.lengths[row_of]
+    stored = _as_dtype(found.vectors, work, [text for text, n in zip(distinct, found.lengths) for _ in range(n)])
+    rows = np.repeat(starts[row_of] - (np.cumsum(lengths) - lengths), lengths) + np.arange(lengths.sum())
+    return stored[rows], _counts(found, row_of)
+
+
+def _counts(read: Encoded | WordStates, row_of: np.ndarray) -> dict[str, int]:
+    """What was read of the shard's texts; row_of (texts,) says which of the distinct ones each is."""
+    return {
+        "texts": len(row_of),
+        "distinct": len(read.tokens),
+        "tokens": int(read.tokens[row_of].sum(dtype=np.int64)),
+        "unknown": int(read.unknown[row_of].sum(dtype=np.int64)),
+        "empty": int((read.tokens[row_of] == 0).sum()),
+        "truncated": int(read.truncated[row_of].sum()),
+    }
 
 
 def word_encoder(encoder: Encoder) -> WordEncoder:
@@ -196,26 +215,6 @@ def word_encoder(encoder: Encoder) -> WordEncoder:
             f"damsm:RUN, sentence-transformers:FOLDER, transformers:FOLDER); {encoder.identity.get('name')} has none"
         )
     return encoder
-
-
-def _make_words(work: Work, encoder: WordEncoder) -> Made:
-    distinct = list(dict.fromkeys(work.texts))
-    found = encoder.words(distinct)
-    starts = np.cumsum(found.lengths) - found.lengths
-    place = {text: number for number, text in enumerate(distinct)}
-    texts = np.array([place[text] for text in work.texts])
-    lengths = found.lengths[texts]
-    stored = _as_dtype(found.vectors, work, [text for text, n in zip(distinct, found.lengths) for _ in range(n)])
-    rows = np.repeat(starts[texts] - (np.cumsum(lengths) - lengths), lengths) + np.arange(lengths.sum())
-    counts = {
-        "texts": len(work.texts),
-        "distinct": len(distinct),
-        "tokens": int(found.tokens[texts].sum(dtype=np.int64)),
-        "unknown": int(found.unknown[texts].sum(dtype=np.int64)),
-        "empty": int((found.tokens[texts] == 0).sum()),
-        "truncated": int(found.truncated[texts].sum()),
-    }
-    return Made(work.task.number, work.task.write(stored[rows], counts), counts)
 
 
 def _shared(vectors: np.ndarray) -> int:

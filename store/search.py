@@ -1,6 +1,5 @@
 """The rows nearest to a vector: a whole store read once, a block at a time."""
 
-import functools
 import importlib.metadata
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -94,7 +93,7 @@ def encode(text: str, store: Store, params: Path, encoders: str | None) -> np.nd
     """
     found = importlib.metadata.entry_points(group=GROUP, name="text")
     try:
-        function = _loaded(next(iter(found)))
+        function = next(iter(found)).load()
     except (StopIteration, ImportError) as error:
         reason = f" ({error})" if str(error) else ""
         raise ChatPainterError(
@@ -102,8 +101,3 @@ def encode(text: str, store: Store, params: Path, encoders: str | None) -> np.nd
         ) from None
     made_from: Mapping[str, Any] = store.manifest.made_from
     return np.asarray(function(text, store.kind, made_from.get("encoder"), store.path, params, encoders))
-
-
-@functools.cache
-def _loaded(point: importlib.metadata.EntryPoint) -> Any:
-    return point.load()

@@ -64,17 +64,13 @@ class Damsm:
 
     def __init__(self, name: str, settings: EncoderSettings) -> None:
         from pipeline.weights.attngan import read_captions
-        from store import devices
         from words.files import read_published, read_trained
 
         self.identity = identity(name, settings)
         file, *beside = _files(name, settings)
         if beside:
-            self.network, self.vocabulary, self.longest = (
-                read_published(file),
-                read_captions(beside[0]).vocabulary,
-                WORDS,
-            )
+            self.network, self.vocabulary = read_published(file), read_captions(beside[0]).vocabulary
+            self.longest = WORDS
             if len(self.vocabulary) != len(self.network.encoder.weight):
                 raise WeightsError(
                     f"{file}: reads {len(self.network.encoder.weight):,} words, {beside[0].name} has "
@@ -82,14 +78,15 @@ class Damsm:
                 )
         else:
             self.network, self.vocabulary, self.longest = read_trained(file)
-        self.device = devices.choose(settings.device)
+        self.device = settings.torch_device()
         self.precision = settings.precision
         self.network.to(self.device)
         self.dim = 2 * self.network.rnn.hidden_size
 
     def encode(self, texts: Sequence[str]) -> Encoded:
         """A vector a caption: what the LSTM ends with, ahead and back."""
-        _, sentences, counts = self._read(texts)
+        ids, lengths, counts = self._numbers(texts)
+        _, sentences = self._read(ids, lengths)
         return Encoded(sentences, *counts)
 
     def word_counts(self, texts: Sequence[str]) -> np.ndarray:
@@ -98,8 +95,9 @@ class Damsm:
 
     def words(self, texts: Sequence[str]) -> WordStates:
         """The LSTM's states at the words that `word_counts` counts."""
-        states, _, counts = self._read(texts)
-        return WordStates(states, self.word_counts(texts), *counts)
+        ids, lengths, counts = self._numbers(texts)
+        states, _ = self._read(ids, lengths)
+        return WordStates(states, lengths, *counts)
 
     def _numbers(
         self, texts: Sequence[str]
@@ -115,13 +113,12 @@ class Damsm:
         cut = np.array([len(one.ids) > self.longest for one in found], bool)
         return ids, lengths, (words, unknown, cut)
 
-    def _read(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray, tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        """States (sum of lengths, dim), sentences (n, dim), and what was read."""
+    def _read(self, ids: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """States (sum of lengths, dim) and sentences (n, dim)."""
         import torch
 
         from store.devices import fp32_precision
 
-        ids, lengths, counts = self._numbers(texts)
         starts = np.cumsum(lengths) - lengths
         states = np.zeros((int(lengths.sum()), self.dim), np.float32)
         sentences = np.zeros((len(ids), self.dim), np.float32)
@@ -135,4 +132,4 @@ class Damsm:
                     words, sentence = self.network(some, torch.full((len(places),), int(length)))
                     states[starts[places][:, None] + np.arange(length)] = words.float().cpu().numpy()
                     sentences[places] = sentence.float().cpu().numpy()
-        return states, sentences, counts
+        return states, sentences
