@@ -13,6 +13,7 @@ from painter.options import (
     Size,
     dialogue_options,
     generator_options,
+    model_options,
     noise_options,
     out_option,
     several_generators_options,
@@ -270,7 +271,7 @@ def serve(
               help="Corpus the interviewer learns from. [default: data/corpus/train.parquet]")  # fmt: skip
 @click.option("--onnx/--no-onnx", default=True, show_default=True, help="Write ONNX files too, and check them.")
 @click.option("--half", is_flag=True, help="Write the generator's weights as float16.")
-@generator_options
+@model_options
 def export(
     folder: Path,
     with_weights: bool,
@@ -280,7 +281,6 @@ def export(
     half: bool,
     run: Path | None,
     weights: str | None,
-    device: str,
 ) -> None:
     """Put everything that painting needs into FOLDER, with a model card."""
     from painter import export as exporting

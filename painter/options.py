@@ -13,6 +13,7 @@ _MODEL = (
     "Folder of a run or an exported model, or a generator file. [default: runs/stage2 or runs/stage1, or the sample "
     "model that ships with the package]"
 )
+_run_option = click.option("--run", type=click.Path(path_type=Path), help=_MODEL)
 _weights_option = click.option(
     "--weights",
     type=click.Path(exists=True, file_okay=False),
@@ -20,10 +21,14 @@ _weights_option = click.option(
 )
 
 
+def model_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Options that name a generator and its encoders."""
+    return _run_option(_weights_option(function))
+
+
 def generator_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Options of every command that loads a generator."""
-    run = click.option("--run", type=click.Path(path_type=Path), help=_MODEL)
-    return run(_weights_option(device_option(function)))
+    """Options of every command that paints with one generator."""
+    return model_options(device_option(function))
 
 
 def several_generators_options(function: Callable[..., Any]) -> Callable[..., Any]:

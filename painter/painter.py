@@ -60,7 +60,7 @@ class Painter:
         from trainer import systems
 
         file = generator_file(path)
-        where = _torch_device(device)
+        where = devices.choose(device)
         generator = files.load(file, where)
         systems.require_pictures(generator, file)
         if systems.reads(generator, "objects"):
@@ -303,17 +303,6 @@ def generator_file(path: str | Path) -> Path:
             f"{file}: no such generator; train one (`make repro`), or name a run's folder with --run"
         )
     return file
-
-
-def _torch_device(name: str) -> "torch.device":
-    import torch
-
-    try:
-        found = devices.choose(name)
-        torch.empty(0, device=found)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise ChatPainterError(f"--device {name[:60]!r}: {str(error).splitlines()[0]}; say auto or cpu") from None
-    return found
 
 
 def _along_sphere(first: "torch.Tensor", last: "torch.Tensor", shares: "torch.Tensor") -> "torch.Tensor":

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from store.errors import ChatPainterError, short
+from store.errors import ChatPainterError, one_line, short
 
 if TYPE_CHECKING:
     import torch
@@ -22,7 +22,7 @@ def choose(name: str, asked: str = "--device", local: int = 0) -> "torch.device"
         local: number of this process among those of this machine; each has a GPU of its own.
 
     Raises:
-        ChatPainterError: no such device, or more processes on this machine than GPUs.
+        ChatPainterError: no such device here, or more processes on this machine than GPUs.
     """
     import torch
 
@@ -34,6 +34,10 @@ def choose(name: str, asked: str = "--device", local: int = 0) -> "torch.device"
     except RuntimeError:
         raise ChatPainterError(f"{asked} {short(name)}: expected auto, cpu, cuda or cuda:N") from None
     if device.type != "cuda":
+        try:
+            torch.empty(0, device=device)
+        except (RuntimeError, AssertionError, NotImplementedError) as error:
+            raise ChatPainterError(f"{asked} {short(name)}: {one_line(error)}; say auto or cpu") from None
         return device
     if not gpus:
         raise ChatPainterError(f"{asked} is {name}, but torch finds no GPU; say cpu or auto")

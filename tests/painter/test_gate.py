@@ -355,7 +355,7 @@ def test_visitors_are_not_mixed_and_a_reload_loses_no_word(address: str, painter
             for end, (question, answer) in enumerate(rounds, 1):
                 assert (seen == spelt(caption, rounds[: end - 1], 4, 0)[0]).all()
                 seen = visitor.act("cp-answer", "submit", question, answer)
-            visitor.load()  # the server knows nothing of this session
+            visitor.load()  # from here on the server takes the visitor for a new one
             assert (visitor.act("cp-undo", "click") == spelt(caption, rounds[:-1], 4, 0)[0]).all()
             visitor.load()
             assert (visitor.act("cp-view", "restore") == spelt(caption, rounds[:-1], 4, 0)[0]).all()

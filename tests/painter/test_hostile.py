@@ -235,6 +235,7 @@ def command(run: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.Monkey
         (["x" * 1_000_000], "has 1,000,000 characters"),
         (["a", "--device", "fpga"], "--device 'fpga'"),
         (["a", "--device", "cpu:x"], "--device 'cpu:x'"),
+        (["a", "--device", "xpu"], "--device 'xpu'"),
         (["a", "--seed", str(2**70)], "not in the range"),
         (["--from", "\udcff.json"], "cannot be read"),
         (["--from", "x" * 5000], "cannot be read"),
