@@ -52,20 +52,27 @@ def write(
         world: of the truth file.
         kinds: of objects, by name, that films' `present` number.
     """
-    width, height = size
-    images, captions = [], []
+    captions = []
     for one in made:
-        images.append({"id": one.image_id, "file_name": one.file_name, "width": width, "height": height, "license": 1})
         for number, text in enumerate(one.captions):
             caption_id = one.image_id if len(one.captions) == 1 else one.image_id * 10 + number
             captions.append({"image_id": one.image_id, "id": caption_id, "caption": text})
+    listed = {"images": images(made, size), "annotations": captions}
     dialogues = [visdial.DialogueRecord(one.image_id, one.captions[0], one.rounds) for one in made]
-    write_json(raw / "annotations" / f"captions_{split}.json", head | {"images": images, "annotations": captions})
+    write_json(raw / "annotations" / f"captions_{split}.json", head | listed)
     write_json(raw / "visdial" / f"visdial_1.0_{split}.json", visdial.layout("1.0", split, dialogues))
     scenes = [{"image_id": one.image_id} | one.truth for one in made]
     write_json(raw / f"truth_{split}.json", {"world": world, "scenes": scenes})
     if filmed := [one.film for one in made if one.film]:
         write_json(films.films_file(raw, split), films.layout(kinds, filmed))
+
+
+def images(made: Iterable[Made], size: tuple[int, int]) -> list[dict[str, Any]]:
+    """The pictures as COCO lists them."""
+    width, height = size
+    return [
+        {"id": one.image_id, "file_name": one.file_name, "width": width, "height": height, "license": 1} for one in made
+    ]
 
 
 def changing_truth(

@@ -1,7 +1,6 @@
 """The sample world on disk, laid out as COCO and VisDial are."""
 
 import dataclasses
-import json
 import random
 import re
 from collections.abc import Callable, Iterator
@@ -9,8 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pipeline.corpora import films, sample_edits, sample_relations, visdial
+from pipeline.corpora import made_files, sample_edits, sample_relations
 from pipeline.corpora.folders import replacing_folder
+from pipeline.corpora.made_files import Made
 from pipeline.corpora.sample_films import KINDS, film, told
 from pipeline.corpora.sample_pictures import SceneRenderer
 from pipeline.corpora.sample_words import AnnotatedRound, caption_tells, captions, rounds
@@ -90,51 +90,38 @@ def file_name(split: str, image_id: int) -> str:
 def _write_split(
     raw: Path, split: str, settings: WorldSettings, renderer: SceneRenderer, done: Callable[[], object]
 ) -> None:
-    for folder in ("annotations", "visdial", f"images/{split}"):
-        (raw / folder).mkdir(parents=True, exist_ok=True)
+    place = made_files.folders(raw, split)
     size = settings.image_size
-    images: list[dict] = []
-    said: list[dict] = []
+    made: list[Made] = []
     instances: list[dict] = []
-    dialogues: list[visdial.DialogueRecord] = []
-    truth: list[dict] = []
-    filmed: list[films.Film] = []
     for image_id, drawn, draw in scenes(split, settings):
         picture, texts, talk, seen = _talk(drawn, settings, draw)
-        images.append(
-            {"id": image_id, "file_name": file_name(split, image_id), "width": size, "height": size, "license": 1}
-        )
-        said += [{"image_id": image_id, "id": image_id * 10 + n, "caption": text} for n, text in enumerate(texts)]
         instances += [_instance(image_id, n, thing, size) for n, thing in enumerate(picture.things)]
         words = [(one.question, one.answer) for one in talk]
-        dialogues.append(visdial.DialogueRecord(image_id, texts[0], words))
-        truth.append(_truth(image_id, picture, texts, talk, seen))
         cut = (draw.random(), draw.random(), draw.random() < 0.5)
-        path = raw / "images" / split / file_name(split, image_id)
+        path = place / file_name(split, image_id)
         # Subsampled chroma would bleed a shape's colour into its neighbourhood.
         renderer.picture(picture, cut).save(path, "JPEG", quality=95, subsampling=0)
+        filmed = None
         if settings.turn_pictures:
-            shown = seen or told(picture, talk)
-            filmed.append(film(image_id, shown, path, partial(renderer.picture, cut=cut)))
+            filmed = film(image_id, seen or told(picture, talk), path, partial(renderer.picture, cut=cut))
+        made.append(Made(image_id, path.name, texts, words, _truth(picture, texts, talk, seen), filmed))
         done()
     head = {
         "info": {"description": f"ChatPainter's sample world, {split}", "version": "1.0", "seed": settings.seed},
         "licenses": [{"id": 1, "name": "MIT", "url": ""}],
-        "images": images,
     }
     categories = [
         {"supercategory": shape, "id": n, "name": f"{colour} {shape}"} for n, (colour, shape) in enumerate(KINDS, 1)
     ]
-    _write(raw / "annotations" / f"captions_{split}.json", head | {"annotations": said})
-    _write(raw / "annotations" / f"instances_{split}.json", head | {"annotations": instances, "categories": categories})
-    _write(raw / "visdial" / f"visdial_1.0_{split}.json", visdial.layout("1.0", split, dialogues))
-    if filmed:
-        names = [" ".join(kind) for kind in KINDS]
-        _write(films.films_file(raw, split), films.layout(names, filmed))
-    _write(raw / f"truth_{split}.json", {"world": _world(settings, truth), "scenes": truth})
+    marked = {"images": made_files.images(made, (size, size)), "annotations": instances, "categories": categories}
+    made_files.write_json(raw / "annotations" / f"instances_{split}.json", head | marked)
+    world = _world(settings, [len(one.truth["objects"]) for one in made])
+    made_files.write(raw, split, made, (size, size), head, world, [" ".join(kind) for kind in KINDS])
 
 
-def _world(settings: WorldSettings, truth: list[dict]) -> dict[str, Any]:
+def _world(settings: WorldSettings, counts: list[int]) -> dict[str, Any]:
+    """What there is in the world; `counts`: objects of every scene."""
     grid = settings.grid
     about = {
         # What came later is stated where it was asked for, so that older worlds keep their bytes.
@@ -152,19 +139,16 @@ def _world(settings: WorldSettings, truth: list[dict]) -> dict[str, Any]:
     }
     if settings.edits:
         about["captions_tell"] = False
-        about["ceilings"] = untold([len(one["objects"]) for one in truth], len(grid.places))
+        about["ceilings"] = untold(counts, len(grid.places))
     return about
 
 
-def _truth(
-    image_id: int, picture: Scene, texts: list[str], talk: list[AnnotatedRound], seen: list[Scene] | None
-) -> dict[str, Any]:
+def _truth(picture: Scene, texts: list[str], talk: list[AnnotatedRound], seen: list[Scene] | None) -> dict[str, Any]:
     """What there is to see, and which of it each caption and each round states and speaks of; after each round, what
     there is to see by then, where rounds change it."""
     if seen is not None:
         states = [_state(one) for one in seen]
         return {
-            "image_id": image_id,
             **_state(picture),
             "first": states[0],
             "captions": [{"tells": []} for _ in texts],
@@ -173,9 +157,7 @@ def _truth(
             ],
         }
     return {
-        "image_id": image_id,
-        "ground": picture.ground,
-        "objects": [_object(thing) for thing in picture.things],
+        **_state(picture),
         "captions": [{"tells": caption_tells(picture, text)} for text in texts],
         "rounds": [{"tells": said.tells, "speaks_of": said.speaks_of} for said in talk],
     }
@@ -210,7 +192,3 @@ def _instance(image_id: int, number: int, thing: Thing, size: int) -> dict[str, 
         "bbox": [min(xs), min(ys), round(max(xs) - min(xs), 2), round(max(ys) - min(ys), 2)],
         "iscrowd": 0,
     }
-
-
-def _write(path: Path, value: dict) -> None:
-    path.write_text(json.dumps(value, ensure_ascii=False) + "\n", encoding="utf-8")
