@@ -17,6 +17,7 @@ from trainer.networks.blocks import ResidualBlock, UpBlock
 from trainer.networks.stages import GetImage, InitStage
 from trainer.networks.text import ConditioningAugmentation, sample
 from trainer.networks.words import WordAttention
+from trainer.systems import Generator
 from trainer.systems.attngan.config import AttnGanModel
 from trainer.systems.reader import TextReader
 
@@ -115,7 +116,7 @@ class Branches(nn.Module):
         return Painted({side: picture.to(mu.dtype) for side, picture in pictures.items()}, mu, logvar, maps)
 
 
-class AttnGanGenerator(TextReader):
+class AttnGanGenerator(TextReader, Generator):
     """Everything from text vectors and noise to pictures: a `trainer.systems.Generator`.
 
     `settings` is plain JSON: `model` (AttnGanModel), `caption_dim`, `word_dim`, `dialogue_dim`, and whatever the
@@ -181,23 +182,6 @@ class AttnGanGenerator(TextReader):
         """
         words, turns = self.heard(encoded)
         return cast(Painted, self.network(encoded["text"], noise, None, words, turns)).attention
-
-    def paint(
-        self,
-        texts: Mapping[str, Tensor],
-        noise: Tensor,
-        condition_noise: Tensor | None = None,
-        sides: Sequence[int] | None = None,
-    ) -> dict[int, Tensor]:
-        """Pictures by side, smallest first, each (B, 3, s, s) in [-1, 1].
-
-        Args:
-            texts: as in `encode`.
-            noise: (B, noise_dim).
-            condition_noise: (B, condition_dim), or None to paint the mean condition.
-            sides: which are asked for; larger ones are left out, smaller ones are made on the way.
-        """
-        return self.draw(self.encode(texts), noise, condition_noise, sides)
 
 
 def generator_settings(

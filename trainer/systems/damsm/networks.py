@@ -9,11 +9,12 @@ from torch import Tensor, nn
 from trainer.feed.inputs import LENGTH, TOKENS, Input
 from trainer.networks.attention import first
 from trainer.networks.words import Told
+from trainer.systems import Generator
 from trainer.systems.damsm.image_encoders import ImageEncoder, InceptionEncoder, SmallEncoder
 from words.text_encoder import TextEncoder
 
 
-class Encoders(nn.Module):
+class Encoders(nn.Module, Generator):
     """A `trainer.systems.Generator` that paints nothing: `text` and `image` encoder, whose vectors can be compared.
 
     `settings` is plain JSON: `image_encoder` ("inception" or "small"), `side`, `width`, `dim`, `word_dim`, `words`,
@@ -21,17 +22,20 @@ class Encoders(nn.Module):
     """
 
     inputs: tuple[Input, ...] = (TOKENS,)
-    noise_dim = condition_dim = 0
+    noise_dim = 0
 
     def __init__(self, settings: dict[str, Any]) -> None:
         super().__init__()
         self.settings = settings
-        self.names: dict[int, str] = {}
-        self.silence: dict[str, Tensor] = {}
         self.dims = {TOKENS.name: 1}
         self.longest = settings["words"]
         self.text = TextEncoder(len(settings["vocabulary"]), settings["word_dim"], settings["dim"])
         self.image = image_encoder(settings)
+
+    @property
+    def names(self) -> dict[int, str]:
+        """None: nothing is painted."""
+        return {}
 
     def tell(self, ids: Tensor, lengths: Tensor, kept: Tensor | None = None) -> Told:
         """ids (B, L) and lengths (B,) → words (B, L, dim), which are there (B, L), sentence (B, dim).
@@ -63,7 +67,7 @@ class Encoders(nn.Module):
         condition_noise: Tensor | None = None,
         sides: Sequence[int] | None = None,
     ) -> dict[int, Tensor]:
-        """Nothing."""
+        """Nothing, whatever the texts are: none is encoded for it."""
         return {}
 
 

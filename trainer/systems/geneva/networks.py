@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from store import params
+from trainer import systems
 from trainer.feed.inputs import CAPTIONS, LENGTH, TURNS, Input
 from trainer.networks.average import unmoved_statistics
 from trainer.networks.blocks import conv3x3
@@ -71,7 +72,7 @@ class TurnGenerator(nn.Module):
         return Painted(x.to(mu.dtype).tanh(), mu, logvar)
 
 
-class Generator(nn.Module):
+class Generator(nn.Module, systems.Generator):
     """A dialogue to its pictures, each painted from the one before (see `trainer.systems.Generator`).
 
     `settings` is plain JSON: `networks` (`Networks`), `dims` (width of each input), `objects` (how many D knows).
@@ -99,11 +100,6 @@ class Generator(nn.Module):
     def names(self) -> dict[int, str]:
         """One side."""
         return {self.model.size: "picture"}
-
-    @property
-    def silence(self) -> dict[str, Tensor]:
-        """A dialogue may have no turn: then the background is painted."""
-        return {}
 
     def turns(self, texts: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """A vector a turn (B, T, d), and how many turns there are (B,); of words through the sentence encoder."""
@@ -173,16 +169,6 @@ class Generator(nn.Module):
             texts, noise, condition_noise: as in `paint`.
         """
         return self.draw_film(self.encode(texts), noise, condition_noise)
-
-    def paint(
-        self,
-        texts: Mapping[str, Tensor],
-        noise: Tensor,
-        condition_noise: Tensor | None = None,
-        sides: Sequence[int] | None = None,
-    ) -> dict[int, Tensor]:
-        """The last picture of each dialogue, the first one where nothing was said: `draw` of what `encode` gives."""
-        return self.draw(self.encode(texts), noise, condition_noise, sides)
 
     @contextmanager
     def statistics(self) -> Iterator[None]:

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from store import params
+from trainer import systems
 from trainer.feed.inputs import CAPTIONS, LENGTH, TURNS
 from trainer.networks.attention import Listening, Tokens, one_each
 from trainer.networks.blocks import ResidualBlock, UpBlock, conv3x3, conv_block, initialise
@@ -109,24 +110,27 @@ class Drawer(nn.Module):
         return Painted(self.out(x).to(before.dtype).tanh(), maps)
 
 
-class Generator(TextReader):
+class Generator(TextReader, systems.Generator):
     """A dialogue to its pictures, each painted from the one before (see `trainer.systems.Generator`).
 
     `settings` is plain JSON: `networks` (`Networks`), `dims` (width of captions and of turns).
     """
 
     background: Tensor  # (3, s, s): the picture before the first turn
-    condition_dim = 0  # it draws no condition
 
     def __init__(self, settings: dict[str, Any]) -> None:
         n = params.build(Networks, settings["networks"], "networks")
         super().__init__(n, int(settings["dims"][CAPTIONS.name]), int(settings["dims"][TURNS.name]))
         self.settings, self.model, self.noise_dim = settings, n, n.noise_dim
-        self.names = {n.size: "picture"}
         turn = self.dims[TURNS.name] + n.ages
         self.drawer = Drawer(n, {CAPTIONS.name: self.dims[CAPTIONS.name], "new": turn, "old": turn})
         self.drawer.apply(initialise)
         self.register_buffer("background", torch.zeros(3, n.size, n.size))
+
+    @property
+    def names(self) -> dict[int, str]:
+        """One side."""
+        return {self.model.size: "picture"}
 
     def encode(self, texts: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Captions (B, dc), turns (B, T, d) and lengths (B,) → the same, as places listen to them.
@@ -173,16 +177,6 @@ class Generator(TextReader):
             texts, noise, condition_noise: as in `paint`.
         """
         return self.draw_film(self.encode(texts), noise)
-
-    def paint(
-        self,
-        texts: Mapping[str, Tensor],
-        noise: Tensor,
-        condition_noise: Tensor | None = None,
-        sides: Sequence[int] | None = None,
-    ) -> dict[int, Tensor]:
-        """The last picture of each dialogue, the first one where nothing was said: `draw` of what `encode` gives."""
-        return self.draw(self.encode(texts), noise, condition_noise, sides)
 
 
 def generator_settings(networks: Networks, dims: Mapping[str, int], **more: Any) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from trainer import systems
 from trainer.feed.inputs import LENGTH, OBJECTS, TRIPLES, Input
 from trainer.systems.sg2im.config import Networks
 from trainer.systems.sg2im.display import shown
@@ -142,7 +143,7 @@ def mask_net(width: int, side: int) -> nn.Sequential:
     return nn.Sequential(*layers, nn.Conv2d(width, 1, 1))
 
 
-class Generator(nn.Module):
+class Generator(nn.Module, systems.Generator):
     """See `trainer.systems.Generator`: what it reads is a graph, its noise lies beside the layout.
 
     `settings` holds `model` (the fields of `Networks`) and `vocabulary`: {"objects": [names], "predicates": [names]},
@@ -150,18 +151,20 @@ class Generator(nn.Module):
     """
 
     inputs: tuple[Input, ...] = (OBJECTS, TRIPLES)
-    condition_dim = 0  # it draws no condition
 
     def __init__(self, settings: dict[str, Any]) -> None:
         super().__init__()
         self.settings = settings
         self.sizes = Networks(**{**settings["model"], "refinement_dims": tuple(settings["model"]["refinement_dims"])})
-        self.names = {self.sizes.side: "picture"}
         self.dims: dict[str, int] = {}  # it reads no vectors
         self.noise_dim = self.sizes.layout_noise_dim * self.sizes.side**2
-        self.silence: dict[str, Tensor] = {}  # a graph may be empty, so nothing needs to stand for silence
         words = settings["vocabulary"]
         self.network = SceneGraphNetwork(len(words["objects"]), len(words["predicates"]), self.sizes)
+
+    @property
+    def names(self) -> dict[int, str]:
+        """One side."""
+        return {self.sizes.side: "picture"}
 
     def encode(self, texts: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """What the graphs say of their objects, padded with zeros to the most of any graph.
@@ -193,16 +196,6 @@ class Generator(nn.Module):
             graphs, vectors[there], boxes[there], masks[there] if masks.shape[2] else None, noise.to(vectors.dtype)
         )
         return {self.sizes.side: shown(painted.float(), self.sizes.rescale)}
-
-    def paint(
-        self,
-        texts: Mapping[str, Tensor],
-        noise: Tensor,
-        condition_noise: Tensor | None = None,
-        sides: Sequence[int] | None = None,
-    ) -> dict[int, Tensor]:
-        """`draw` of what `encode` gives."""
-        return self.draw(self.encode(texts), noise, condition_noise, sides)
 
 
 def graphs_of(batch: Mapping[str, Tensor]) -> Graphs:

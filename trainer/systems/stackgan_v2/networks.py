@@ -15,6 +15,7 @@ from trainer.networks.attention import Listening, Tokens
 from trainer.networks.blocks import ResidualBlock, UpBlock, conv_block, tiled
 from trainer.networks.stages import GetImage, InitStage
 from trainer.networks.text import ConditioningAugmentation, sample
+from trainer.systems import Generator
 from trainer.systems.reader import TextReader
 from trainer.systems.stackgan_v2.config import NAME, Model
 
@@ -109,7 +110,7 @@ class Network(nn.Module):
         return Painted(pictures, condition, mu, logvar, maps)
 
 
-class StackGanV2Generator(TextReader):
+class StackGanV2Generator(TextReader, Generator):
     """Everything from text vectors and noise to pictures.
 
     `settings` is plain JSON: `model` (config.Model), `caption_dim` (0 where no text is read), `dialogue_dim`, and
@@ -158,23 +159,6 @@ class StackGanV2Generator(TextReader):
         """
         tokens = self.tokens(encoded)
         return dict(self.network(encoded["text"], noise, None, tokens).attention) if tokens else {}
-
-    def paint(
-        self,
-        texts: Mapping[str, Tensor],
-        noise: Tensor,
-        condition_noise: Tensor | None = None,
-        sides: Sequence[int] | None = None,
-    ) -> dict[int, Tensor]:
-        """Pictures by side, smallest first, each (B, 3, s, s) in [-1, 1].
-
-        Args:
-            texts: as in `encode`.
-            noise: (B, noise_dim).
-            condition_noise: (B, condition_dim), or None to paint the mean condition.
-            sides: which are asked for; larger ones are left out, smaller ones are made on the way.
-        """
-        return self.draw(self.encode(texts), noise, condition_noise, sides)
 
 
 def generator_settings(model: Model, caption_dim: int, dialogue_dim: int | None, **more: Any) -> dict[str, Any]:
