@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from pipeline.corpora import json_files, made_files
+from pipeline.corpora import json_files, made_files, sample_world
 from pipeline.corpora.films import Film, Shown
 from pipeline.corpora.folders import replacing_folder
 from pipeline.corpora.made_files import Made
@@ -23,14 +23,8 @@ SPLITS = ("train", "dev")
 FIRST_ID = {"train": 1, "dev": 1_000_001}
 COLUMNS, ROWS = 18, 10
 # A board is 180 numbers, row by row; 0 is a tile that nobody coloured.
-COLOURS = {
-    "black": (24, 24, 26),
-    "yellow": (250, 225, 50),
-    "green": (40, 160, 70),
-    "red": (220, 40, 40),
-    "blue": (40, 85, 220),
-    "purple": (145, 50, 180),
-    "orange": (250, 140, 20),
+COLOURS = {"black": (24, 24, 26)} | {
+    name: sample_world.COLOURS[name] for name in ("yellow", "green", "red", "blue", "purple", "orange")
 }
 NAMES = tuple(COLOURS)
 WHITE = (246, 246, 246)

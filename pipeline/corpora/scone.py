@@ -115,6 +115,7 @@ def _write_split(
         present = {kinds.index(f"{c} {world.thing[place]}") for place, c in world.things(state).items()}
         return Shown(name, tuple(sorted(present)))
 
+    spots = {place: (centre, world.thing[place]) for place, centre in world.places.items()}
     made = []
     for number, (key, texts, states) in enumerate(dialogues):
         image_id = FIRST_ID[split] + number
@@ -126,7 +127,6 @@ def _write_split(
         world.picture(states[-1], side).save(images / name)
         caption = world.caption(states[0])
         rounds = [(text, "") for text in said]
-        spots = {place: (centre, world.thing[place]) for place, centre in world.places.items()}
         things = [world.things(state) for state in seen]
         truth = {"key": key, **made_files.changing_truth(things, spots, _RADIUS, "wall", known=start == "shown")}
         made.append(Made(image_id, name, [caption], rounds, truth, Film(image_id, film[0], tuple(film[1:]))))
@@ -154,10 +154,7 @@ def told(world: World, state: State) -> list[tuple[str, State]]:
     """The state told a fact a round: (words, what is there after them), nothing said and nothing there at first."""
     so_far = [world.empty] * world.slots
     rounds = [("", tuple(so_far))]
-    facts = iter(world.facts(state))
-    for number, slot in enumerate(state):
-        # An empty beaker is told too: all seven are there, whatever they hold.
-        if slot != world.empty or world.name == "alchemy":
-            so_far[number] = slot
-            rounds.append((next(facts), tuple(so_far)))
+    for number, fact in world.facts(state).items():
+        so_far[number] = state[number]
+        rounds.append((fact, tuple(so_far)))
     return rounds

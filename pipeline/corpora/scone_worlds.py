@@ -8,21 +8,15 @@ coloured thing has a place of its own, so that the state can be read back from t
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from PIL import Image, ImageDraw
 
+from pipeline.corpora.sample_world import COLOURS
 from store.errors import ChatPainterError
 
 State = tuple[str, ...]
-COLOURS = {
-    "red": (220, 40, 40),
-    "orange": (250, 140, 20),
-    "yellow": (250, 225, 50),
-    "green": (40, 160, 70),
-    "blue": (40, 85, 220),
-    "purple": (145, 50, 180),
-}
 BROWN = (110, 66, 30)
 LETTERS = {"r": "red", "o": "orange", "y": "yellow", "g": "green", "b": "blue", "p": "purple"}
 PAPER = (236, 238, 240)
@@ -44,7 +38,6 @@ class World:
         slots: how many a state has.
         places: centre (x, y) of every coloured thing, as shares of the picture's side, by name.
         colours: what can be there.
-        thing: what it is, by place ("shirt").
     """
 
     name: str
@@ -52,9 +45,13 @@ class World:
     pattern: re.Pattern[str]
     places: dict[str, tuple[float, float]]
     colours: dict[str, tuple[int, int, int]]
-    thing: dict[str, str]
     empty: str
     half: tuple[float, float]  # of a thing: width and height
+
+    @cached_property
+    def thing(self) -> dict[str, str]:
+        """What can be at a place, by its name ("shirt")."""
+        return {place: place.split()[2 if self.name == "alchemy" else 0] for place in self.places}
 
     def parse(self, env: str, where: str) -> State:
         """A state as SCONE writes it: `1:ry 2:__ …`.
@@ -127,18 +124,18 @@ class World:
                 things[place] = name
         return self.state(things)
 
-    def facts(self, state: State) -> list[str]:
-        """A state told in words, a fact a sentence: people and figures that are there, and every beaker."""
-        said = []
+    def facts(self, state: State) -> dict[int, str]:
+        """A state told in words, a sentence a slot: people and figures that are there, and every beaker."""
+        said = {}
         for number, slot in enumerate(state):
             where = f"the {ORDINALS[number]}"
             if self.name == "scene" and slot != "__":
                 hat = f"a {LETTERS[slot[1]]} hat" if slot[1] != "_" else "no hat"
-                said.append(f"there is a person in a {LETTERS[slot[0]]} shirt and {hat} at {where} place")
+                said[number] = f"there is a person in a {LETTERS[slot[0]]} shirt and {hat} at {where} place"
             elif self.name == "alchemy":
-                said.append(f"{where} beaker {_contents(slot)}")
+                said[number] = f"{where} beaker {_contents(slot)}"
             elif self.name == "tangrams" and slot:
-                said.append(f"{where} figure is {slot.lower()}")
+                said[number] = f"{where} figure is {slot.lower()}"
         return said
 
     def caption(self, state: State) -> str:
@@ -169,13 +166,6 @@ def _row(count: int, y: float, what: str) -> dict[str, tuple[float, float]]:
     return {f"{what} {n + 1}": (round(0.1 + (n + 0.5) * 0.8 / count, 4), y) for n in range(count)}
 
 
-def _world(name: str, **about: object) -> World:
-    places = about["places"]
-    assert isinstance(places, dict)
-    thing = {place: place.split()[0 if name != "alchemy" else 2] for place in places}
-    return World(name=name, thing=thing, **about)  # type: ignore[arg-type]
-
-
 FIGURES = {
     "A": COLOURS["red"],
     "B": COLOURS["yellow"],
@@ -184,7 +174,7 @@ FIGURES = {
     "E": COLOURS["purple"],
 }
 WORLDS = {
-    "scene": _world(
+    "scene": World(
         "scene",
         slots=10,
         pattern=re.compile("__|[roygbp][roygbp_]"),
@@ -193,7 +183,7 @@ WORLDS = {
         empty="__",
         half=(0.034, 0.075),
     ),
-    "alchemy": _world(
+    "alchemy": World(
         "alchemy",
         slots=7,
         pattern=re.compile("_|[roygbp]{1,4}"),
@@ -206,7 +196,7 @@ WORLDS = {
         empty="_",
         half=(0.04, 0.0575),
     ),
-    "tangrams": _world(
+    "tangrams": World(
         "tangrams",
         slots=5,
         pattern=re.compile("[A-E]"),

@@ -1,20 +1,17 @@
 """Scene graphs as four stores beside the images: `objects`, `boxes`, `masks`, `triples`, a run of rows an image."""
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-
-import numpy as np
 
 from pipeline import ragged
 from pipeline.corpora import corpus as corpora
 from pipeline.graphs import sample_graphs
-from pipeline.graphs.annotations import GraphSettings, Pictured, read, vocabulary
+from pipeline.graphs.annotations import GraphSettings, read, vocabulary
 from store.errors import ChatPainterError
 from store.files import sha256_file
 from store.writer import remove_store
 
-NAMES = ("objects", "boxes", "masks", "triples")
+NAMES = ("objects", "boxes", "masks", "triples")  # fields of `Pictured`
 
 
 @dataclass(frozen=True)
@@ -56,15 +53,9 @@ def prepare(corpus: Path, raw: Path, split: str, out: Path, settings: GraphSetti
         "graphs": asdict(settings),
         "vocabulary": vocabulary(found.names, found.predicates),
     }
-    runs: dict[str, Callable[[Pictured], np.ndarray]] = {
-        "objects": lambda one: one.objects,
-        "boxes": lambda one: one.boxes,
-        "masks": lambda one: one.masks,
-        "triples": lambda one: one.triples,
-    }
     for name in NAMES:
         lengths = "triples" if name == "triples" else "objects"
-        values = [runs[name](one) for one in pictured]
+        values = [getattr(one, name) for one in pictured]
         ragged.write(out / name, name, split, kept, values, made_from, lengths=lengths)
     return Graphs(len(kept), sum(len(one.objects) - 1 for one in pictured), len(ids) - len(kept))
 
