@@ -67,38 +67,63 @@ class Seen:
         return f"{self.size} {self.colour} {self.shape}"
 
 
-def truth_file(raw: Path, split: str) -> Path:
-    return raw / f"truth_{split}.json"
+Shown = tuple[str | None, list[Seen]]
+"""A scene: the ground, None until it is known, and the objects."""
 
 
-def world_of(raw: Path, split: str) -> World | None:
-    """The world whose truth lies beside a split, if it is one with places; None: there is none."""
-    path = truth_file(raw, split)
+@dataclass(frozen=True)
+class Truth:
+    """A split's truth, if it is one of a world with places.
+
+    Attributes:
+        scenes: the ground and the objects, by image id.
+    """
+
+    path: Path
+    world: World
+    scenes: dict[int, Shown]
+
+
+def truth_of(raw: Path, split: str) -> Truth | None:
+    """The truth that lies beside a split; None where there is none, or none with places.
+
+    Raises:
+        ChatPainterError: it cannot be read, or is no such file.
+    """
+    path = raw / f"truth_{split}.json"
     if not path.is_file():
         return None
-    about = _read(path)["world"]
-    parts = [about.get(name) for name in ("places", "colours", "shapes", "sizes", "grounds")]
-    if not all(parts):
-        return None
-    places, colours, shapes, sizes, grounds = parts
-    where = {name: (float(place["centre"][0]), float(place["centre"][1])) for name, place in places.items()}
-    return World(where, tuple(colours), tuple(shapes), {k: float(v) for k, v in sizes.items()}, tuple(grounds))
+    try:
+        values = json.loads(path.read_bytes())
+        about, scenes = values["world"], values["scenes"]
+        parts = [about.get(name) for name in ("places", "colours", "shapes", "sizes", "grounds")]
+        if not all(parts):
+            return None
+        places, colours, shapes, sizes, grounds = parts
+        where = {name: _spot(place) for name, place in places.items()}
+        world = World(where, tuple(colours), tuple(shapes), {k: float(v) for k, v in sizes.items()}, tuple(grounds))
+        shown = {entry["image_id"]: (entry["ground"], [_seen(one) for one in entry["objects"]]) for entry in scenes}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ChatPainterError(
+            f"{path}: not a truth file ({type(error).__name__}: {error}); make the world again"
+        ) from None
+    return Truth(path, world, shown)
 
 
-def read(path: Path, raw: Path, split: str, world: World, settings: GraphSettings) -> Annotated:
+def read(path: Path, truth: Truth, split: str, settings: GraphSettings) -> Annotated:
     """The graphs of a corpus' pictures: of the truth, or of the words where `settings.words` names the split.
 
     Raises:
         ChatPainterError: the truth lacks a picture of the corpus, or the rules read another scene from its words.
     """
-    truth = truth_file(raw, split)
-    entries = {entry["image_id"]: entry for entry in _read(truth)["scenes"]}
-    found: dict[int, tuple[str | None, list[Seen]]] = {}
+    world = truth.world
+    found: dict[int, Shown] = {}
     for row in corpus.rows(corpus.read(path)):
-        if row.image_id not in entries:
-            raise ChatPainterError(f"{truth}: no scene of image {row.image_id}, which {path} has; make the world again")
-        entry = entries[row.image_id]
-        found[row.image_id] = entry["ground"], [_seen(one) for one in entry["objects"]]
+        if row.image_id not in truth.scenes:
+            raise ChatPainterError(
+                f"{truth.path}: no scene of image {row.image_id}, which {path} has; make the world again"
+            )
+        found[row.image_id] = truth.scenes[row.image_id]
         if split in settings.words:
             said = told(world, row.caption, row.rounds)
             if _in_words(said) != _in_words(found[row.image_id]):
@@ -115,7 +140,7 @@ def read(path: Path, raw: Path, split: str, world: World, settings: GraphSetting
     return Annotated(world.kinds, pictured, world.predicates)
 
 
-def told(world: World, caption: str, rounds: Iterable[tuple[str, str]]) -> tuple[str | None, list[Seen]]:
+def told(world: World, caption: str, rounds: Iterable[tuple[str, str]]) -> Shown:
     """The ground, and the objects whose colour, shape and size are all told, in the order of the places.
 
     Two rules: what a caption names lies at the place that it names; a colour, shape or size in the answer to a question
@@ -142,7 +167,7 @@ def told(world: World, caption: str, rounds: Iterable[tuple[str, str]]) -> tuple
     return ground, things
 
 
-def _in_words(scene: tuple[str | None, list[Seen]]) -> tuple[str | None, set[tuple[str, str]]]:
+def _in_words(scene: Shown) -> tuple[str | None, set[tuple[str, str]]]:
     """What a scene shows, without where exactly."""
     ground, things = scene
     return ground, {(one.place, one.kind) for one in things}
@@ -183,16 +208,10 @@ def _named(places: Mapping[str, Any], text: str) -> str | None:
 
 
 def _seen(entry: Mapping[str, Any]) -> Seen:
-    x, y = entry["centre"]
     place, colour, shape, size = (str(entry[name]) for name in ("place", "colour", "shape", "size"))
-    return Seen(place, colour, shape, size, (float(x), float(y)), float(entry["radius"]))
+    return Seen(place, colour, shape, size, _spot(entry), float(entry["radius"]))
 
 
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        values = json.loads(path.read_bytes())
-        if not isinstance(values["world"], dict) or not isinstance(values["scenes"], list):
-            raise TypeError("world and scenes should be a mapping and a list")
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ChatPainterError(f"{path}: not a truth file ({error}); make the world again") from None
-    return cast(dict[str, Any], values)
+def _spot(entry: Mapping[str, Any]) -> tuple[float, float]:
+    x, y = entry["centre"]
+    return float(x), float(y)

@@ -36,9 +36,9 @@ def prepare(corpus: Path, raw: Path, split: str, out: Path, settings: GraphSetti
         ChatPainterError: a file is missing or damaged, or no picture has a graph.
     """
     ids = corpora.read(corpus)["image_id"].to_pylist()
-    world = sample_graphs.world_of(raw, split)
-    if world is not None:
-        found = sample_graphs.read(corpus, raw, split, world, settings)
+    truth = sample_graphs.truth_of(raw, split)
+    if truth is not None:
+        found = sample_graphs.read(corpus, truth, split, settings)
     else:
         found = read(raw, split, set(ids), settings)
     kept = [image_id for image_id in ids if image_id in found.pictured]

@@ -163,8 +163,32 @@ def test_a_truth_of_other_pictures_is_refused(world: Path, tmp_path: Path) -> No
         stores.prepare(
             tmp_path / "val.parquet", world / "data/raw/sample", "val", tmp_path / "x", GraphSettings(least=1)
         )
-    (tmp_path / "truth_val.json").write_text("[]")
-    with pytest.raises(ChatPainterError, match="not a truth file"):
-        sample_graphs.world_of(tmp_path, "val")
+
+
+def test_a_truth_without_places_is_none(tmp_path: Path) -> None:
+    assert sample_graphs.truth_of(tmp_path, "val") is None
     (tmp_path / "truth_val.json").write_text('{"world": {"sprites": []}, "scenes": []}')
-    assert sample_graphs.world_of(tmp_path, "val") is None
+    assert sample_graphs.truth_of(tmp_path, "val") is None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda values: values.pop("scenes"),
+        lambda values: values.update(world=[]),
+        lambda values: values["world"].update(places=["top left"]),
+        lambda values: values["world"]["places"]["top left"].pop("centre"),
+        lambda values: values["world"]["sizes"].update(small="x"),
+        lambda values: values["scenes"][3].pop("image_id"),
+        lambda values: values["scenes"][3]["objects"][0].pop("place"),
+        lambda values: values["scenes"][3]["objects"][0].update(centre=[0.5]),
+        lambda values: values["scenes"].append(7),
+    ],
+)
+def test_a_damaged_truth_ends_in_one_line(world: Path, tmp_path: Path, change: Any) -> None:
+    values = json.loads((world / "data/raw/sample/truth_val.json").read_text())
+    change(values)
+    (tmp_path / "truth_val.json").write_text(json.dumps(values))
+    with pytest.raises(ChatPainterError, match=r"truth_val.json: not a truth file .*make the world again") as caught:
+        sample_graphs.truth_of(tmp_path, "val")
+    assert "\n" not in caught.value.message
