@@ -3,7 +3,8 @@
     python -m benchmarks.encode --turns TURNS --captions CAPTIONS      # prints tables, writes results/encode-cpu.json
     python -m benchmarks.encode --turns TURNS --captions CAPTIONS --device cuda
 
-TURNS: a text file of one turn a line, or a VisDial file as text: [{"dialog": [caption, "question? answer", …]}, …].
+TURNS: a text file of one turn a line, a VisDial file, or such a file as text:
+[{"dialog": [caption, "question? answer", …]}, …].
 CAPTIONS: a text file of one caption a line, or COCO's captions_*.json.
 
 All contestants have the same random weights at the published dimensions and encode the same texts in one run, taking
@@ -31,8 +32,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from pipeline import tokens
+from pipeline.corpora import visdial
 from pipeline.encoders import CharCnnRnnSettings, char_cnn_rnn, prefix_tree, products
 from pipeline.encoders.character_net import CharacterNet
+from pipeline.texts import TextSettings, turn
 from pipeline.weights import reed, theano, theano_writer, untrained
 from pipeline.weights.theano import Gru
 from store import machine
@@ -50,8 +53,11 @@ def read_turns(path: Path) -> list[str]:
     if path.suffix == ".txt":
         return path.read_text(encoding="utf-8").splitlines()
     dialogues = json.loads(path.read_text(encoding="utf-8"))
-    turns = [turn for dialogue in dialogues for turn in dialogue["dialog"][1:]]
-    return [turn if turn.endswith((".", "?", "!")) else f"{turn}." for turn in turns]
+    if isinstance(dialogues, dict):
+        records = visdial.parse(dialogues, path).dialogues.values()
+        return [turn(*said, TextSettings()) for record in records for said in record.rounds]
+    turns = [said for dialogue in dialogues for said in dialogue["dialog"][1:]]
+    return [said if said.endswith((".", "?", "!")) else f"{said}." for said in turns]
 
 
 def read_captions(path: Path) -> list[str]:
@@ -467,6 +473,8 @@ def main(
     out: Path | None,
 ) -> None:
     """Time the encoders beside their peers; print tables and write JSON."""
+    if turns is None and captions_path is None:
+        raise click.UsageError("name a file of turns (--turns), of captions (--captions), or both")
     torch.set_num_threads(threads)
     where = torch.device(device)
     result: dict[str, Any] = {

@@ -17,6 +17,10 @@ piece() { # NAME SECONDS COMMAND...: its output in NAME.log, what became of it i
     echo "$rc $((SECONDS - start))" >"$folder/$name.rc"
     tail -n 4 "$folder/$name.log"
 }
+made() { # the sample world's words, which an encoder is timed on; its pictures are not looked at
+    "$python" -c "from pipeline.prepare_cli import main; main()" world --raw "$folder/world" --train "$1" --val 1 --image-size 32 >/dev/null
+    echo "--turns $folder/world/visdial/visdial_1.0_train.json --captions $folder/world/annotations/captions_train.json"
+}
 module() { echo "$python -m benchmarks.$1 --device $device --out $folder/$1.json"; }
 
 if [ "$smoke" ]; then
@@ -26,6 +30,7 @@ if [ "$smoke" ]; then
     piece films       120 $(module film_step) --batch 2 --turns 2 --runs 1
     piece graphs      120 $(module graph_step) --case tiny:4 --seconds 2
     piece feed        120 $(module feed) --seconds 2 --rounds 1 --batch 16 --images 64
+    piece encode      120 $(module encode) $(made 16) --count 32 --captions-count 32 --runs 1 --no-peers
     piece to_colours  240 $(module to_colours) --smoke
 else
     piece tests        90 "$python" -m pytest -q -m gpu tests
@@ -34,7 +39,7 @@ else
     piece films        40 $(module film_step) --preset geneva --runs 3
     piece graphs       40 $(module graph_step) --seconds 8
     piece feed         40 $(module feed) --seconds 15 --rounds 5
-    piece encode       60 "$python" -m benchmarks.encode --device "$device" --count 4096 --runs 2 --no-peers --out "$folder/encode.json"
+    piece encode       60 $(module encode) $(made 1000) --count 4096 --runs 2 --no-peers
     piece to_colours   90 $(module to_colours) --every 8000 --most 16000
 fi
 

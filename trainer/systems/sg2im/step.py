@@ -13,7 +13,7 @@ from torch import Tensor
 from trainer.distributed import Ranks
 from trainer.feed.augment import augment
 from trainer.feed.inputs import BOXES, LENGTH, MASKS, OBJECTS, TRIPLES, Batch
-from trainer.feed.sampler import Draws
+from trainer.feed.sampler import Draws, parts_of
 from trainer.networks import average, losses
 from trainer.optimising import Report, Updates, adam, autocast, set_learning_rates
 from trainer.systems.sg2im.config import Sg2imConfig, Weights
@@ -78,11 +78,7 @@ class SceneGraphGan:
         training = self.training
         set_learning_rates(training, epoch, self.g_optimizer, self.object_optimizer, self.image_optimizer)
         self.fix_statistics(images_seen)
-        size = batch.size // training.accumulate
-        parts = [
-            self.part(batch.rows(slice(first, first + size)), images_seen, first)
-            for first in range(0, training.accumulate * size, size)
-        ]
+        parts = [self.part(texts, draws) for texts, draws in parts_of(batch, training, images_seen, self.ranks)]
 
         self.object_discriminator.requires_grad_(False)
         self.image_discriminator.requires_grad_(False)
@@ -120,11 +116,9 @@ class SceneGraphGan:
         if images_seen - self.training.batch < after:
             self.g_optimizer.state.clear()
 
-    def part(self, texts: Batch, images_seen: int, first: int) -> Part:
-        """The rows from `first` on of this process's share of the batch after `images_seen` pictures."""
+    def part(self, texts: Batch, draws: Draws) -> Part:
+        """Some rows of the batch, and everything that is drawn for them."""
         training, sizes = self.training, self.generator.sizes
-        first += self.ranks.rank * (training.batch // self.ranks.world)
-        draws = Draws(training.seed, images_seen, training.batch, slice(first, first + texts.size), self.device)
         objects, lengths = texts[OBJECTS.name], texts[OBJECTS.name + LENGTH]
         if training.relations == "drawn":
             triples, there = texts[TRIPLES.name], texts[TRIPLES.name + LENGTH]

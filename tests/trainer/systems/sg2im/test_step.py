@@ -17,10 +17,10 @@ from tests.support.stores import KINDS, edit_manifest, write_graphs, write_train
 from trainer.distributed import Ranks
 from trainer.feed.data import TrainingData
 from trainer.feed.inputs import Batch
-from trainer.feed.sampler import rows_for
+from trainer.feed.sampler import parts_of, rows_for
 from trainer.systems.sg2im.config import Sg2imConfig
 from trainer.systems.sg2im.display import MEAN
-from trainer.systems.sg2im.step import SceneGraphGan, in_the_middle
+from trainer.systems.sg2im.step import Part, SceneGraphGan, in_the_middle
 from trainer.systems.sg2im.system import SG2IM
 
 BATCH = 4
@@ -50,6 +50,10 @@ def batch(data: TrainingData, seen: int = 0, rank: int = 0, world: int = 1) -> B
     return data.gather(rows_for(0, seen, BATCH, len(data), rank, world))
 
 
+def part_of(gan: SceneGraphGan, rows: Batch, seen: int = 0) -> Part:
+    return gan.part(*next(parts_of(rows, gan.training, seen, gan.ranks)))
+
+
 def no_report(values: Mapping[str, Tensor]) -> None:
     pass
 
@@ -61,7 +65,7 @@ def bce(scores: Tensor, target: float) -> Tensor:
 def test_the_generator_moves_first_and_all_see_the_same_pictures(data: TrainingData) -> None:
     """The step of scripts/train.py, written out with plain torch."""
     theirs, ours = build(data, predicate_weight=0.3), build(data, predicate_weight=0.3)
-    part = theirs.part(batch(data), 0, 0)
+    part = part_of(theirs, batch(data))
     generator, objects, pictures = theirs.generator, theirs.object_discriminator, theirs.image_discriminator
     adams = [torch.optim.Adam(one.parameters(), lr=1e-4) for one in (generator, objects, pictures)]
     graph, kinds = part.graphs, (part.graphs.objects, part.boxes, part.graphs.image)
@@ -108,8 +112,8 @@ def test_the_generator_moves_first_and_all_see_the_same_pictures(data: TrainingD
 
 def test_parts_of_a_batch_are_the_batch(data: TrainingData) -> None:
     """Whatever the number of processes, rows keep their relations and their noise."""
-    whole = build(data).part(batch(data, 8), 8, 0)
-    halves = [build(data, rank, 2).part(batch(data, 8, rank, 2), 8, 0) for rank in range(2)]
+    whole = part_of(build(data), batch(data, 8), 8)
+    halves = [part_of(build(data, rank, 2), batch(data, 8, rank, 2), 8) for rank in range(2)]
     assert torch.equal(whole.noise, torch.cat([half.noise for half in halves]))
     assert torch.equal(whole.boxes, torch.cat([half.boxes for half in halves]))
     first = len(halves[0].graphs.objects)
@@ -120,20 +124,20 @@ def test_parts_of_a_batch_are_the_batch(data: TrainingData) -> None:
 
 def test_relations_are_drawn_anew_at_every_access_and_alike_when_repeated(data: TrainingData) -> None:
     first, again, later, other = (
-        build(data, seed=seed).part(batch(data), seen, 0).graphs.triples
+        part_of(build(data, seed=seed), batch(data), seen).graphs.triples
         for seed, seen in ((0, 0), (0, 0), (0, 40), (1, 0))
     )
     assert torch.equal(first, again)
     assert not torch.equal(first, later)
     assert not torch.equal(first, other)
-    every = build(data, relations="all").part(batch(data), 0, 0).graphs.triples
+    every = part_of(build(data, relations="all"), batch(data)).graphs.triples
     assert set(map(tuple, first.tolist())) < set(map(tuple, every.tolist()))
     assert len(every) == int(batch(data)["triples.length"].sum())
 
 
 def test_the_truth_is_that_of_the_middle(data: TrainingData) -> None:
     rows = batch(data)
-    part = build(data).part(rows, 0, 0)
+    part = part_of(build(data), rows)
     middle = rows["images"][:, 3:35, 3:35].permute(0, 3, 1, 2) / 255
     red = (middle[:, 0] - MEAN[0]) / 0.229
     torch.testing.assert_close(part.pictures[:, 0], red)
