@@ -7,7 +7,7 @@ of two sentences is one.
 
 import json
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -87,7 +87,7 @@ class Sentences:
 
 def prepare(
     folder: Path,
-    paths: Sequence[Path],
+    files: Mapping[Path, str],
     settings: TextSettings,
     tokenizer: tokens.Name,
     *,
@@ -95,9 +95,10 @@ def prepare(
     longest: int,
     held_out: int,
 ) -> Sentences:
-    """The sentences of `paths`, made once in `folder` and mapped from then on; reading needs no more than a document.
+    """The sentences of `files`, made once in `folder` and mapped from then on; reading needs no more than a document.
 
     Args:
+        files: as `checksums` gives them.
         words: of the vocabulary, <eos> and UNK among them.
         longest: a sentence with more words is no one's neighbour, nor has any.
         held_out: every so many documents one is kept for measuring.
@@ -107,7 +108,7 @@ def prepare(
     """
     made_from = {
         "version": VERSION,
-        "files": {path.name: sha256_file(path) for path in map(there, paths)},
+        "files": {path.name: checksum for path, checksum in files.items()},
         "text": settings.__dict__,
         "tokenizer": tokens.identity(tokenizer),
         "words": words,
@@ -119,18 +120,26 @@ def prepare(
         folder.mkdir(parents=True, exist_ok=True)
         about.unlink(missing_ok=True)
         split = tokens.tokenizer(tokenizer)
-        found = (document for path in paths for document in documents(path, settings))
+        found = (document for path in files for document in documents(path, settings))
         counts = _write(folder, ([split(text) for text in document] for document in found), words, longest, held_out)
         with in_words(about), replacing(about) as temporary:
             temporary.write_text(json.dumps({"made_from": made_from, "counts": counts}, indent=1), encoding="utf-8")
     return _mapped(folder, made_from)
 
 
-def there(path: Path) -> Path:
-    """`path`, once it is known to be a file."""
-    if not path.is_file():
-        raise ChatPainterError(f"{path}: no such file; name corpora (.parquet) or text files, a line a sentence")
-    return path
+def checksums(paths: Sequence[Path]) -> dict[Path, str]:
+    """sha256 of every file.
+
+    Raises:
+        ChatPainterError: one is missing, or two have the same name, by which a training knows them.
+    """
+    for path in paths:
+        if not path.is_file():
+            raise ChatPainterError(f"{path}: no such file; name corpora (.parquet) or text files, a line a sentence")
+    names = [path.name for path in paths]
+    if len(set(names)) < len(names):
+        raise ChatPainterError(f"two texts have the same name ({', '.join(names)}); rename one")
+    return {path: sha256_file(path) for path in paths}
 
 
 def _is_of(about: Path, made_from: dict[str, object]) -> bool:

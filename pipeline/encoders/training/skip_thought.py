@@ -19,8 +19,6 @@ from pipeline.encoders.training import sentences
 from pipeline.encoders.training.batches import Batch, Batches, gather
 from pipeline.encoders.training.run import Run
 from pipeline.texts import TextSettings
-from store.errors import ChatPainterError
-from store.files import sha256_file
 
 if TYPE_CHECKING:
     import torch
@@ -110,18 +108,19 @@ def train(
         ChatPainterError: texts cannot be read or are too few, the folder was begun otherwise, or gradients are not
             finite.
     """
+    files = sentences.checksums(texts)
     run = Run(
         folder,
         {
             "train_skip_thought": asdict(settings),
-            "texts": _hashes(texts),
+            "texts": {path.name: checksum for path, checksum in files.items()},
             "text": asdict(text),
             "tokenizer": tokens.identity(encoders.skip_thought.tokenizer),
         },
     )
     with run.held():
         data = sentences.prepare(
-            folder / "sentences", texts, text, encoders.skip_thought.tokenizer,
+            folder / "sentences", files, text, encoders.skip_thought.tokenizer,
             words=settings.words, longest=settings.longest, held_out=settings.held_out,
         )  # fmt: skip
         batches = Batches(data, settings.batch, settings.seed)
@@ -156,13 +155,6 @@ def train(
         run.log({"done": done, "sentences": done * batches.size, "perplexity": measured})
         about = {**data.about, "sentences_seen": done * batches.size}
         return Trained({name: half.network for name, half in halves.items()}, data.words, about, measured)
-
-
-def _hashes(texts: list[Path]) -> dict[str, str]:
-    names = [path.name for path in texts]
-    if len(set(names)) < len(names):
-        raise ChatPainterError(f"two texts have the same name ({', '.join(names)}); rename one")
-    return {path.name: sha256_file(sentences.there(path)) for path in texts}
 
 
 class Half:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pipeline.corpora import corpus
 from pipeline.encoders.training import expansion
 from pipeline.encoders.training.batches import Batches
-from pipeline.encoders.training.sentences import Sentences, documents, prepare
+from pipeline.encoders.training.sentences import Sentences, checksums, documents, prepare
 from pipeline.texts import TextSettings
 from store.errors import ChatPainterError
 
@@ -19,7 +19,7 @@ def made(folder: Path, text: str, **options: int) -> Sentences:
     path = folder / "told.txt"
     path.write_text(text)
     given = {"words": 100, "longest": 30, "held_out": 2, **options}
-    return prepare(folder / "s", [path], TextSettings(), "treebank-3.2.5", **given)
+    return prepare(folder / "s", checksums([path]), TextSettings(), "treebank-3.2.5", **given)
 
 
 def said(data: Sentences, row: int) -> str:
@@ -72,11 +72,9 @@ def test_texts_that_cannot_be_learned_from_are_refused_in_words(tmp_path, conten
     path = tmp_path / "told.txt"
     path.write_bytes(content)
     with pytest.raises(ChatPainterError, match=said):
-        prepare(tmp_path / "s", [path], TextSettings(), "treebank-3.2.5", words=9, longest=9, held_out=2)
+        prepare(tmp_path / "s", checksums([path]), TextSettings(), "treebank-3.2.5", words=9, longest=9, held_out=2)
     with pytest.raises(ChatPainterError, match=r"none.txt: no such file"):
-        prepare(
-            tmp_path / "s", [tmp_path / "none.txt"], TextSettings(), "treebank-3.2.5", words=9, longest=9, held_out=2
-        )
+        checksums([path, tmp_path / "none.txt"])
 
 
 @settings(max_examples=20, deadline=None)

@@ -15,7 +15,7 @@ from pipeline.encoders.training import skip_thought as training
 from pipeline.encoders.training.batches import Batches, gather
 from pipeline.encoders.training.run import CHECKPOINT, Run
 from pipeline.encoders.training.sentence_network import SentenceNetwork
-from pipeline.encoders.training.sentences import prepare
+from pipeline.encoders.training.sentences import checksums, prepare
 from pipeline.texts import TextSettings
 from store.errors import ChatPainterError
 from store.interrupts import Interrupts
@@ -55,7 +55,9 @@ def arrays(network: SentenceNetwork) -> dict[str, np.ndarray]:
 @pytest.mark.parametrize("adaptive", [False, True])
 def test_the_loss_is_that_of_the_equations(text, tmp_path, directions, adaptive):
     torch.manual_seed(3)
-    data = prepare(tmp_path / "s", [text], TextSettings(), "treebank-3.2.5", words=40, longest=30, held_out=5)
+    data = prepare(
+        tmp_path / "s", checksums([text]), TextSettings(), "treebank-3.2.5", words=40, longest=30, held_out=5
+    )
     network = SentenceNetwork(len(data.words), 5, 16, directions, adaptive)
     for parameter in network.parameters():
         if parameter.requires_grad:
@@ -97,7 +99,9 @@ def test_weights_begin_as_the_paper_says_and_the_hidden_bias_stays_nothing(text,
 
 
 def test_a_step_clips_the_gradient_and_takes_adams_update(text, tmp_path):
-    data = prepare(tmp_path / "s", [text], TextSettings(), "treebank-3.2.5", words=40, longest=30, held_out=5)
+    data = prepare(
+        tmp_path / "s", checksums([text]), TextSettings(), "treebank-3.2.5", words=40, longest=30, held_out=5
+    )
     settings = training.SkipThoughtTraining(**{**SMALL.__dict__, "clip": 0.5, "softmax": "full"})
     half = training.Half("uni", 1, settings, len(data.words), CPU)
     before = arrays(half.network)
@@ -151,7 +155,7 @@ def test_neighbours_are_foretold_better_than_by_frequency(text, tmp_path):
 def test_the_unigram_perplexity_is_that_of_counted_words(tmp_path):
     path = tmp_path / "few.txt"
     path.write_text("a b\na\na a\n\nb\nc\nb b\n")  # the second document is held out
-    data = prepare(tmp_path / "s", [path], TextSettings(), "treebank-3.2.5", words=10, longest=9, held_out=2)
+    data = prepare(tmp_path / "s", checksums([path]), TextSettings(), "treebank-3.2.5", words=10, longest=9, held_out=2)
     assert data.words == ["<eos>", "UNK", "a", "b", "c"]
     # Learned from: neighbours "a b" and "a a", each with its <eos>: a 3, b 1, <eos> 2, one more of every word.
     p = {"a": 4 / 11, "b": 2 / 11, "<eos>": 3 / 11}
