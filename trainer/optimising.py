@@ -1,12 +1,14 @@
-"""What every step of training needs: precision, rates, and optimisers that leave out what is not finite."""
+"""What every step of training needs: precision, rates, optimisers that leave out what is not finite, what is kept."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from trainer.config import Machine, Optimisers
 from trainer.distributed import average_gradients
+from trainer.networks import average
 
 Report = Callable[[Mapping[str, Tensor]], None]
 
@@ -24,6 +26,11 @@ def set_learning_rates(optimisers: Optimisers, epoch: int, *adams: torch.optim.O
     for optimizer in adams:
         for group in optimizer.param_groups:
             group["lr"] = group["initial_lr"] * factor
+
+
+def rates_of(**adams: torch.optim.Optimizer) -> dict[str, float]:
+    """The rate of each one's first group, now, by the name that it is given under."""
+    return {name: float(optimizer.param_groups[0]["lr"]) for name, optimizer in adams.items()}
 
 
 def autocast(machine: Machine, device: torch.device) -> torch.autocast:
@@ -67,3 +74,28 @@ class Updates:
         self.nonfinite += bad
         self.streak = (self.streak + bad) * bad
         return norm
+
+
+class Kept:
+    """What a `trainer.systems.Trainable` says of its parts, where continuing needs nothing beside them.
+
+    Attributes:
+        networks: every module.
+        parts: names of the attributes that are kept, networks and optimisers.
+    """
+
+    networks: Sequence[nn.Module]
+    parts: ClassVar[tuple[str, ...]]
+
+    def finite(self) -> bool:
+        """Whether every weight and statistic is a number; waits for the device."""
+        return average.finite(*self.networks)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that continuing needs."""
+        return {name: getattr(self, name).state_dict() for name in self.parts}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over what `state_dict` gave."""
+        for name in self.parts:
+            getattr(self, name).load_state_dict(state[name])

@@ -12,12 +12,12 @@ from trainer.distributed import Ranks, gather_rows, synchronise_batchnorm
 from trainer.feed.augment import at_sides, augment
 from trainer.feed.inputs import CAPTIONS, CLASSES, LENGTH, WORDS, Batch
 from trainer.feed.pairs import mismatched_rows
-from trainer.feed.sampler import Draws
+from trainer.feed.sampler import Draws, parts_of
 from trainer.networks import average, losses
 from trainer.networks.attention import Tokens, first
 from trainer.networks.diffaugment import DRAWS, diffaugment
 from trainer.networks.words import Sharpness, Told, damsm_loss
-from trainer.optimising import Report, Updates, adam, autocast, set_learning_rates
+from trainer.optimising import Kept, Report, Updates, adam, autocast, rates_of, set_learning_rates
 from trainer.systems.attngan.config import AttnGanConfig
 from trainer.systems.attngan.discriminator import Discriminator
 from trainer.systems.attngan.networks import AttnGanGenerator, Painted
@@ -51,7 +51,7 @@ class Heard(NamedTuple):
         return self.tokens and {kind: Tokens(one.vectors.detach(), one.there) for kind, one in self.tokens.items()}
 
 
-class AttnGan:
+class AttnGan(Kept):
     """The generator, a discriminator for each side, their optimisers, the average: a `trainer.systems.Trainable`.
 
     Args:
@@ -59,6 +59,7 @@ class AttnGan:
         judge: the DAMSM's image encoder, frozen, where the generator is told how well words and regions match.
     """
 
+    parts = ("generator", "discriminators", "average", "g_optimizer")
     shown = (
         ("D", ("d_loss",)),
         ("G", ("g_loss",)),
@@ -113,9 +114,7 @@ class AttnGan:
         """
         training = self.training
         set_learning_rates(training, epoch, self.g_optimizer, *self.d_optimizers)
-        size = batch.size // training.accumulate
-        rows = [slice(i * size, (i + 1) * size) for i in range(training.accumulate)]
-        parts = [self.part(batch.rows(part), images_seen, part.start) for part in rows]
+        parts = [self.part(texts, draws) for texts, draws in parts_of(batch, training, images_seen, self.ranks)]
 
         # With several parts only one graph is kept at a time: each part is painted again for the generator's step,
         # with the same draws and unmoved BatchNorm statistics.
@@ -149,11 +148,9 @@ class AttnGan:
         """Of the pictures that are painted, smallest first."""
         return self.training.sides
 
-    def part(self, texts: Batch, images_seen: int, first_row: int) -> Part:
-        """The rows from `first_row` on of this process's share of the batch after `images_seen` pictures."""
-        training, b = self.training, texts.size
-        first_row += self.ranks.rank * (training.batch // self.ranks.world)
-        draws = Draws(training.seed, images_seen, training.batch, slice(first_row, first_row + b), self.device)
+    def part(self, texts: Batch, draws: Draws) -> Part:
+        """Rows of the batch, with all that is random about them."""
+        training = self.training
         crop = draws.uniform("crop", 3) if training.crop == "random" else None
         pictures = augment(texts["images"], training.crop_side or max(self.sides), crop, training.flip)
         if training.cut_dialogues:
@@ -275,28 +272,20 @@ class AttnGan:
 
     def learning_rates(self) -> dict[str, float]:
         """Of the generator and of every discriminator, now."""
-        pairs = (("lr_g", self.g_optimizer), ("lr_d", self.d_optimizers[0]))
-        return {name: float(optimizer.param_groups[0]["lr"]) for name, optimizer in pairs}
-
-    def finite(self) -> bool:
-        """Whether every weight and statistic is a number; waits for the device."""
-        return average.finite(*self.networks)
+        return rates_of(lr_g=self.g_optimizer, lr_d=self.d_optimizers[0])
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that continuing needs; the judge stays in its own file."""
         return {
-            **{name: getattr(self, name).state_dict() for name in self._parts},
+            **super().state_dict(),
             "d_optimizers": [optimizer.state_dict() for optimizer in self.d_optimizers],
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over what `state_dict` gave."""
-        for name in self._parts:
-            getattr(self, name).load_state_dict(state[name])
+        super().load_state_dict(state)
         for optimizer, values in zip(self.d_optimizers, state["d_optimizers"], strict=True):
             optimizer.load_state_dict(values)
-
-    _parts = ("generator", "discriminators", "average", "g_optimizer")
 
 
 def wrong_pairs(image_ids: Tensor, kind: str) -> tuple[Tensor, Tensor]:

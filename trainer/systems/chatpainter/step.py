@@ -22,7 +22,7 @@ from trainer.networks import average, losses
 from trainer.networks.attention import Tokens
 from trainer.networks.diffaugment import DRAWS, diffaugment
 from trainer.networks.trunk import Seen
-from trainer.optimising import Report, Updates, adam, autocast, set_learning_rates
+from trainer.optimising import Kept, Report, Updates, adam, autocast, rates_of, set_learning_rates
 from trainer.systems.chatpainter.config import Stage1Config, Stage2Config
 from trainer.systems.chatpainter.discriminator import Discriminator
 from trainer.systems.chatpainter.networks import ChatPainterGenerator, GeneratorOutput
@@ -51,13 +51,14 @@ class Told(NamedTuple):
         return Told(self.text.detach(), tokens)
 
 
-class Gan:
+class Gan(Kept):
     """Both networks, their optimisers and the generator's average: a `trainer.systems.Trainable`.
 
     Args:
         labels: of the training images, where the discriminator names objects.
     """
 
+    parts = ("generator", "discriminator", "average", "g_optimizer", "d_optimizer")
     shown = (
         ("D", ("d_real", "d_wrong", "d_fake")),
         ("G", ("g_loss",)),
@@ -312,23 +313,7 @@ class Gan:
 
     def learning_rates(self) -> dict[str, float]:
         """Of both networks, now."""
-        pairs = (("lr_g", self.g_optimizer), ("lr_d", self.d_optimizer))
-        return {name: float(optimizer.param_groups[0]["lr"]) for name, optimizer in pairs}
-
-    def finite(self) -> bool:
-        """Whether every weight and statistic is a number; waits for the device."""
-        return average.finite(*self.networks)
-
-    def state_dict(self) -> dict:
-        """Everything that continuing needs."""
-        return {name: getattr(self, name).state_dict() for name in self._parts}
-
-    def load_state_dict(self, state: dict) -> None:
-        """Take over what `state_dict` gave."""
-        for name in self._parts:
-            getattr(self, name).load_state_dict(state[name])
-
-    _parts = ("generator", "discriminator", "average", "g_optimizer", "d_optimizer")
+        return rates_of(lr_g=self.g_optimizer, lr_d=self.d_optimizer)
 
 
 def own_parameters(generator: ChatPainterGenerator, training: Stage1Config) -> list[nn.Parameter]:

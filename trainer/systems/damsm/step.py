@@ -8,17 +8,17 @@ from torch import nn
 from trainer.distributed import Ranks, average_gradients, gather_rows, synchronise_batchnorm
 from trainer.feed.augment import augment
 from trainer.feed.inputs import CLASSES, LENGTH, TOKENS, Batch
-from trainer.feed.sampler import Draws
-from trainer.networks.average import finite
+from trainer.feed.sampler import parts_of
 from trainer.networks.words import Sharpness, damsm_loss
-from trainer.optimising import Report, Updates, adam, autocast
+from trainer.optimising import Kept, Report, Updates, adam, autocast, rates_of
 from trainer.systems.damsm.config import DamsmConfig
 from trainer.systems.damsm.networks import Encoders, drawn_words
 
 
-class Damsm:
+class Damsm(Kept):
     """Both encoders and their optimiser: a `trainer.systems.Trainable`. What it trains is itself what it leaves."""
 
+    parts = ("average", "optimizer")
     shown = (("words", ("w0", "w1")), ("sentences", ("s0", "s1")), ("lr", ("lr",)))
 
     def __init__(self, encoders: Encoders, training: DamsmConfig, ranks: Ranks) -> None:
@@ -38,16 +38,13 @@ class Damsm:
 
     def step(self, batch: Batch, images_seen: int, epoch: int, report: Report) -> None:
         """One process's share of a batch, in `accumulate` parts, each compared within itself alone."""
-        training, size = self.training, batch.size // self.training.accumulate
+        training = self.training
         self.optimizer.param_groups[0]["lr"] = training.rate(epoch)
         if training.restart_adam and epoch != self.epoch:
             self.optimizer.state.clear()
         self.epoch = epoch
         self.average.train()
-        for start in range(0, batch.size, size):
-            part, first = batch.rows(slice(start, start + size)), self.ranks.rank * batch.size + start
-            rows = slice(first, first + size)
-            draws = Draws(training.seed, images_seen, training.batch, rows, self.device)
+        for part, draws in parts_of(batch, training, images_seen, self.ranks):
             crop = draws.uniform("crop", 3) if training.crop == "random" else None
             pictures = augment(part["images"], training.side, crop, training.flip)
             ids = part[TOKENS.name][..., 0]
@@ -71,22 +68,13 @@ class Damsm:
 
     def learning_rates(self) -> dict[str, float]:
         """One, now."""
-        return {"lr": float(self.optimizer.param_groups[0]["lr"])}
-
-    def finite(self) -> bool:
-        """Whether every weight is a number."""
-        return finite(self.average)
+        return rates_of(lr=self.optimizer)
 
     def state_dict(self) -> dict[str, Any]:
         """Both encoders, Adam's moments, and of which epoch they are."""
-        return {
-            "average": self.average.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "epoch": self.epoch,
-        }
+        return super().state_dict() | {"epoch": self.epoch}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over what `state_dict` gave."""
-        self.average.load_state_dict(state["average"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        super().load_state_dict(state)
         self.epoch = state["epoch"]

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from trainer.distributed import Ranks
 from trainer.feed.inputs import CAPTIONS, Batch
 from trainer.feed.pairs import mismatched_rows
-from trainer.feed.sampler import Draws
+from trainer.feed.sampler import parts_of
 from trainer.networks import average
-from trainer.optimising import Report, Updates, adam, autocast, set_learning_rates
+from trainer.optimising import Kept, Report, Updates, adam, autocast, rates_of, set_learning_rates
 from trainer.systems.geneva import losses
 from trainer.systems.geneva.config import GenevaConfig
 from trainer.systems.geneva.dialogues import Dialogues, Turn
@@ -22,9 +22,10 @@ from trainer.systems.geneva.discriminator import Discriminator
 from trainer.systems.geneva.networks import Generator, Painted
 
 
-class Geneva:
+class Geneva(Kept):
     """All networks, their optimisers and the generator's average: a `trainer.systems.Trainable`."""
 
+    parts = ("generator", "discriminator", "average")
     shown = (
         ("D", ("d_real", "d_wrong", "d_fake")),
         ("G", ("g_loss",)),
@@ -59,10 +60,9 @@ class Geneva:
 
     def step(self, batch: Batch, images_seen: int, epoch: int, report: Report) -> None:
         """Train on every turn of one process's share of a batch of dialogues."""
-        training, generator, b = self.training, self.generator, batch.size
+        training, generator = self.training, self.generator
         set_learning_rates(training, epoch, *self.optimizers.values())
-        first = self.ranks.rank * b
-        draws = Draws(training.seed, images_seen, training.batch, slice(first, first + b), self.device)
+        ((batch, draws),) = parts_of(batch, training, images_seen, self.ranks)
         dialogues = Dialogues(batch, *generator.turns(batch), training, draws)
         others = mismatched_rows(batch["image_id"])[0][:, 0] if training.ended == "repeated" else None
         own = draws.uniform("goes on from its own pictures") < training.own_pictures
@@ -152,20 +152,14 @@ class Geneva:
 
     def learning_rates(self) -> dict[str, float]:
         """Of all optimisers, now."""
-        return {f"lr_{name}": float(one.param_groups[0]["lr"]) for name, one in self.optimizers.items()}
-
-    def finite(self) -> bool:
-        """Whether every weight and statistic is a number; waits for the device."""
-        return average.finite(*self.networks)
+        return rates_of(**{f"lr_{name}": one for name, one in self.optimizers.items()})
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that continuing needs."""
-        networks = {name: getattr(self, name).state_dict() for name in ("generator", "discriminator", "average")}
-        return {**networks, "optimizers": {name: one.state_dict() for name, one in self.optimizers.items()}}
+        return super().state_dict() | {"optimizers": {name: one.state_dict() for name, one in self.optimizers.items()}}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over what `state_dict` gave."""
-        for name in ("generator", "discriminator", "average"):
-            getattr(self, name).load_state_dict(state[name])
+        super().load_state_dict(state)
         for name, optimizer in self.optimizers.items():
             optimizer.load_state_dict(state["optimizers"][name])

@@ -1,6 +1,6 @@
 """One iteration: of every dialogue of the batch one change of its picture; D's step, then the generator's."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -9,10 +9,10 @@ from torch import Tensor
 from trainer.distributed import Ranks, gather_rows
 from trainer.feed.films import film
 from trainer.feed.inputs import FIRST_PICTURES, LENGTH, TURN_PICTURES, TURNS, Batch
-from trainer.feed.sampler import Draws
+from trainer.feed.sampler import Draws, parts_of
 from trainer.networks import average, losses
 from trainer.networks.attention import Tokens
-from trainer.optimising import Report, Updates, adam, autocast, set_learning_rates
+from trainer.optimising import Kept, Report, Updates, adam, autocast, rates_of, set_learning_rates
 from trainer.systems.iterative.config import IterativeConfig
 from trainer.systems.iterative.discriminator import Discriminator, Judged
 from trainer.systems.iterative.networks import Generator, Painted
@@ -28,9 +28,10 @@ class Change(NamedTuple):
     real: Tensor  # (b, 3, s, s): the true picture after `end` turns
 
 
-class Iterative:
+class Iterative(Kept):
     """Both networks, their optimisers and the generator's average: a `trainer.systems.Trainable`."""
 
+    parts = ("generator", "discriminator", "average", "g_optimizer", "d_optimizer")
     shown = (
         ("D", ("d_real", "d_fake", "d_matching")),
         ("G", ("g_loss", "g_matching")),
@@ -51,10 +52,9 @@ class Iterative:
 
     def step(self, batch: Batch, images_seen: int, epoch: int, report: Report) -> None:
         """Train on one process's share of a batch of dialogues."""
-        training, generator, b = self.training, self.generator, batch.size
+        training, generator = self.training, self.generator
         set_learning_rates(training, epoch, self.g_optimizer, self.d_optimizer)
-        first = self.ranks.rank * b
-        draws = Draws(training.seed, images_seen, training.batch, slice(first, first + b), self.device)
+        ((batch, draws),) = parts_of(batch, training, images_seen, self.ranks)
         change = drawn_change(batch, training, draws.uniform("change", 3))
         with torch.no_grad():
             encoded = generator.encode(batch)
@@ -126,23 +126,7 @@ class Iterative:
 
     def learning_rates(self) -> dict[str, float]:
         """Of both networks, now."""
-        pairs = (("lr_g", self.g_optimizer), ("lr_d", self.d_optimizer))
-        return {name: float(optimizer.param_groups[0]["lr"]) for name, optimizer in pairs}
-
-    def finite(self) -> bool:
-        """Whether every weight and statistic is a number; waits for the device."""
-        return average.finite(*self.networks)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Everything that continuing needs."""
-        return {name: getattr(self, name).state_dict() for name in self._parts}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over what `state_dict` gave."""
-        for name in self._parts:
-            getattr(self, name).load_state_dict(state[name])
-
-    _parts = ("generator", "discriminator", "average", "g_optimizer", "d_optimizer")
+        return rates_of(lr_g=self.g_optimizer, lr_d=self.d_optimizer)
 
 
 def new_turns(turns: Tensor, change: Change) -> Tokens:

@@ -4,7 +4,7 @@ All three see the same painted pictures. True boxes and masks are laid out; what
 is compared with them.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +15,7 @@ from trainer.feed.augment import augment
 from trainer.feed.inputs import BOXES, LENGTH, MASKS, OBJECTS, TRIPLES, Batch
 from trainer.feed.sampler import Draws, parts_of
 from trainer.networks import average, losses
-from trainer.optimising import Report, Updates, adam, autocast, set_learning_rates
+from trainer.optimising import Kept, Report, Updates, adam, autocast, rates_of, set_learning_rates
 from trainer.systems.sg2im.config import Sg2imConfig, Weights
 from trainer.systems.sg2im.discriminators import CropDiscriminator, PatchDiscriminator
 from trainer.systems.sg2im.display import normalised
@@ -38,9 +38,13 @@ class Part(NamedTuple):
         return self.graphs.objects, self.boxes, self.graphs.image
 
 
-class SceneGraphGan:
+class SceneGraphGan(Kept):
     """The three networks and their optimisers: a `trainer.systems.Trainable`."""
 
+    parts = (
+        *("generator", "object_discriminator", "image_discriminator", "average"),
+        *("g_optimizer", "object_optimizer", "image_optimizer"),
+    )
     shown = (
         ("D", ("d_real", "d_fake", "d_object_real", "d_object_fake")),
         ("G", ("pixel", "boxes", "g_image", "g_object")),
@@ -171,26 +175,7 @@ class SceneGraphGan:
 
     def learning_rates(self) -> dict[str, float]:
         """Of the generator and of the discriminators, now."""
-        pairs = (("lr_g", self.g_optimizer), ("lr_d", self.object_optimizer))
-        return {name: float(optimizer.param_groups[0]["lr"]) for name, optimizer in pairs}
-
-    def finite(self) -> bool:
-        """Whether every weight and statistic is a number; waits for the device."""
-        return average.finite(*self.networks)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Everything that continuing needs."""
-        return {name: getattr(self, name).state_dict() for name in self._parts}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over what `state_dict` gave."""
-        for name in self._parts:
-            getattr(self, name).load_state_dict(state[name])
-
-    _parts = (
-        *("generator", "object_discriminator", "image_discriminator", "average"),
-        *("g_optimizer", "object_optimizer", "image_optimizer"),
-    )
+        return rates_of(lr_g=self.g_optimizer, lr_d=self.object_optimizer)
 
 
 def in_the_middle(boxes: Tensor, kept: float) -> Tensor:

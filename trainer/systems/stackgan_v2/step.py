@@ -12,12 +12,12 @@ from torch import Tensor, nn
 from trainer.distributed import Ranks, gather_rows, synchronise_batchnorm
 from trainer.feed.augment import at_sides, augment
 from trainer.feed.inputs import Batch
-from trainer.feed.sampler import Draws
+from trainer.feed.sampler import Draws, parts_of
 from trainer.networks import average, losses
 from trainer.networks.attention import Tokens
 from trainer.networks.diffaugment import DRAWS, diffaugment
 from trainer.networks.trunk import Seen
-from trainer.optimising import Report, Updates, adam, autocast, set_learning_rates
+from trainer.optimising import Kept, Report, Updates, adam, autocast, rates_of, set_learning_rates
 from trainer.systems.reader import cut_dialogues
 from trainer.systems.stackgan_v2 import objective
 from trainer.systems.stackgan_v2.config import StackGanV2Config
@@ -48,12 +48,13 @@ class Told(NamedTuple):
         return Told(None if self.text is None else self.text.detach(), tokens)
 
 
-class StackGanV2:
+class StackGanV2(Kept):
     """All networks, their optimisers and the generator's average: a `trainer.systems.Trainable`.
 
     One Adam for all discriminators is one for each: it knows nothing of a parameter's neighbours.
     """
 
+    parts = ("generator", "discriminators", "average", "g_optimizer", "d_optimizer")
     shown = (("D", ("d_loss",)), ("G", ("g_loss",)), ("KL", ("kl",)), ("lr", ("lr_g", "lr_d")))
 
     def __init__(
@@ -91,9 +92,7 @@ class StackGanV2:
         """
         training = self.training
         set_learning_rates(training, epoch, self.g_optimizer, self.d_optimizer)
-        size = batch.size // training.accumulate
-        rows = [slice(i * size, (i + 1) * size) for i in range(training.accumulate)]
-        parts = [self.part(batch.rows(part), images_seen, part.start) for part in rows]
+        parts = [self.part(texts, draws) for texts, draws in parts_of(batch, training, images_seen, self.ranks)]
 
         # With several parts only one graph is kept at a time, so each part is painted again for the generator's step,
         # with the same draws and unmoved BatchNorm statistics.
@@ -127,11 +126,9 @@ class StackGanV2:
             seen = images_seen + training.batch
             average.update_average(self.average, self.generator, training.ema_half_life, seen, training.batch)
 
-    def part(self, texts: Batch, images_seen: int, first: int) -> Part:
-        """The rows from `first` on of this process's share of the batch after `images_seen` pictures."""
-        training, generator, b = self.training, self.generator, texts.size
-        first += self.ranks.rank * (training.batch // self.ranks.world)
-        draws = Draws(training.seed, images_seen, training.batch, slice(first, first + b), self.device)
+    def part(self, texts: Batch, draws: Draws) -> Part:
+        """Rows of the batch, with all that is random about them."""
+        training, generator = self.training, self.generator
         sides, epsilon = list(generator.names), None
         real, wrong = self.at_sides(texts["images"], draws, "crop", sides), {}
         if training.conditional:
@@ -230,20 +227,4 @@ class StackGanV2:
 
     def learning_rates(self) -> dict[str, float]:
         """Of the generator and of the discriminators, now."""
-        pairs = (("lr_g", self.g_optimizer), ("lr_d", self.d_optimizer))
-        return {name: float(optimizer.param_groups[0]["lr"]) for name, optimizer in pairs}
-
-    def finite(self) -> bool:
-        """Whether every weight and statistic is a number; waits for the device."""
-        return average.finite(*self.networks)
-
-    def state_dict(self) -> dict:
-        """Everything that continuing needs."""
-        return {name: getattr(self, name).state_dict() for name in self._parts}
-
-    def load_state_dict(self, state: dict) -> None:
-        """Take over what `state_dict` gave."""
-        for name in self._parts:
-            getattr(self, name).load_state_dict(state[name])
-
-    _parts = ("generator", "discriminators", "average", "g_optimizer", "d_optimizer")
+        return rates_of(lr_g=self.g_optimizer, lr_d=self.d_optimizer)

@@ -18,7 +18,7 @@ from trainer import generator_file
 from trainer.distributed import Ranks
 from trainer.feed.data import TrainingData
 from trainer.feed.inputs import LENGTH, Batch
-from trainer.feed.sampler import rows_for
+from trainer.feed.sampler import parts_of, rows_for
 from trainer.networks.average import decay_average
 from trainer.networks.blocks import initialise_orthogonal
 from trainer.systems import published
@@ -210,7 +210,8 @@ def test_the_generator_learns_through_the_condition_only_where_it_may(data: Any,
     """With its pictures held still, what is left of the adversarial gradient comes by way of mu."""
     made, _ = trained(data, g_through_condition=through, kl_weight=0.0)
     rows = data(config())
-    part = made.part(rows.gather(rows_for(0, 0, 6, len(rows))), 0, 0)
+    batch = rows.gather(rows_for(0, 0, 6, len(rows)))
+    part = made.part(*next(parts_of(batch, made.training, 0, made.ranks)))
     told = made.tell(part)
     painted = made.paint(told, part)
     still = painted._replace(pictures={side: each.detach() for side, each in painted.pictures.items()})
