@@ -65,7 +65,7 @@ def main(device: str, reach: float, every: int, most: int, smoke: bool, out: Pat
         run("pipeline.prepare_cli", "weights")
         for split in ("train", "val"):
             run("pipeline.prepare_cli", "images", "--split", split)
-            run("pipeline.embed_cli", "--split", split)
+            run("pipeline.embed_cli", "--split", split, "--scheduler", "sync")
         for seen in range(every, most + 1, every):
             arguments = ("stage1", "--images-seen", seen, "--device", device, "--log", "tensorboard")
             run("trainer.cli", *arguments)

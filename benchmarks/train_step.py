@@ -39,6 +39,7 @@ from trainer.systems.chatpainter.system import discriminator
 from trainer.systems.reader import text_inputs
 
 CAPTION_DIM, TURN_DIM, ROUNDS = 1024, 4800, 10
+BARS = {"cpu times_plain": 1.4, "cuda times_plain": 3.0, "cuda share_waiting": 0.05}
 TRAIN_IMAGES, EPOCHS = 82_783, 800  # COCO 2014 train, the paper's duration
 
 
@@ -324,6 +325,7 @@ def main(
     every = [*some, "ours, tf32", "ours, bfloat16", "ours, bfloat16, compiled"]
     chosen = list(names) or (every if on_gpu else some)
     results = []
+    out.parent.mkdir(parents=True, exist_ok=True)
     for text in cases:
         case = Case(text, place, dialogue)
         result = measure(case, chosen, rounds, seconds)
@@ -347,10 +349,8 @@ def main(
                 flush=True,
             )
         results.append(result)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    bars = {"cpu times_plain": 1.4, "cuda times_plain": 3.0, "cuda share_waiting": 0.05}
-    record = {"machine": machine.describe(), "dialogue": dialogue, "bars": bars, "cases": results}
-    out.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        record = {"machine": machine.describe(), "dialogue": dialogue, "bars": BARS, "cases": results}
+        out.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
