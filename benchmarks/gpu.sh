@@ -41,17 +41,17 @@ if [ "$smoke" ]; then
     piece encode      120 $(module encode) $(made 16) --count 32 --captions-count 32 --runs 1 --no-peers
     piece to_colours  240 $(module to_colours) --smoke
 else
-    piece tests           50 "$python" -m pytest -q -m gpu $gpu_tests
-    piece stage1          50 $(module train_step stage1) --case paper:1:384 "${eager[@]}" --rounds 3 --seconds 12 --feed
-    piece stage2          50 $(module train_step stage2) --case paper:2:64 "${eager[@]}" --rounds 3 --seconds 12 --feed
-    piece films           30 $(module film_step) --preset geneva --runs 3
-    piece graphs          30 $(module graph_step) --seconds 4
+    piece tests           30 "$python" -m pytest -q -m gpu $gpu_tests
+    piece stage1          80 $(module train_step stage1) --case paper:1:128 "${eager[@]}" --rounds 3 --seconds 12 --feed
+    piece stage2          80 $(module train_step stage2) --case paper:2:16 "${eager[@]}" --rounds 3 --seconds 12 --feed
+    piece films           30 $(module film_step) --system geneva --preset geneva --runs 3
+    piece graphs          50 $(module graph_step) --seconds 4
     piece feed            30 $(module feed) --seconds 12 --rounds 5
-    piece encode          40 $(module encode) $(made 400) --count 4096 --runs 2 --no-peers
+    piece encode          30 $(module encode) $(made 400) --count 4096 --runs 2 --no-peers
     piece to_colours     100 $(module to_colours) --every 16000 --most 48000
-    piece stackgan_v2     40 $(module stackgan_v2_step) "${eager[@]}" --rounds 3 --seconds 8
-    piece compiled_stage1 60 $(module train_step compiled_stage1) --case paper:1:384 "${compiled[@]}" --rounds 3 --seconds 6
-    piece compiled_stage2 60 $(module train_step compiled_stage2) --case paper:2:64 "${compiled[@]}" --rounds 3 --seconds 6
+    piece stackgan_v2     60 $(module stackgan_v2_step) "${eager[@]}" --rounds 3 --seconds 8
+    piece compiled_stage1 40 $(module train_step compiled_stage1) --case paper:1:128 "${compiled[@]}" --rounds 3 --seconds 6
+    piece compiled_stage2 40 $(module train_step compiled_stage2) --case paper:2:16 "${compiled[@]}" --rounds 3 --seconds 6
 fi
 
 "$python" - "$folder" "$out" <<'P'

@@ -161,6 +161,16 @@ class ShardHeader:
     bytes: int
 
 
+def _opened(path: Path) -> "h5py.File":
+    """The file, unlocked, as network disks may have no locks; or as this process has it open already: HDF5 refuses two ways."""
+    import h5py
+
+    for locking in (False, None, True):
+        with contextlib.suppress(OSError):
+            return h5py.File(path, "r", locking=locking)
+    return h5py.File(path, "r", locking="best-effort")
+
+
 def read_header(path: Path, dataset: str) -> ShardHeader:
     """The header of the shard at `path`; a file from elsewhere can neither crash it nor lead it to another file.
 
@@ -170,7 +180,7 @@ def read_header(path: Path, dataset: str) -> ShardHeader:
     import h5py
 
     try:
-        with h5py.File(path, "r", locking=False) as file:
+        with _opened(path) as file:
             version = (_attribute(file, "format", str), _attribute(file, "version", int))
             if version != (FORMAT, VERSION):
                 found = " version ".join(map(str, version))

@@ -1,5 +1,6 @@
 """Store: the rows that were written, however they are asked for and by whom."""
 
+import contextlib
 import mmap
 import multiprocessing
 import os
@@ -10,6 +11,7 @@ import sys
 import threading
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 from hypothesis import given
@@ -38,6 +40,15 @@ def test_rows_come_back_whatever_their_shape_and_dtype(tmp_path, make_store, sha
     out = np.empty((4, *shape), dtype)
     assert store.take([20, 0, 13, 14], out) is out
     np.testing.assert_array_equal(out, rows[[20, 0, 13, 14]])
+
+
+@pytest.mark.parametrize("locking", [None, True, False, "best-effort"])
+def test_a_shard_that_the_process_has_open_otherwise_is_read(tmp_path, make_store, locking):
+    rows = make_store(tmp_path)
+    with contextlib.ExitStack() as opened:
+        for path in tmp_path.glob("vectors-*.h5"):
+            opened.enter_context(h5py.File(path, "r", locking=locking))
+        np.testing.assert_array_equal(Store(tmp_path).slice(0, len(rows)), rows)
 
 
 @given(data=st.data())
