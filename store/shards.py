@@ -161,8 +161,8 @@ class ShardHeader:
     bytes: int
 
 
-def _opened(path: Path) -> "h5py.File":
-    """The file, unlocked, as network disks may have no locks; or as this process has it open already: HDF5 refuses two ways."""
+def _opened(path: Path) -> Any:
+    """The file, unlocked, as network disks may have no locks; or as this process has it open: HDF5 wants both alike."""
     import h5py
 
     for locking in (False, None, True):
