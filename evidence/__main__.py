@@ -60,7 +60,7 @@ def main(
     if not chosen:
         raise ChatPainterError(f"--only {' --only '.join(only)}: no job's name begins so; --dry-run lists them")
     for job in queue:  # a wrong number is named before an hour of training, and so is what the report lacks
-        worker.configured(job.params, plan.system, plan.evaluate_between, f"{profile}: {job.name}")
+        worker.configured(job.params, job.system, plan.evaluate_between, f"{profile}: {job.name}")
     if dry_run:
         for job in chosen:
             click.echo(f"{job.name}: {', '.join(f'{point:,}' for point in job.points)} pictures")

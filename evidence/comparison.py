@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from evidence import statistics
-from evidence.results import Results
+from evidence.results import Results, painted_as
 
 
 def comparisons(results: Results) -> list[dict[str, Any]]:
@@ -46,7 +46,7 @@ def scene_scores(folder: Path, score: str) -> np.ndarray | None:
 
     Colours: the share of the scene's objects that are right. Presence: F1 of what is there and what was painted.
     """
-    path = next(folder.glob("pictures_*.csv"))
+    path, own = next(folder.glob("pictures_*.csv")), painted_as(folder)
     with open(path, newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
 
@@ -54,13 +54,13 @@ def scene_scores(folder: Path, score: str) -> np.ndarray | None:
         return np.array([float(row[name]) for row in rows])
 
     match score:
-        case "stage1_colour_accuracy":
-            return column("stage1_colours_right") / np.maximum(1, column("objects"))
-        case "stage1_ground_accuracy":
-            return column("stage1_ground_right")
-        case "stage1_classifier_presence_f1" if "stage1_present_right" in rows[0]:
-            both = column("objects") + column("stage1_present_painted")
-            return 2 * column("stage1_present_right") / np.maximum(1, both)
+        case "colour_accuracy":
+            return column(f"{own}_colours_right") / np.maximum(1, column("objects"))
+        case "ground_accuracy":
+            return column(f"{own}_ground_right")
+        case "classifier_presence_f1" if f"{own}_present_right" in rows[0]:
+            both = column("objects") + column(f"{own}_present_painted")
+            return 2 * column(f"{own}_present_right") / np.maximum(1, both)
     return None
 
 

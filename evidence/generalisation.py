@@ -1,13 +1,12 @@
 """The generalisation gap: the score of pictures painted from training texts, less that of held-out texts."""
 
 import contextlib
-import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from evidence import statistics, worker
+from evidence import results, statistics, worker
 from evidence.profile import Job, Profile
 from evidence.tables import Table, spread
 from store import params
@@ -35,8 +34,7 @@ def scores(work: Path, score: str, jobs: list[Job], pictures: int, device: str) 
                     own = split == job.params["evaluate"]["split"]
                     classifier = worker.CLASSIFIER if own else Path(f"classifier-{split}.safetensors")
                     worker.evaluate(folder, out, of_split, device, classifier)
-                figures = json.loads((out / "metrics.json").read_text(encoding="utf-8"))["figures"]
-            both.append(next(figure["value"] for figure in figures if figure["name"] == score))
+                both.append(results.figures(out)[score])
         yield job, both[0], both[1]
 
 

@@ -54,10 +54,10 @@ def scores(work: Path, values: dict[str, Any], jobs: list[Job]) -> Iterator[tupl
     for dialogue, name in VECTORS.items():
         yield name, score(dialogue)
     for job, one in networks.items():
-        yield f"condition of {job.name}", score(one.dialogue, one.network)
+        yield f"condition of {job.name}", score(one.dialogue, one.chatpainter)
     image_ids = trained.vectors(work, splits[0], "recurrent", side).image_ids
     for arm, job in {job.arm: job for job, one in networks.items() if one.dialogue == "recurrent"}.items():
-        network = networks[job].network
+        network = networks[job].chatpainter
         taught(network, work, splits[0], side, truths[0].targets(image_ids) > 0, job.points[-1])
         yield f"{arm}, taught directly", score("recurrent", network)
 

@@ -15,8 +15,14 @@ from pipeline import embed_cli, prepare_cli
 from store import params
 from store.errors import ChatPainterError, ParamsError
 from store.files import replacing
+from trainer import cli as train_cli
+from trainer import systems
 
-COMMANDS: dict[str, click.Command] = {"chatpainter-prepare": prepare_cli.main, "chatpainter-embed": embed_cli.main}
+COMMANDS: dict[str, click.Command] = {
+    "chatpainter-prepare": prepare_cli.main,
+    "chatpainter-embed": embed_cli.main,
+    "chatpainter-train": train_cli.main,
+}
 
 
 def prepare(work: Path, plan: Profile, values: dict[str, Any], here: Path) -> None:
@@ -27,10 +33,7 @@ def prepare(work: Path, plan: Profile, values: dict[str, Any], here: Path) -> No
     """
     work.mkdir(parents=True, exist_ok=True)
     write_params(work / "params.yaml", located(values, here, work))
-    known = params.sections()
-    # The trainer's sections do not change the data.
-    of_data = {name: value for name, value in nowhere(values).items() if not known[name].module.startswith("trainer.")}
-    key = params.digest([plan.prepare, of_data])
+    key = data_key(plan, values)
     done = work / "prepared.json"
     if done.exists() and json.loads(done.read_text(encoding="utf-8"))["key"] == key:
         return
@@ -41,6 +44,21 @@ def prepare(work: Path, plan: Profile, values: dict[str, Any], here: Path) -> No
             command.main(arguments, prog_name=line.split()[0], standalone_mode=False)
     with replacing(done) as temporary:
         temporary.write_text(json.dumps({"key": key}) + "\n", encoding="utf-8")
+
+
+def data_key(plan: Profile, values: dict[str, Any]) -> str:
+    """What the data depend on: of the trainer's sections only those of what is trained to make them."""
+    known = params.sections()
+    of_data = {name: value for name, value in nowhere(values).items() if not known[name].module.startswith("trainer.")}
+    for name in forerunners(plan):
+        of_data |= systems.find(name).configure(values, plan.title).plain()
+    return params.digest([plan.prepare, of_data])
+
+
+def forerunners(plan: Profile) -> list[str]:
+    """The systems that are trained before the arms, once for all seeds, each into runs/NAME of the work folder."""
+    commands = [shlex.split(line)[:2] for line in plan.prepare]
+    return [name for name in systems.SYSTEMS if ["chatpainter-train", name] in commands]
 
 
 def parsed(line: str, title: str) -> tuple[click.Command, list[str]]:

@@ -32,7 +32,7 @@ class Profile:
     """One experiment. `overrides`, each arm and each change are laid over params.yaml, later ones over earlier."""
 
     title: str
-    arms: dict[str, Any]
+    arms: dict[str, Any]  # numbers of each, and its `system`
     seeds: tuple[int, ...]
     points: tuple[int, ...]  # pictures seen at which every run is evaluated; training ends at the last
     prepare: tuple[str, ...]  # command lines ($NAMES are the environment's), run in the work folder
@@ -40,7 +40,7 @@ class Profile:
     score: str  # the figure that the curves and tests are about
     reach: dict[str, tuple[float, ...]] = field(default_factory=dict)  # figure -> values: how long until it is so high?
     by_round: tuple[str, ...] = ()  # scores to show after every round, besides `score`
-    system: str = "stage1"  # what is trained: its command, its section of params.yaml
+    system: str = "stage1"  # what is trained where an arm names no `system`: its command, its section of params.yaml
     overrides: dict[str, Any] = field(default_factory=dict)
     evaluate_between: dict[str, Any] = field(default_factory=dict)  # over `evaluate`, at all points but the last
     changes: dict[str, Any] = field(default_factory=dict)
@@ -77,6 +77,7 @@ class Job:
 
     name: str
     arm: str
+    system: str
     change: str | None
     seed: int
     points: tuple[int, ...]
@@ -85,7 +86,7 @@ class Job:
     @property
     def key(self) -> str:
         """What the job's results depend on."""
-        return params.digest([nowhere(self.params), self.points])
+        return params.digest([nowhere(self.params), self.points, self.system])
 
 
 def load(path: Path, base: Path) -> tuple[Profile, dict[str, Any]]:
@@ -119,12 +120,14 @@ def jobs(profile: Profile, base: dict[str, Any]) -> list[Job]:
     """Every training of the profile: arms times seeds, then ablations. The longest wait first: seeds outermost."""
 
     def job(arm: str, change: str | None, seed: int, points: tuple[int, ...]) -> Job:
-        values = merge(base, profile.arms[arm])
+        own = dict(profile.arms[arm] or {})
+        system = own.pop("system", profile.system)
+        values = merge(base, own)
         if change is not None:
             values = merge(values, profile.changes[change])
-        values = merge(values, {profile.system: {"seed": seed, "images": points[-1]}})
+        values = merge(values, {system: {"seed": seed, "images": points[-1]}})
         name = f"{arm}-{seed}" if change is None else f"{arm}-without-{change}-{seed}"
-        return Job(name, arm, change, seed, points, values)
+        return Job(name, arm, system, change, seed, points, values)
 
     result = [job(arm, None, seed, profile.points) for seed in profile.seeds for arm in profile.arms]
     for group in profile.ablations:

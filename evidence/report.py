@@ -58,6 +58,7 @@ def markdown(results: Results, compared: list[dict[str, Any]]) -> str:
         last=results.last,
         score=label(results.plan.score),
         arms=tables.arms(results),
+        costs=tables.costs(results),
         ceilings=tables.ceilings(results),
         over_training=tables.over_training(results),
         reached={label(name): tables.reached(results, name, values) for name, values in results.plan.reach.items()},

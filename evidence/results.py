@@ -5,26 +5,33 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
+from typing import Any
 
 from evidence.profile import Job, Profile
 from evidence.worker import DONE
 from trainer.logs.log import read_log
 
-Points = dict[int, dict[str, float]]  # pictures seen -> figure -> value
+Points = dict[int, dict[str, float]]
+"""Pictures seen -> figure -> value. Figures of the smallest pictures judged bear no name of who painted them."""
 
 # What the figures are called in tables and curves; those of a table are shown in this order, where the world has them.
 LABELS = {
-    "stage1_colour_accuracy": "colour accuracy",
-    "stage1_object_f1": "object F1",
-    "stage1_ground_accuracy": "ground accuracy",
-    "stage1_rsim": "rsim",
-    "stage1_classifier_shape_accuracy": "shape accuracy",
-    "stage1_classifier_size_accuracy": "size accuracy",
-    "stage1_classifier_presence_f1": "presence F1 (classifier)",
-    "stage1_domain_is": "IS (domain)",
-    "stage1_domain_fid": "FID (domain)",
-    "stage1_domain_kid": "KID (domain)",
-    "stage1_domain_r_precision": "R-precision (domain)",
+    "colour_accuracy": "colour accuracy",
+    "object_f1": "object F1",
+    "ground_accuracy": "ground accuracy",
+    "rsim": "rsim",
+    "classifier_shape_accuracy": "shape accuracy",
+    "classifier_size_accuracy": "size accuracy",
+    "classifier_presence_f1": "presence F1 (classifier)",
+    "told": "told",
+    "kept": "kept",
+    "settled": "settled",
+    "domain_is": "IS (domain)",
+    "domain_fid": "FID (domain)",
+    "domain_kid": "KID (domain)",
+    "domain_r_precision": "R-precision (domain)",
+    "damsm_r_precision": "R-precision (DAMSM)",
 }
 
 
@@ -37,6 +44,8 @@ class Results:
     jobs: list[Job]
     points: dict[str, Points]  # by the job's name
     minutes: dict[str, dict[int, float]]  # of training alone, until each point; by the job's name
+    speeds: dict[str, float]  # pictures a second of training alone, the log's median; by the job's name
+    done: dict[str, dict[str, Any]]  # what the worker said at the end; by the job's name
 
     @property
     def arms(self) -> list[str]:
@@ -69,7 +78,7 @@ class Results:
 
     def rounds(self, score: str, jobs: Sequence[Job]) -> dict[int, list[float]]:
         """A score of pictures painted after 0, 1, 2 ... rounds at the last point: rounds -> values over seeds."""
-        pattern = re.compile(rf"stage1_own_(\d+)_rounds_{re.escape(metric(score))}")
+        pattern = re.compile(rf"own_(\d+)_rounds_{re.escape(metric(score))}")
         found: dict[int, list[float]] = {}
         for job in jobs:
             for name, value in self.points[job.name][job.points[-1]].items():
@@ -91,26 +100,43 @@ class Results:
             "arm": job.arm,
             "without": job.change,
             "seed": job.seed,
-            "seconds": json.loads((self.work / "trainings" / job.name / DONE).read_text(encoding="utf-8"))["seconds"],
+            "system": job.system,
+            "seconds": self.done[job.name]["seconds"],
             "training_minutes": self.minutes[job.name],
+            "pictures_per_second": self.speeds[job.name],
+            "sizes": self.done[job.name]["parameters"],
             "points": self.points[job.name],
-            "parameters": {name: job.params.get(name) for name in ("model", self.plan.system)},
+            "parameters": {name: job.params.get(name) for name in ("model", job.system)},
         }
 
 
 def read(plan: Profile, work: Path, jobs: list[Job]) -> Results:
     """The results of finished jobs."""
-    points, minutes = {}, {}
+    points, minutes, speeds, done = {}, {}, {}, {}
     for job in jobs:
         folder = work / "trainings" / job.name
-        points[job.name] = {seen: _figures(folder / f"{seen:09d}" / "metrics.json") for seen in job.points}
-        minutes[job.name] = _minutes(folder / "run", job.points)
-    return Results(plan, work, jobs, points, minutes)
+        points[job.name] = {seen: figures(folder / f"{seen:09d}") for seen in job.points}
+        log = [record for record in read_log(folder / "run") if "seconds" in record]
+        minutes[job.name] = _minutes(log, job.points)
+        speeds[job.name] = median(record["img_per_s"] for record in log)
+        done[job.name] = json.loads((folder / DONE).read_text(encoding="utf-8"))
+    return Results(plan, work, jobs, points, minutes, speeds, done)
+
+
+def figures(evaluation: Path) -> dict[str, float]:
+    """Figure -> value of the folder of an evaluation, named as `Points` has them."""
+    values, own = _evaluated(evaluation)
+    return {figure["name"].removeprefix(f"{own}_"): figure["value"] for figure in values["figures"]}
+
+
+def painted_as(evaluation: Path) -> str:
+    """What the figures of an evaluation call the smallest pictures judged: stage1, branch2 ..."""
+    return _evaluated(evaluation)[1]
 
 
 def metric(figure: str) -> str:
-    """A figure's name without whose pictures are meant and who judged them."""
-    return figure.removeprefix("stage1_").removeprefix("classifier_")
+    """A figure's name without who judged the pictures."""
+    return figure.removeprefix("classifier_")
 
 
 def label(figure: str) -> str:
@@ -118,12 +144,13 @@ def label(figure: str) -> str:
     return LABELS.get(figure, metric(figure).replace("_", " "))
 
 
-def _figures(path: Path) -> dict[str, float]:
-    values = json.loads(path.read_text(encoding="utf-8"))
-    return {figure["name"]: figure["value"] for figure in values["figures"]}
+def _evaluated(folder: Path) -> tuple[dict[str, Any], str]:
+    values = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    pictures = values["evaluated"][0]["pictures"]
+    return values, min(pictures, key=pictures.get)
 
 
-def _minutes(run: Path, points: Sequence[int]) -> dict[int, float]:
+def _minutes(log: Sequence[dict[str, Any]], points: Sequence[int]) -> dict[int, float]:
     """Minutes of training until each point, by the run's log; evaluations are left out, points not logged too."""
-    seconds = {record["images"]: record["seconds"] for record in read_log(run) if "seconds" in record}
+    seconds = {record["images"]: record["seconds"] for record in log}
     return {seen: seconds[seen] / 60 for seen in points if seen in seconds}

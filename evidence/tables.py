@@ -28,6 +28,17 @@ def arms(results: Results) -> Table:
     return Table(["arm", "seeds", *map(label, shown)], rows)
 
 
+def costs(results: Results) -> Table:
+    """How large each arm's networks are, and how fast they learn."""
+    rows = []
+    for arm, jobs in _by_arm(results):
+        sizes: dict[str, int] = results.done[jobs[0].name]["parameters"]
+        opponents = sum(size for part, size in sizes.items() if part.startswith("discriminator"))
+        speeds = [results.speeds[job.name] for job in jobs]
+        rows.append([arm, jobs[0].system, count(sum(sizes.values()) - opponents), count(opponents), spread(speeds)])
+    return Table(["arm", "system", "parameters", "of discriminators", "pictures a second"], rows)
+
+
 def ceilings(results: Results) -> list[tuple[str, str, float]]:
     """(figure's label, what was told, the best that this allows)."""
     found = [
@@ -83,7 +94,7 @@ def probes(results: Results) -> Table:
     """The score with the image's own dialogue, another image's, and its own reversed; arms that read a dialogue."""
     rows = []
     for arm, jobs in _by_arm(results):
-        names = [f"stage1_{probe}_{metric(results.plan.score)}" for probe in PROBES]
+        names = [f"{probe}_{metric(results.plan.score)}" for probe in PROBES]
         values = [results.values(name, jobs, results.last) for name in names]
         if values[PROBES.index("shuffled")]:
             rows.append([arm, *map(spread, values)])

@@ -11,12 +11,14 @@ import torch
 
 from evidence.profile import Job
 from store import params
+from store.errors import ChatPainterError
 from trainer import generator_file
 from trainer.evaluation.settings import EvaluateSettings
 from trainer.evaluation.split import Condition, HeldOutSplit, paint
 from trainer.evaluation.truth import Truth
 from trainer.feed.inputs import Batch
 from trainer.logs.grid import write_grid
+from trainer.systems import Generator, named_in
 from trainer.systems.chatpainter.networks import ChatPainterGenerator
 from trainer.systems.reader import text_inputs
 
@@ -32,20 +34,30 @@ class Trained:
         self.settings = params.section(job.params, "evaluate", EvaluateSettings)
 
     @cached_property
-    def network(self) -> ChatPainterGenerator:
-        network = generator_file.load(self.file)
-        assert isinstance(network, ChatPainterGenerator)
-        return network
+    def network(self) -> Generator:
+        """Of any system."""
+        return generator_file.load(self.file)
+
+    @property
+    def chatpainter(self) -> ChatPainterGenerator:
+        """The same, of ChatPainter.
+
+        Raises:
+            ChatPainterError: it is another system's.
+        """
+        if not isinstance(self.network, ChatPainterGenerator):
+            raise ChatPainterError(f"{self.file}: of {named_in(self.network.settings)}; ChatPainter's can be probed")
+        return self.network
 
     @property
     def dialogue(self) -> str:
-        """How it reads dialogues."""
-        return self.network.model.dialogue
+        """How it reads dialogues, of ChatPainter."""
+        return self.chatpainter.model.dialogue
 
     @property
     def side(self) -> int:
-        """Of the smallest pictures that it paints."""
-        return min(self.network.names)
+        """Of the smallest pictures that are judged."""
+        return min(self.settings.sides or self.network.names)
 
     def texts(self, split: str) -> HeldOutSplit:
         """A split as this generator is told it."""
@@ -53,7 +65,9 @@ class Trained:
 
     def paint(self, held_out: HeldOutSplit, images: np.ndarray) -> np.ndarray:
         """(B, side, side, 3) uint8 of the texts of these images."""
-        return paint(self.network, held_out, images, Condition(), self.settings.condition == "sample")[self.side]
+        return paint(
+            self.network, held_out, images, Condition(), self.settings.condition == "sample", sides=(self.side,)
+        )[self.side]
 
 
 def vectors(work: Path, split: str, dialogue: str, side: int) -> HeldOutSplit:

@@ -34,27 +34,29 @@ def run(folder: Path, device: str) -> None:
     about = json.loads((folder / "job.json").read_text(encoding="utf-8"))
     system, config, final, between = configured(values, about["system"], about["evaluate_between"], str(where))
     began = time.perf_counter()
+    whole = Run(
+        system=system,
+        config=config,
+        folder=folder / "run",
+        embeddings=Path("data/embeddings"),
+        images=Path("data/images"),
+        split=values["splits"][0],
+        held_out=None,
+        start=Path("runs") / system.starts_from if system.starts_from else None,
+        device=device,
+    )
     for point in about["points"]:
         out = folder / f"{point:09d}"
         if (out / "metrics.json").exists():
             continue
-        going = Run(
-            system=system,
-            config=config,
-            folder=folder / "run",
-            embeddings=Path("data/embeddings"),
-            images=Path("data/images"),
-            split=values["splits"][0],
-            held_out=None,
-            stop_at=point,
-            device=device,
-        )
-        if not loop.train(going):
+        if not loop.train(replace(whole, stop_at=point)):
             sys.exit("interrupted; run the same command to continue")
         evaluate(folder, out, final if point == about["points"][-1] else between, device)
     shutil.rmtree(folder / "run" / "checkpoints", ignore_errors=True)
     with replacing(folder / DONE) as temporary:
-        temporary.write_text(json.dumps({"key": about["key"], "seconds": time.perf_counter() - began}) + "\n")
+        seconds = time.perf_counter() - began
+        parameters = system.parameters(config, whole.data(whole.split))
+        temporary.write_text(json.dumps({"key": about["key"], "seconds": seconds, "parameters": parameters}) + "\n")
 
 
 def configured(

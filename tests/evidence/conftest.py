@@ -18,7 +18,7 @@ PROFILE = {
     "points": [32, 64],
     "prepare": ["chatpainter-prepare world"],
     "compare": [["recurrent", "caption"]],
-    "score": "stage1_colour_accuracy",
+    "score": "colour_accuracy",
     "overrides": {"model": {"preset": "paper", "gf": 8}, "stage1": {"kl_weight": 1.0}},
     "changes": {"hinge": {"stage1": {"loss": "bce"}}, "kl": {"stage1": {"kl_weight": 2.0}}},
     "ablations": [{"arms": ["recurrent"], "changes": ["hinge"]}],

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from evidence import profile as profiles
 from evidence.__main__ import main
-from evidence.preparation import parsed
+from evidence.preparation import data_key, forerunners, parsed
 from store.errors import ChatPainterError, ParamsError
 from store.lock import FolderLock
 
@@ -33,8 +33,20 @@ def test_the_environment_names_folders(monkeypatch):
 
 @pytest.mark.parametrize("line", ["rm -rf data", "", "python -c pass"])
 def test_only_the_project_s_commands_are_run(line):
-    with pytest.raises(ParamsError, match="chatpainter-prepare or chatpainter-embed"):
+    with pytest.raises(ParamsError, match="chatpainter-prepare or chatpainter-embed or chatpainter-train"):
         parsed(line, "A trial")
+
+
+def test_data_depend_on_the_forerunner_s_section_and_on_no_other_of_the_trainer(load, tmp_path):
+    def key(**sections):
+        plan, values = load(prepare=["chatpainter-train damsm --dry-run"], overrides=sections)
+        assert forerunners(plan) == ["damsm"]
+        return data_key(plan, values)
+
+    damsm = {"preset": "tiny", "dim": 8}
+    assert key(damsm=damsm) == key(damsm=damsm, stage1={"batch": 8}) == key(damsm={**damsm, "preset": "tiny"})
+    assert key(damsm=damsm) != key(damsm={**damsm, "seed": 1})
+    assert key(damsm=damsm) != key(damsm=damsm, embed={"words": True})
 
 
 def test_the_jobs_are_listed(load, tmp_path):
@@ -122,7 +134,7 @@ def test_a_whole_small_experiment_and_again(load, base, tmp_path):
         seeds=[0],
         points=[32, 64],
         prepare=yaml.safe_load((ROOT / "evidence/gpu.yaml").read_text())["prepare"],  # without dask
-        reach={"stage1_colour_accuracy": [0.0]},
+        reach={"colour_accuracy": [0.0]},
         overrides={
             "world": {"seed": 1, "train": 60, "val": 20, "image_size": 64},
             "images": {"sizes": [76]},

@@ -1,15 +1,18 @@
 """What lies over what in a profile, and which trainings it asks for."""
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 from evidence import profile as profiles
+from evidence import worker
+from evidence.preparation import forerunners
 from store import params
 from store.errors import ParamsError
-from trainer.evaluation.settings import EvaluateSettings
-from trainer.systems.chatpainter.config import StageSettings
+from trainer import systems
 
 ROOT = Path(__file__).parents[2]
 
@@ -20,14 +23,16 @@ def test_every_training_of_our_profiles_can_be_built(path, tmp_path):
     jobs = profiles.jobs(plan, values)
     for job in jobs:
         (tmp_path / "params.yaml").write_text(yaml.safe_dump(job.params))
-        config = StageSettings.of(params.load(tmp_path / "params.yaml"), 1)
-        model, training = config.model, config.training
-        params.section(job.params, "evaluate", EvaluateSettings)
+        values = params.load(tmp_path / "params.yaml")
+        config: Any = worker.configured(values, job.system, plan.evaluate_between, job.name)[1]
+        training = config.training
         assert training.images == job.points[-1]
         assert training.seed == job.seed
         assert not training.flip  # left and right are part of the text
-        arm = job.arm.split("-")[0]  # of its name the first word says what is read
-        assert model.dialogue == {"caption": "none"}.get(arm, arm)
+        reads = {"collapsed", "recurrent", "attended"} & set(job.arm.split("-"))
+        assert {config.model.dialogue} == (reads or {"none"})  # as the arm's name says
+        before = systems.find(job.system).starts_from
+        assert before is None or before in forerunners(plan)
     assert len({job.name for job in jobs}) == len({job.key for job in jobs}) == len(jobs)
 
 
@@ -41,6 +46,20 @@ def test_what_lies_over_what(load):
     assert jobs["recurrent-without-hinge-0"].params["stage1"]["loss"] == "bce"
     assert "loss" not in jobs["recurrent-0"].params["stage1"]
     assert len({job.key for job in jobs.values()}) == 5
+
+
+def test_arms_of_several_systems(load):
+    arms = {
+        "caption": {"model": {"dialogue": "none"}},
+        "birds": {"system": "stackgan-v2", "stackgan-v2": {"gf": 8}},
+    }
+    plan, values = load(arms=arms, compare=[], changes={}, ablations=[], seeds=[3])
+    birds, caption = profiles.jobs(plan, values)
+    assert (birds.system, caption.system) == ("stackgan-v2", "stage1")
+    assert birds.params["stackgan-v2"] == {"gf": 8, "seed": 3, "images": 64}
+    assert "seed" not in birds.params["stage1"]
+    assert "system" not in birds.params
+    assert birds.key != replace(birds, system="stage1").key
 
 
 def test_a_profile_over_another(tmp_path, base, load):
@@ -94,7 +113,7 @@ def test_ablations_of_several_arms(load):
         ({"ablations": 2 * [{"arms": ["caption"], "changes": ["hinge"]}]}, "twice"),
         ({"ablations": [{"arms": ["caption"], "changes": ["hinge"], "points": [2, 1]}]}, "points must rise"),
         ({"seeds": []}, "must not be empty"),
-        ({"reach": {"stage1_colour_accuracy": "high"}}, "reach"),
+        ({"reach": {"colour_accuracy": "high"}}, "reach"),
         ({"base": 3}, "base"),
         ({"base": "nowhere.yaml"}, "nowhere.yaml: cannot be read"),
     ],

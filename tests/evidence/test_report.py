@@ -3,6 +3,7 @@
 import csv
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,8 @@ import pytest
 
 from evidence import comparison, report, results, tables
 from evidence import profile as profiles
+
+SIZES = {"generator": 1200, "dialogue encoder": 34, "discriminator of 32": 5000, "discriminator of 64": 6000}
 
 
 def finish(work: Path, job: profiles.Job, values: Mapping[int, float], right: Sequence[int]) -> None:
@@ -28,20 +31,26 @@ def finish(work: Path, job: profiles.Job, values: Mapping[int, float], right: Se
             figures |= {"stage1_own_1_rounds_kept": 0.25, "stage1_own_1_rounds_kept_too": 0.75}
         out = folder / f"{point:09d}"
         out.mkdir(parents=True)
-        record = {"figures": [{"name": name, "value": figure} for name, figure in figures.items()]}
+        record = {
+            "evaluated": [{"pictures": {"stage1": 64}}],
+            "figures": [{"name": name, "value": figure} for name, figure in figures.items()],
+        }
         (out / "metrics.json").write_text(json.dumps(record))
         rows = "".join(f"{i},2,{count}\n" for i, count in enumerate(right))
         (out / "pictures_val.csv").write_text("image_id,objects,stage1_colours_right\n" + rows)
     (folder / "run").mkdir()
     # Two records a point; the later part of the run is twice as fast.
-    log = [{"images": images, "seconds": 60 * min(images, 16 + images / 2)} for images in (16, 32, 48, 64)]
+    log = [
+        {"images": images, "seconds": 60 * min(images, 16 + images / 2), "img_per_s": speed}
+        for images, speed in ((16, 1), (32, 3), (48, 4), (64, 9))
+    ]
     (folder / "run/log.jsonl").write_text("".join(json.dumps(record) + "\n" for record in log))
-    (folder / "result.json").write_text(json.dumps({"key": job.key, "seconds": 5.0}))
+    (folder / "result.json").write_text(json.dumps({"key": job.key, "seconds": 5.0, "parameters": SIZES}))
 
 
 @pytest.fixture
 def finished(load, tmp_path):
-    plan, values = load(reach={"stage1_colour_accuracy": [0.2, 0.5, 0.55]}, by_round=["kept"])
+    plan, values = load(reach={"colour_accuracy": [0.2, 0.5, 0.55]}, by_round=["kept"])
     jobs = {job.name: job for job in profiles.jobs(plan, values)}
     work = tmp_path / "work"
     finish(work, jobs["caption-0"], {32: 0.2, 64: 0.30}, [0, 1, 0, 1])
@@ -76,7 +85,7 @@ def test_tables(finished, tmp_path):
 
 
 def test_pictures_and_minutes_until_a_score_is_reached(finished):
-    table = tables.reached(finished, "stage1_colour_accuracy", (0.2, 0.5, 0.55))
+    table = tables.reached(finished, "colour_accuracy", (0.2, 0.5, 0.55))
     assert table.head == ["arm", "colour accuracy", "seeds", "pictures", "minutes"]
     # After 32 pictures the log has 32 minutes, after 64 it has 16 + 32.
     assert table.rows == [
@@ -90,7 +99,7 @@ def test_pictures_and_minutes_until_a_score_is_reached(finished):
 
 
 def test_scores_by_round(finished):
-    table = tables.by_round(finished, "stage1_colour_accuracy")
+    table = tables.by_round(finished, "colour_accuracy")
     assert table.head == ["arm", "4", "10"]
     assert table.rows == [["recurrent", "0.220 ± 0.028", "0.550 ± 0.071"]]
     assert tables.by_round(finished, "kept").rows == [["recurrent", "0.250 ± 0.000"]]
@@ -110,13 +119,13 @@ def test_everything_is_in_the_json_and_the_csv(finished, tmp_path):
     assert record["trainings"][0]["training_minutes"] == {"32": 32.0, "64": 48.0}
     assert record["machine"]["cores"] >= 1
     with open(tmp_path / "out/trial.csv", newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row["figure"] == "stage1_colour_accuracy"]
+        rows = [row for row in csv.DictReader(file) if row["figure"] == "colour_accuracy"]
     assert len(rows) == 10
     assert (rows[-1]["without"], rows[-1]["images_seen"], rows[-1]["value"]) == ("hinge", "64", "0.11")
 
 
 def test_arms_of_which_only_some_are_finished(load, finished):
-    half = results.Results(finished.plan, finished.work, finished.jobs[:1], finished.points, finished.minutes)
+    half = replace(finished, jobs=finished.jobs[:1])
     assert half.arms == ["caption"]
     assert comparison.comparisons(half) == []
     text = report.markdown(half, [])
@@ -125,11 +134,32 @@ def test_arms_of_which_only_some_are_finished(load, finished):
     assert "One change at a time" not in text
 
 
+def test_sizes_and_speeds(finished):
+    table = tables.costs(finished)
+    assert table.head == ["arm", "system", "parameters", "of discriminators", "pictures a second"]
+    # The median of 1, 3, 4 and 9.
+    assert table.rows[0] == ["caption", "stage1", "1,234", "11,000", "3.500 ± 0.000"]
+
+
+def test_figures_bear_one_name_whoever_painted(tmp_path):
+    names = ("branch1_told", "branch2_colour_accuracy", "branch2_own_3_rounds_told", "real32_colour_accuracy")
+    figures = [{"name": name, "value": value} for value, name in enumerate(names)]
+    about = {"pictures": {"branch3": 64, "branch2": 32}}  # of which the smallest counts
+    (tmp_path / "metrics.json").write_text(json.dumps({"evaluated": [about], "figures": figures}))
+    assert results.figures(tmp_path) == {
+        "branch1_told": 0,
+        "colour_accuracy": 1,
+        "own_3_rounds_told": 2,
+        "real32_colour_accuracy": 3,
+    }
+
+
 def test_a_score_of_single_scenes(tmp_path):
+    (tmp_path / "metrics.json").write_text(json.dumps({"evaluated": [{"pictures": {"branch2": 32}}]}))
     (tmp_path / "pictures_val.csv").write_text(
-        "image_id,objects,stage1_present_right,stage1_present_painted\n1,4,2,3\n2,0,0,0\n3,2,2,2\n"
+        "image_id,objects,branch2_present_right,branch2_present_painted\n1,4,2,3\n2,0,0,0\n3,2,2,2\n"
     )
     # F1 = 2 · right / (there + painted): a painter of everything gains nothing.
-    found = comparison.scene_scores(tmp_path, "stage1_classifier_presence_f1")
+    found = comparison.scene_scores(tmp_path, "classifier_presence_f1")
     np.testing.assert_allclose(found, [4 / 7, 0, 1])
-    assert comparison.scene_scores(tmp_path, "stage1_domain_fid") is None
+    assert comparison.scene_scores(tmp_path, "domain_fid") is None

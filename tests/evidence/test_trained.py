@@ -29,7 +29,7 @@ def finished(world, load):
         generator_file.save(
             untrained_generator(dialogue=job.params["model"]["dialogue"]), folder / "run/generator.safetensors"
         )
-    return results.Results(plan, world, jobs, {}, {})
+    return results.Results(plan, world, jobs, {}, {}, {}, {})
 
 
 def test_all_arms_paint_the_same_texts(finished, tmp_path):
@@ -55,7 +55,7 @@ def test_pictures_are_painted_from_the_split_s_own_texts(finished):
 def test_training_and_held_out_texts_are_scored_alike(finished):
     job = finished.of("recurrent")[0]
     folder = finished.work / "trainings" / job.name
-    [(which, seen, unseen)] = generalisation.scores(finished.work, "stage1_colour_accuracy", [job], 16, "cpu")
+    [(which, seen, unseen)] = generalisation.scores(finished.work, "colour_accuracy", [job], 16, "cpu")
     assert which is job
     for split, score in (("train", seen), ("val", unseen)):
         record = json.loads((folder / f"{split}-16/metrics.json").read_text())
@@ -68,9 +68,7 @@ def test_training_and_held_out_texts_are_scored_alike(finished):
     assert all((one[name] == other[name]).all() for name in one)
     # What is known is not painted again.
     (folder / "run/generator.safetensors").unlink()
-    assert list(generalisation.scores(finished.work, "stage1_colour_accuracy", [job], 16, "cpu")) == [
-        (job, seen, unseen)
-    ]
+    assert list(generalisation.scores(finished.work, "colour_accuracy", [job], 16, "cpu")) == [(job, seen, unseen)]
 
 
 def test_the_gap_between_training_and_held_out_texts(load):

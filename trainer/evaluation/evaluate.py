@@ -76,7 +76,7 @@ def _evaluate(paths: Paths, settings: EvaluateSettings, ranks: Ranks) -> dict[st
     truth = _truth(paths.raw, settings.split)
     classifier, world = None, None
     if truth is not None:
-        stored = str(stored_side(min(generator.names)))
+        stored = str(stored_side(min(held_out.sides)))
         classifier, world = _classifier(paths, settings, truth, stored, ranks)
     else:
         figures.skip("scene, classifier and domain figures", f"{paths.raw}/truth_{settings.split}.json is not there")
@@ -116,6 +116,7 @@ def _evaluate(paths: Paths, settings: EvaluateSettings, ranks: Ranks) -> dict[st
         "split": settings.split,
         "images": len(images),
         "reads": [one.name for one in generator.inputs],
+        "pictures": {generator.names[side]: side for side in held_out.sides},
         "told": condition.name,
         "images_seen": generator.settings.get("images_seen"),
         "settings": asdict(settings),
@@ -132,10 +133,19 @@ def _held_out(paths: Paths, settings: EvaluateSettings, generator: Generator) ->
     inputs = generator.inputs
     if isinstance(generator, systems.PaintsFilms) and (images / FIRST_PICTURES.store).is_dir():
         inputs = (*inputs, FIRST_PICTURES)  # each film begins with its own
-    held_out = HeldOutSplit(embeddings, images, inputs, tuple(generator.names), settings.seed)
+    held_out = HeldOutSplit(embeddings, images, inputs, _judged(generator, settings), settings.seed)
     if "stores" in generator.settings:  # not in one that came from a published file
         held_out.data.refuse_other_encoders(generator.settings["stores"], str(paths.generator))
     return held_out
+
+
+def _judged(generator: Generator, settings: EvaluateSettings) -> tuple[int, ...]:
+    """Sides of the pictures that are judged, smallest first."""
+    for side in settings.sides:
+        if side not in generator.names:
+            painted = ", ".join(map(str, generator.names))
+            raise ChatPainterError(f"evaluate.sides: no pictures of {side} are painted, but of {painted}")
+    return tuple(side for side in generator.names if not settings.sides or side in settings.sides)
 
 
 @dataclass(frozen=True)
@@ -148,13 +158,18 @@ class Looks:
     settings: EvaluateSettings
 
     def painted(self, rows: np.ndarray, told: Condition, sides: tuple[int, ...] | None = None) -> Arrays:
-        """Painted from what `told` says; `sides` as in `Generator.paint`."""
-        sample = self.settings.condition == "sample"
-        return self._at(rows, lambda some: split.paint(self.generator, self.held_out, some, told, sample, sides=sides))
+        """Painted from what `told` says; `sides`: which are looked at, of those that are judged; all by default."""
+        sample, wanted = self.settings.condition == "sample", sides or self.held_out.sides
+
+        def pictures(some: np.ndarray) -> dict[int, np.ndarray]:
+            painted = split.paint(self.generator, self.held_out, some, told, sample, sides=wanted)
+            return {side: painted[side] for side in wanted}
+
+        return self._at(rows, pictures)
 
     def real(self, rows: np.ndarray) -> Arrays:
         """As they lie in the store."""
-        return self._at(rows, lambda some: {side: self.held_out.real(some, side) for side in self.generator.names})
+        return self._at(rows, lambda some: {side: self.held_out.real(some, side) for side in self.held_out.sides})
 
     def _at(self, rows: np.ndarray, pictures: Callable[[np.ndarray], dict[int, np.ndarray]]) -> Arrays:
         starts = range(0, len(rows), self.settings.batch)
@@ -166,8 +181,9 @@ def _seen(
     parts: Parts, looks: Looks, images: np.ndarray, condition: Condition, probes: list[Condition], ranks: Ranks
 ) -> tuple[report.Evaluated | None, dict[Condition, Arrays]]:
     """What the judges saw of all pictures, and of those of each probe; None on other processes than the first."""
-    settings, names = looks.settings, looks.generator.names
-    shares, smallest = np.array_split(images, -(-len(images) // settings.part)), (min(names),)
+    settings, sides = looks.settings, looks.held_out.sides
+    names = {side: looks.generator.names[side] for side in sides}
+    shares, smallest = np.array_split(images, -(-len(images) // settings.part)), sides[:1]
     probed = images[: settings.probe_pictures]
     with _progress(2 * len(shares) + len(probes), ranks) as did:
         parts.make("painted", len(shares), lambda number: looks.painted(shares[number], condition), did)

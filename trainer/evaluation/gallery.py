@@ -75,9 +75,9 @@ def write(
     for number, (heading, rows) in enumerate(choose(scores, len(images), settings.gallery)):
         chosen = images[rows]
         draws = [paint(generator, held_out, chosen, condition, sample, draw) for draw in range(settings.noises)]
-        size = max(generator.names)
+        size = max(held_out.sides)
         columns = {"real": held_out.real(chosen, size)}
-        columns |= {name: draws[0][side] for side, name in generator.names.items() if side < size}
+        columns |= {generator.names[side]: draws[0][side] for side in held_out.sides if side < size}
         columns |= {f"painted, noise {draw + 1}": pictures[size] for draw, pictures in enumerate(draws)}
         heard = _attention(generator, held_out, chosen, condition)
         if heard:

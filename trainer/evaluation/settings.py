@@ -39,6 +39,7 @@ class EvaluateSettings:
 
     split: str = "val"
     pictures: int | None = None  # the first so many images of the split; null: all
+    sides: tuple[int, ...] = ()  # of the painted pictures that are judged; none: all
     batch: int = 50
     part: int = 1000  # pictures between two points to continue from
     seed: int = 2020

@@ -43,7 +43,7 @@ class HeldOutSplit:
     Args:
         embeddings, images: the split's folders.
         inputs: what the generator reads of a text.
-        sides: of the real pictures to compare with.
+        sides: of the real pictures to compare with, smallest first.
 
     Raises:
         StoreError: a store is missing, or no image is in all of them.
@@ -57,6 +57,7 @@ class HeldOutSplit:
         # Training crops at random; the evaluation takes the middle of the same pictures.
         self.data = TrainingData((*inputs, pictures(min(sides))), embeddings, images)
         self.image_ids = self.data.image_ids
+        self.sides = tuple(sides)
         self._pictures = {side: open_images(images / str(stored_side(side))) for side in sides}
         self._rows = {side: _rows(store, self.image_ids) for side, store in self._pictures.items()}
 

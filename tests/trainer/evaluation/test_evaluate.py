@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 import numpy as np
 import pytest
+import yaml
 from click.testing import CliRunner
 
 from store.lock import FolderLock
@@ -94,6 +95,34 @@ def test_files_for_dvc_and_for_people(evaluated):
     with open(out / "plots/confusion.csv", newline="") as file:
         pairs = [(row["actual"], row["predicted"]) for row in csv.DictReader(file)]
     assert sum(a == b != "nothing" for a, b in pairs) == right
+
+
+def with_sides(world: Path, folder: Path, *sides: int) -> tuple[str, str]:
+    values = yaml.safe_load((world / "params.yaml").read_text())
+    values["evaluate"]["sides"] = list(sides)
+    (folder / "params.yaml").write_text(yaml.safe_dump(values))
+    return "--params", str(folder / "params.yaml")
+
+
+def test_pictures_of_one_side_alone_have_the_figures_that_they_have_among_all(evaluated, world, tmp_path):
+    generator, whole, _ = evaluated
+    run(world, generator, tmp_path / "out", *with_sides(world, tmp_path, 64))
+    one, every = metrics(tmp_path / "out"), metrics(whole)
+    mine = {name: value for name, value in every.items() if name.startswith(("stage1_", "real64_"))}
+    assert len(mine) > 20
+    assert {name: value for name, value in one.items() if name in mine} == mine
+    assert not any(name.startswith(("stage2_", "real256_")) for name in one)
+    assert one["evaluated"][0]["pictures"] == {"stage1": 64}
+    assert every["evaluated"][0]["pictures"] == {"stage1": 64, "stage2": 256}
+    with open(tmp_path / "out/pictures_val.csv", newline="") as file:
+        assert "stage2_colours_right" not in next(csv.DictReader(file))
+
+
+def test_a_side_that_is_not_painted_is_said(evaluated, world, tmp_path):
+    more = with_sides(world, tmp_path, 32)
+    result = CliRunner().invoke(main, arguments(world, evaluated[0], tmp_path / "out", *more))
+    assert result.exit_code == 1
+    assert "evaluate.sides: no pictures of 32 are painted, but of 64, 256" in result.output
 
 
 def test_two_evaluations_in_one_folder_are_refused(world, make_generator, tmp_path):
