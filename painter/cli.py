@@ -18,6 +18,8 @@ from painter.options import (
     out_option,
     several_generators_options,
 )
+from store import devices
+from store.company import considerate
 from store.options import CONTEXT, device_option, version_option
 
 if TYPE_CHECKING:
@@ -246,6 +248,7 @@ def serve(
         return Painter.from_run(model.path, device=device, weights=weights), interviewer.find(model.path, corpus)
 
     studio = Studio({model.name: partial(load, model) for model in offered})
+    _considerate(device)
     if studio.easel("").interviewer is None:
         click.echo(
             "no interviewer: neither interviewer.json beside the generator nor data/corpus/train.parquet", err=True
@@ -329,6 +332,7 @@ def graph(
     if caption is None and (ask or answer):
         raise click.UsageError("--ask and --answer go with --caption")
     generator = graphs.load(run, device)
+    _considerate(device)
     if source is not None:
         every = graphs.read(source)
     else:
@@ -344,7 +348,14 @@ def _painter(run: Path | None, weights: str | None, device: str) -> "Painter":
     found = models.find(run)
     if found.about:
         click.echo(found.about, err=True)
-    return Painter.from_run(found.path, device=device, weights=weights)
+    painter = Painter.from_run(found.path, device=device, weights=weights)
+    _considerate(device)
+    return painter
+
+
+def _considerate(device: str) -> None:
+    """To others on the same cores, until the command ends."""
+    click.get_current_context().with_resource(considerate(devices.choose(device).type))
 
 
 def _warn(painter: "Painter", dialogues: list[Dialogue]) -> None:

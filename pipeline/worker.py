@@ -18,6 +18,7 @@ import numpy as np
 
 from pipeline.encoders import Encoded, Encoder, EncoderFactory, EncoderSettings, WordEncoder, WordStates
 from pipeline.texts import Kind
+from store.company import considerate
 from store.errors import ChatPainterError, StoreError
 from store.manifest import Shard
 from store.shards import ShardTask, finished
@@ -142,7 +143,8 @@ class Sync:
         return width(source)
 
     def run(self, work: Iterable[Work]) -> Iterator[Made | Lost]:
-        return map(make, work)
+        with considerate():
+            yield from map(make, work)
 
 
 def width(source: Source) -> int:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from store.company import considerate
 from store.devices import fp32_precision
 from store.errors import ChatPainterError
 from store.interrupts import Interrupts
@@ -34,7 +35,7 @@ def train(run: Run) -> bool:
     """
     ranks = distributed.start(run.device)
     try:
-        with Interrupts() as interrupts, fp32_precision(run.training.precision):
+        with Interrupts() as interrupts, fp32_precision(run.training.precision), considerate(ranks.device.type):
             return _train(run, ranks, interrupts)
     except torch.OutOfMemoryError:
         section = run.system.name

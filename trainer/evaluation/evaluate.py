@@ -13,6 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from store import params
+from store.company import considerate
 from store.errors import ChatPainterError
 from store.files import sha256_file
 from store.jpeg import open_images
@@ -62,9 +63,8 @@ def evaluate(paths: Paths, settings: EvaluateSettings, ranks: Ranks) -> dict[str
         ChatPainterError: a file is missing or does not fit the others; says which and what to do.
         StoreError: another evaluation is writing into `paths.out`.
     """
-    if not ranks.main:
-        return _evaluate(paths, settings, ranks)
-    with FolderLock(paths.out):
+    locked = FolderLock(paths.out) if ranks.main else contextlib.nullcontext()
+    with locked, considerate(ranks.device.type):
         return _evaluate(paths, settings, ranks)
 
 
