@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from store.errors import ChatPainterError, ParamsError
@@ -14,12 +15,14 @@ from tests.support.same import assert_same
 from tests.support.stores import WORDS
 from trainer import generator_file
 from trainer.distributed import Ranks
+from trainer.evaluation import damsm as judging
 from trainer.feed.augment import augment
 from trainer.feed.inputs import LENGTH, Batch
 from trainer.networks.words import sentence_scores
 from trainer.systems.damsm.config import DamsmConfig
 from trainer.systems.damsm.image_encoders import InceptionEncoder, SmallEncoder
 from trainer.systems.damsm.networks import Encoders, drawn_words
+from trainer.systems.damsm.published import read_image_encoder, write_image_encoder
 from trainer.systems.damsm.step import Damsm
 from trainer.systems.damsm.system import DAMSM, adopt_inception
 
@@ -55,6 +58,57 @@ def test_regions_and_codes_are_the_published_ones(case: str) -> None:
     parity.assert_recorded(seen.code, record[name]["out"]["code"])
     if "buffers_after" in record[name]:
         parity.assert_buffers(network, record[name]["buffers_after"])
+
+
+def published_file(path: Path, *, prefix: str = "", without: str = "", **more: Tensor) -> dict[str, Tensor]:
+    """An image_encoder*.pth as AttnGAN's trainer left it in 2018: torch's old layout, its order, no counters."""
+    ours = InceptionEncoder(8).state_dict()
+    names = [name for name, _ in RECORDED["keys"]["CNN_ENCODER"]["keys"] if not name.endswith("num_batches_tracked")]
+    state = {prefix + name: ours[name] for name in names if name != without} | more
+    torch.save(state, path, _use_new_zipfile_serialization=False)
+    return {name.removeprefix(prefix): value for name, value in state.items()}
+
+
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_a_published_file_is_read_and_goes_back_to_the_bit(tmp_path: Path, prefix: str) -> None:
+    state = published_file(tmp_path / "image_encoder200.pth", prefix=prefix)
+    network = read_image_encoder(tmp_path / "image_encoder200.pth")
+    found = {name: value for name, value in network.state_dict().items() if not name.endswith("num_batches_tracked")}
+    assert_same(found, state)
+    assert not any(module.training for module in network.modules())
+    assert network.align_corners
+    write_image_encoder(network, tmp_path / "again.pth")
+    assert_same(torch.load(tmp_path / "again.pth", weights_only=True), state)
+
+
+def test_a_published_file_judges(tmp_path: Path) -> None:
+    """Evaluation and AttnGAN's training take the file where a run's folder could stand."""
+    state = published_file(tmp_path / "image_encoder200.pth")
+    judge = judging.load(tmp_path / "image_encoder200.pth", "cpu")
+    pictures = torch.randint(256, (2, 32, 32, 3), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    network = InceptionEncoder(8).eval()
+    network.load_state_dict(state, strict=False)
+    with torch.no_grad():
+        code = network(pictures.permute(0, 3, 1, 2).float() / 127.5 - 1).code
+    torch.testing.assert_close(torch.from_numpy(judge.measure(pictures.numpy())["codes"]), F.normalize(code))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"without": "Mixed_7c.branch_pool.bn.running_var"}, "lacks Mixed_7c.branch_pool.bn.running_var"),
+        ({"without": "emb_cnn_code.weight"}, "lacks emb_cnn_code.weight"),
+        ({"emb_cnn_code.weight": torch.zeros(8, 7)}, "emb_cnn_code.weight"),
+        ({"rnn.weight_ih_l0": torch.zeros(2, 2)}, "unknown rnn.weight_ih_l0"),
+    ],
+    ids=str,
+)
+def test_what_is_no_image_encoder_is_refused_in_one_line(tmp_path: Path, changes: dict[str, Any], words: str) -> None:
+    published_file(tmp_path / "image_encoder.pth", **changes)
+    with pytest.raises(ChatPainterError, match=words) as refused:
+        read_image_encoder(tmp_path / "image_encoder.pth")
+    assert "not DAMSM's image encoder" in refused.value.message
+    assert "\n" not in refused.value.message
 
 
 def test_a_frozen_trunk_keeps_its_statistics() -> None:

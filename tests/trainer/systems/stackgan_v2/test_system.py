@@ -187,6 +187,57 @@ def test_without_text_a_training_reads_pictures_alone(data: Any) -> None:
     assert set(data(config(conditional=False)).stores) == {"images"}
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"conditional": False},
+        {"dialogue": "recurrent", "d_condition": "learned"},
+        {"dialogue": "attended", "attention": {"sides": [8], "width": 5}, "matching": {"side": 4}},
+    ],
+    ids=str,
+)
+def test_a_batch_in_parts_moves_by_the_mean_of_the_parts(data: Any, monkeypatch: Any, changes: dict[str, Any]) -> None:
+    changes = {**changes, "accumulate": 2, "seed": 5}
+    made, expected = trained(data, 0, **changes)[0], trained(data, 0, **changes)[0]
+    rows = data(made.training)
+    batch = rows.gather(rows_for(0, 0, 6, len(rows)))
+    parts = [expected.part(*part) for part in parts_of(batch, expected.training, 0, expected.ranks)]
+    assert [len(part.noise) for part in parts] == [3, 3]
+
+    def grads(optimizer: torch.optim.Optimizer) -> list[torch.Tensor]:
+        return [p.grad.clone() for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+
+    heard = [expected.tell(part) for part in parts]
+    with torch.no_grad():
+        painted = [expected.paint(*pair) for pair in zip(heard, parts)]
+    sum(expected.discriminator_loss(*three)[0] / 2 for three in zip(parts, heard, painted)).backward()
+    wanted = [grads(expected.d_optimizer)]
+    expected.updates(expected.d_optimizer, expected.d_parameters)
+    # BatchNorm's statistics are those of one painting of each part.
+    statistics = {k: v.clone() for k, v in expected.generator.state_dict().items() if "running" in k}
+    expected.discriminators.requires_grad_(False)
+    for part in parts:
+        told = expected.tell(part)
+        (expected.generator_loss(part, told, expected.paint(told, part))[0] / 2).backward()
+    wanted.append(grads(expected.g_optimizer))
+
+    found: list[list[torch.Tensor]] = []
+    update = made.updates
+
+    def recording(optimizer: torch.optim.Optimizer, parameters: Any) -> torch.Tensor:
+        found.append(grads(optimizer))
+        return update(optimizer, parameters)
+
+    monkeypatch.setattr(made, "updates", recording)
+    made.step(batch, 0, 0, lambda _: None)
+    for ours, theirs in zip(found, wanted, strict=True):
+        for a, b in zip(ours, theirs, strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
+    assert all(float(grad.abs().max()) > 0 for grad in wanted[0])
+    assert_same({name: made.generator.state_dict()[name] for name in statistics}, statistics)
+
+
 def test_the_published_average_takes_parameters_alone(data: Any) -> None:
     made, _ = trained(data, ema_decay=0.75)
     start = STACKGAN_V2.trainable(config(), data(config()), made.ranks, None).average.state_dict()
