@@ -11,10 +11,8 @@ in the precision of the contestant. `--feed` trains ours from real stores throug
 
 import gc
 import json
-import statistics
 import tempfile
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,8 +20,8 @@ from typing import Any
 import click
 import torch
 
+from benchmarks import contest
 from store import machine
-from store.devices import fp32_precision
 from tests.support import plain_stackgan as plain
 from trainer.config import section
 from trainer.distributed import Ranks
@@ -76,7 +74,7 @@ class Case:
         return self.caption_dim + (2 * self.model.lstm_hidden if self.model.dialogue == "recurrent" else 0)
 
 
-def plain_step(case: Case) -> Callable[[], None]:
+def plain_step(case: Case) -> contest.Step:
     model, device = case.model, case.device
     torch.manual_seed(0)
     if case.stage == 1:
@@ -126,7 +124,7 @@ def ours(case: Case, training: Stage1Config) -> Gan:
     return Gan(generator, opponent, training, Ranks(0, 1, case.device))
 
 
-def our_step(case: Case, **switches: Any) -> Callable[[], None]:
+def our_step(case: Case, **switches: Any) -> contest.Step:
     training = replace(case.training, **switches)
     gan, report = ours(case, training), Statistics(case.device).report
     count = 0
@@ -139,93 +137,16 @@ def our_step(case: Case, **switches: Any) -> Callable[[], None]:
     return once
 
 
-def wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-
-
-def timed(once: Callable[[], object], device: torch.device, seconds: float, most: int = 10_000) -> float:
-    """Seconds an iteration."""
-    wait(device)
-    began, count = time.perf_counter(), 0
-    while count < most and (not count or time.perf_counter() - began < seconds):
-        once()
-        count += 1
-        if device.type == "cuda" and count % 8 == 0:
-            wait(device)  # or the queue runs away from the clock
-    wait(device)
-    return (time.perf_counter() - began) / count
-
-
-def flops(once: Callable[[], None]) -> float:
-    from torch.utils.flop_counter import FlopCounterMode
-
-    counter = FlopCounterMode(display=False)
-    with counter:
-        once()
-    return float(counter.get_total_flops())
-
-
-def matmul_rate(device: torch.device, dtype: torch.dtype) -> float:
-    """FLOP/s of a large matrix product."""
-    n = 8192 if device.type == "cuda" else 1536
-    a, b = (torch.randn(n, n, device=device, dtype=dtype) for _ in range(2))
-    for _ in range(3):
-        a @ b
-    return 2 * n**3 / timed(lambda: a @ b, device, 1.0)
-
-
 def measure(case: Case, names: list[str], rounds: int, seconds: float) -> dict[str, Any]:
-    device = case.device
-    makers: dict[str, Callable[[], Callable[[], None]]] = {
-        "plain": lambda: plain_step(case),
-        "ours, float32": lambda: our_step(case),
-        "ours, tf32": lambda: our_step(case, precision="tf32"),
-        "ours, bfloat16": lambda: our_step(case, precision="bfloat16"),
-        "ours, bfloat16, compiled": lambda: our_step(case, precision="bfloat16", compile=True),
-    }
-    work = flops(plain_step(case))
-    steps: dict[str, Callable[[], None]] = {}
-    memory: dict[str, float] = {}
-    times: dict[str, list[float]] = {name: [] for name in names}
-    for name in names:
-        if device.type == "cuda":
-            torch.cuda.empty_cache()
-            torch.cuda.reset_peak_memory_stats()
-            before = torch.cuda.memory_allocated()
-        steps[name] = makers[name]()
-        with fp32_precision(_precision(name)):
-            for _ in range(3):
-                steps[name]()
-        wait(device)
-        if device.type == "cuda":
-            memory[name] = (torch.cuda.max_memory_allocated() - before) / 2**30
-    for _ in range(rounds):
-        for name in names:
-            with fp32_precision(_precision(name)):
-                times[name].append(timed(steps[name], device, seconds / rounds / len(names)))
-    rates = {}
-    for kind in {_precision(name) for name in names}:
-        with fp32_precision(kind):
-            rates[kind] = matmul_rate(device, torch.bfloat16 if kind == "bfloat16" else torch.float32)
-    result: dict[str, Any] = {"case": case.name, "gflop_per_image": work / case.batch / 1e9, "contestants": {}}
-    base = statistics.median(times["plain"]) if "plain" in times else None
-    for name in names:
-        median = statistics.median(times[name])
-        result["contestants"][name] = {
-            "ms": 1000 * median,
-            "all_ms": [1000 * t for t in times[name]],
-            "img_per_s": case.batch / median,
-            "times_plain": base / median if base else None,
-            "gib": memory.get(name),
-            "share_of_floor": work / rates[_precision(name)] / median,
-            "days_for_800_epochs": TRAIN_IMAGES * EPOCHS * median / case.batch / 86400,
-        }
-    return result
+    """Medians, and how long the paper's training would take."""
 
+    def make(name: str) -> contest.Step:
+        return plain_step(case) if name == contest.PLAIN else our_step(case, **contest.switches(name))
 
-def _precision(name: str) -> Any:
-    return name.split(", ")[1] if ", " in name else "float32"
+    found = contest.contest(make, case.batch, names, rounds, seconds, case.device)
+    for row in found["contestants"].values():
+        row["days_for_800_epochs"] = TRAIN_IMAGES * EPOCHS / row["img_per_s"] / 86400
+    return {"case": case.name, **found}
 
 
 def fed(case: Case, seconds: float, switches: dict[str, Any], threads: int) -> dict[str, float]:
@@ -248,10 +169,10 @@ def fed(case: Case, seconds: float, switches: dict[str, Any], threads: int) -> d
 
             for _ in range(5):
                 once()
-            wait(case.device)
+            contest.wait(case.device)
             ring.take_wait()
             began, first = time.perf_counter(), seen
-            timed(once, case.device, seconds)
+            contest.timed(once, case.device, seconds)
             lasted = time.perf_counter() - began
             return {"img_per_s": (seen - first) / lasted, "share_waiting": ring.take_wait() / lasted}
 
@@ -321,9 +242,7 @@ def main(
     on_gpu = place.type == "cuda"
     torch.backends.cudnn.benchmark = True  # as the loop has it
     cases = cases or (("paper:1:384", "paper:2:64") if on_gpu else ("tiny:1:64", "paper:1:16"))
-    some = ["plain", "ours, float32"]
-    every = [*some, "ours, tf32", "ours, bfloat16", "ours, bfloat16, compiled"]
-    chosen = list(names) or (every if on_gpu else some)
+    chosen = contest.chosen(names, place)
     results = []
     out.parent.mkdir(parents=True, exist_ok=True)
     for text in cases:
@@ -331,18 +250,11 @@ def main(
         result = measure(case, chosen, rounds, seconds)
         print(f"{text}, dialogue {dialogue}, {result['gflop_per_image']:.1f} GFLOP an image and iteration")
         for name, row in result["contestants"].items():
-            gib = f"{row['gib']:6.1f} GiB" if row["gib"] is not None else ""
-            times = f"{row['times_plain']:5.2f} x plain" if row["times_plain"] else ""
-            print(
-                f"  {name:26} {row['ms']:9.1f} ms {row['img_per_s']:9.1f} img/s {times} {gib}"
-                f"  {row['share_of_floor']:.0%} of the floor  {row['days_for_800_epochs']:.2f} days for 800 epochs",
-                flush=True,
-            )
+            print(f"{contest.line(name, row)}  {row['days_for_800_epochs']:.2f} days for 800 epochs", flush=True)
         gc.collect()
         if feed:
             best = max((n for n in chosen if n != "plain"), key=lambda n: result["contestants"][n]["img_per_s"])
-            switches = {"precision": _precision(best), "compile": best.endswith("compiled")}
-            result["fed"] = {"contestant": best, **fed(case, seconds / 3, switches, threads)}
+            result["fed"] = {"contestant": best, **fed(case, seconds / 3, contest.switches(best), threads)}
             print(
                 f"  {best}, from stores: {result['fed']['img_per_s']:.1f} img/s,"
                 f" {result['fed']['share_waiting']:.1%} of the time spent waiting for data",

@@ -59,7 +59,7 @@ class _AttnGan:
         generator = self.generator(self._settings(config, data, data.identity))
         generator.network.apply(initialise_orthogonal)
         silence_dialogue(generator)
-        opponents = self._discriminators(config, generator)
+        opponents = discriminators(generator, config)
         for network in opponents:
             network.apply(initialise_orthogonal)
         standardise(generator, data)
@@ -75,7 +75,7 @@ class _AttnGan:
 
         with torch.device("meta"):
             generator = self.generator(self._settings(config, data, {}))
-            opponents = self._discriminators(config, generator)
+            opponents = discriminators(generator, config)
         named = {f"discriminator of {network.side}": count(network) for network in opponents}
         return {"generator": count(generator), **named}
 
@@ -92,27 +92,29 @@ class _AttnGan:
         dim = data.dim(said[0].name) if said else None
         return generator_settings(config.model, data.dim(CAPTIONS.name), data.dim(WORDS.name), dim, stores=stores)
 
-    def _discriminators(self, config: AttnGanConfig, generator: "AttnGanGenerator") -> "list[Discriminator]":
-        from trainer.feed.inputs import CAPTIONS
-        from trainer.systems.attngan.discriminator import Discriminator
-
-        branches = range(config.branches)
-        return [
-            Discriminator(
-                config.df,
-                config.size,
-                branch,
-                generator.text_dim if config.d_condition == "text" else generator.dims[CAPTIONS.name],
-                config.d_norm,
-                unconditional=config.unconditional,
-                matching=config.matching if branch == branches[-1] else None,
-                token_dims=generator.token_dims,
-            )
-            for branch in (branches[-1:] if config.only_last else branches)
-        ]
-
 
 ATTNGAN = _AttnGan()
+
+
+def discriminators(generator: "AttnGanGenerator", config: AttnGanConfig) -> "list[Discriminator]":
+    """One opponent for each side that is painted, smallest first."""
+    from trainer.feed.inputs import CAPTIONS
+    from trainer.systems.attngan.discriminator import Discriminator
+
+    branches = range(config.branches)
+    return [
+        Discriminator(
+            config.df,
+            config.size,
+            branch,
+            generator.text_dim if config.d_condition == "text" else generator.dims[CAPTIONS.name],
+            config.d_norm,
+            unconditional=config.unconditional,
+            matching=config.matching if branch == branches[-1] else None,
+            token_dims=generator.token_dims,
+        )
+        for branch in (branches[-1:] if config.only_last else branches)
+    ]
 
 
 def judge_of(start: Path | None, data: "TrainingData") -> "ImageEncoder":

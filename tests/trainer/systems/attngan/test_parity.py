@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from tests.support import parity
+from tests.support.plain_attngan import PlainAttnG, sentence_loss, words_loss
+from tests.support.plain_stackgan_v2 import PlainV2D
 from trainer.networks import losses
 from trainer.networks.attention import Tokens, first
 from trainer.networks.words import Seen, Sharpness, Told, damsm_loss
@@ -40,6 +42,20 @@ def test_discriminators_have_the_published_keys(name: str, branch: int) -> None:
     record = RECORDED["keys"][name]
     assert parity.keys(network) == record["keys"]
     assert sum(parameter.numel() for parameter in network.parameters()) == record["params"]
+
+
+def test_the_plain_step_of_the_benchmark_is_of_the_published_sizes_and_losses() -> None:
+    with torch.device("meta"):
+        plain: dict[str, nn.Module] = {"G_NET": PlainAttnG(48, 256, 256, 100, 100, 64, 3, 3)}
+        plain |= {f"D_NET{64 << branch}": PlainV2D(96, 256, 64, branch) for branch in range(3)}
+    for name, network in plain.items():
+        assert sum(parameter.numel() for parameter in network.parameters()) == RECORDED["keys"][name]["params"]
+    record = RECORDED["losses"]["words_loss.unit.none"]
+    found = words_loss(parity.given(record["regions"]), parity.given(record["words"]), [5, 4, 2], 4.0, 5.0, 10.0)
+    assert [float(one) for one in found] == pytest.approx([record["w0_f64"], record["w1_f64"]], rel=1e-6)
+    record = RECORDED["losses"]["sent_loss.unit.none"]
+    found = sentence_loss(parity.given(record["cnn_code"]), parity.given(record["rnn_code"]), 10.0)
+    assert [float(one) for one in found] == pytest.approx([record["s0"], record["s1"]], rel=1e-5)
 
 
 def generator(name: str, fill: Any) -> Branches:

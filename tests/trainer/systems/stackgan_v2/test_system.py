@@ -211,7 +211,7 @@ def test_a_batch_in_parts_moves_by_the_mean_of_the_parts(data: Any, monkeypatch:
     heard = [expected.tell(part) for part in parts]
     with torch.no_grad():
         painted = [expected.paint(*pair) for pair in zip(heard, parts)]
-    sum(expected.discriminator_loss(*three)[0] / 2 for three in zip(parts, heard, painted)).backward()
+    torch.stack([expected.discriminator_loss(*three)[0] / 2 for three in zip(parts, heard, painted)]).sum().backward()
     wanted = [grads(expected.d_optimizer)]
     expected.updates(expected.d_optimizer, expected.d_parameters)
     # BatchNorm's statistics are those of one painting of each part.
