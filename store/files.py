@@ -12,6 +12,7 @@ from pathlib import Path, PureWindowsPath
 from store.errors import StoreError, short
 
 TEMPORARY = ".tmp"
+_UNFINISHED = re.compile(rf".+\.[0-9a-f]{{12}}{re.escape(TEMPORARY)}")
 _CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
@@ -34,6 +35,11 @@ def replacing(path: Path) -> Iterator[Path]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def unfinished(folder: Path) -> list[Path]:
+    """What `replacing` left below a folder where it was killed; files of other names are somebody else's."""
+    return [path for path in folder.rglob(f"*{TEMPORARY}") if _UNFINISHED.fullmatch(path.name)]
 
 
 def inside(folder: Path, name: object, stated_in: object = None) -> Path:

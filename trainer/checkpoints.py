@@ -44,17 +44,17 @@ class Checkpoints:
         Raises:
             ChatPainterError: the folder cannot be written (read-only, full, no rights); earlier checkpoints stand.
         """
-        path = self.folder / f"images-{images_seen:012d}.pt"
+        path = self._path(images_seen)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             with replacing(path) as temporary:
                 with open(temporary, "wb") as file:
                     hashed = _Hashing(file)
                     torch.save(state, cast(BinaryIO, hashed))
-                # The checksum gets its final name first: a checkpoint never stands without one.
+                # What is said of it gets its final name first: a checkpoint never stands without.
                 _write(_sidecar(path), f"{hashed.sha256.hexdigest()}  {path.name}\n")
-            if score is not None and score < self._best().get("score", float("inf")):
-                _write(self.folder / "best.json", json.dumps({"file": path.name, "score": score}) + "\n")
+                if self.is_best(images_seen, score):
+                    _write(self.folder / "best.json", json.dumps({"file": path.name, "score": score}) + "\n")
             self._prune()
         except (OSError, RuntimeError) as error:
             # torch's zip writer turns the disk's OSError into a RuntimeError with the cause inside.
@@ -92,6 +92,13 @@ class Checkpoints:
             )
         return None
 
+    def is_best(self, images_seen: int, score: float | None) -> bool:
+        """Whether the checkpoint after `images_seen` images is, or would be, the one with the lowest score so far."""
+        if score is None:
+            return False
+        best = self._best()
+        return best.get("file") == self._path(images_seen).name or score < best.get("score", float("inf"))
+
     def best(self) -> Path | None:
         """The checkpoint with the lowest score so far, if any was scored."""
         name = self._best().get("file")
@@ -104,6 +111,9 @@ class Checkpoints:
             ChatPainterError: the file is missing, is not a checkpoint, or holds more than tensors and plain values.
         """
         return load(path, map_location)
+
+    def _path(self, images_seen: int) -> Path:
+        return self.folder / f"images-{images_seen:012d}.pt"
 
     def _paths(self) -> list[Path]:
         if not self.folder.is_dir():

@@ -98,13 +98,15 @@ def _train(run: Run, ranks: distributed.Ranks, interrupts: Interrupts) -> bool:
                 progress.tick(images_seen, ring.take_wait(), **trainable.learning_rates(), nonfinite=nonfinite)
             if saving:
                 refuse_nonfinite(trainable, checkpoints, saving=True)
-                if ranks.main:
-                    with progress.paused():
-                        state = {"trainable": trainable.state_dict(), "images_seen": images_seen}
-                        path = checkpoints.save(state, images_seen, score)
-                        save_generator(run, trainable.average, images_seen, score, best=checkpoints.best() == path)
             if watch and (crossed(before, images_seen, training.grid_every) or last):
                 watch.paint(images_seen)
+            if saving and ranks.main:
+                with progress.paused():
+                    # The checkpoint comes last: a run that is killed before it makes the other files again.
+                    best = checkpoints.is_best(images_seen, score)
+                    save_generator(run, trainable.average, images_seen, score, best)
+                    state = {"trainable": trainable.state_dict(), "images_seen": images_seen}
+                    checkpoints.save(state, images_seen, score)
         progress.close()
         distributed.wait_for_all()  # what rank 0 wrote is there when any process leaves
     return not stopped

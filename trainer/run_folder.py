@@ -11,7 +11,7 @@ from typing import Any
 
 from store.differences import changes
 from store.errors import ChatPainterError
-from store.files import in_words, replacing, sha256_file
+from store.files import in_words, replacing, sha256_file, unfinished
 from store.lock import LOCK, FolderLock
 from trainer import generator_file
 from trainer.config import MAY_CHANGE
@@ -55,6 +55,9 @@ def claimed(run: Run, config: dict[str, Any]) -> Iterator[None]:
                 f"{run.folder}: was trained with another configuration ({', '.join(changed)}); restore it, name another"
                 " --run, continue from its weights with --fork, or set it aside and begin again with --restart"
             )
+        with in_words(run.folder):
+            for left in unfinished(run.folder):
+                left.unlink(missing_ok=True)
         path = run.folder / "config.json"
         with in_words(path), replacing(path) as temporary:
             temporary.write_text(json.dumps(config, indent=1, sort_keys=True) + "\n", encoding="utf-8")

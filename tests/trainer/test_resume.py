@@ -2,9 +2,8 @@
 
 import json
 import os
+import shutil
 import signal
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from tests.support.runs import run_of as any_run
 from tests.support.same import assert_same
 from trainer import generator_file, loop
 from trainer.checkpoints import Checkpoints, load
+from trainer.cli import main
 from trainer.logs.log import read_log
 from trainer.run import Run
 from trainer.systems.chatpainter.config import ModelConfig, Stage1Config, Stage2Config
@@ -70,9 +70,10 @@ def assert_same_run(found: Path, expected: Path) -> None:
     assert theirs is not None
     assert ours.name == theirs.name
     assert_same(load(ours), load(theirs))
-    generators = [generator_file.load(folder / "generator.safetensors") for folder in (found, expected)]
-    assert_same(generators[0].state_dict(), generators[1].state_dict())
-    assert_same(generators[0].settings, generators[1].settings)
+    for name in ("generator.safetensors", "generator-best.safetensors"):
+        generators = [generator_file.load(folder / name) for folder in (found, expected)]
+        assert_same(generators[0].state_dict(), generators[1].state_dict())
+        assert_same(generators[0].settings, generators[1].settings)
     assert figures(found) == figures(expected)
     grids = [sorted((folder / "grids").glob("*.png"))[-1] for folder in (found, expected)]
     assert grids[0].name == grids[1].name
@@ -116,6 +117,42 @@ def test_killed_in_the_middle_it_continues_as_if_nothing_had_happened(world, str
     assert_same_run(folder, straight[stage])
 
 
+class Killed(BaseException):
+    """Where a kill would be: nothing handles it."""
+
+
+def test_killed_before_any_file_of_the_last_save_gets_its_name(world, straight, tmp_path, monkeypatch):
+    half, replace = tmp_path / "half", os.replace
+    names: list[str | None] = []
+    assert loop.train(run_of(world, 1, half, stop_at=9 * BATCH))
+    while names.count(None) == 0:
+        folder, left = tmp_path / f"killed-{len(names)}", len(names)
+        shutil.copytree(half, folder)
+
+        def kill(source, target):
+            nonlocal left
+            if left == 0:
+                names.append(Path(target).name)
+                raise Killed
+            left -= 1
+            replace(source, target)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "replace", kill)
+            try:
+                assert loop.train(run_of(world, 1, folder))
+                names.append(None)
+            except Killed:
+                pass
+        (folder / "grids" / "images-1.png.0123456789ab.tmp").touch()  # an exception cleans up, a kill does not
+        assert loop.train(run_of(world, 1, folder))
+        assert not list(folder.rglob("*.tmp"))
+        assert_same_run(folder, straight[1])
+    last = f"images-{10 * BATCH:012d}"
+    assert {"generator.safetensors", f"{last}.png", f"{last}.pt", f"{last}.pt.sha256"} <= set(names)
+    assert names[-2:] == ["curves.csv", None]
+
+
 def test_a_damaged_checkpoint_costs_its_interval_only(world, straight, tmp_path, capsys):
     folder = tmp_path / "run"
     assert loop.train(run_of(world, 1, folder, stop_at=6 * BATCH))
@@ -128,17 +165,13 @@ def test_a_damaged_checkpoint_costs_its_interval_only(world, straight, tmp_path,
     assert_same_run(folder, straight[1])
 
 
-HELD = """
-import sys
-from pathlib import Path
-from tests.support.runs import hold_after
-hold_after(2, Path(sys.argv.pop(1)))
-from trainer.cli import main
-main()
-"""
+def command_and_hold(arguments: list[str], steps: int, gate: Path) -> None:
+    """The real command, with no iteration after `steps` before the file `gate` is there."""
+    hold_after(steps, gate)
+    main(arguments)
 
 
-def test_the_command_asked_to_stop_saves_and_leaves_with_its_own_status(world, straight, tmp_path):
+def test_the_command_asked_to_stop_saves_and_leaves_with_its_own_status(world, straight, tmp_path, launch):
     """The real command, held at its third iteration until it has the real signal; then the same again, to the end."""
     folder = tmp_path / "run"
     changed = {field: value for field, value in vars(TRAINING[1]).items() if value != getattr(Stage1Config(), field)}
@@ -146,18 +179,16 @@ def test_the_command_asked_to_stop_saves_and_leaves_with_its_own_status(world, s
     (tmp_path / "params.yaml").write_text(
         yaml.safe_dump({"splits": ["train", "val"], "model": model, "stage1": changed})
     )
-    command = [
-        sys.executable, "-c", HELD, tmp_path / "gate", "stage1", "--params", tmp_path / "params.yaml", "--run", folder,
-        "--embeddings", world / "data" / "embeddings", "--images", world / "data" / "images", "--device", "cpu",
-        "--log", "tensorboard",
-    ]  # fmt: skip
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
-    wait_for(lambda: len(read_log(folder)) >= 2 or process.poll() is not None)
-    process.send_signal(signal.SIGTERM)
+    command = {
+        "params": tmp_path / "params.yaml", "run": folder, "embeddings": world / "data" / "embeddings",
+        "images": world / "data" / "images", "device": "cpu", "log": "tensorboard",
+    }  # fmt: skip
+    options = [str(part) for name, value in command.items() for part in (f"--{name}", value)]
+    process = launch(command_and_hold, 1, ["stage1", *options], 2, tmp_path / "gate")
+    wait_for(lambda: len(read_log(folder)) >= 2)
+    process.signal(0, signal.SIGTERM)
     (tmp_path / "gate").touch()
-    output = process.communicate(timeout=300)[0]
-    assert process.returncode == PREEMPTED == 75, output
+    assert process.wait() == [PREEMPTED] == [75]
     stopped = load(Checkpoints(folder / "checkpoints").latest())["images_seen"]
     assert stopped == read_log(folder)[-1]["images"] == 3 * BATCH
     assert loop.train(run_of(world, 1, folder))
