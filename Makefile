@@ -4,7 +4,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 UV := $(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt
 # One torch thread a test process: two processes share the cores, and results do not depend on their number.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
+# Files in their order: those that take longest (tests/docs, tests/end_to_end) begin, and nobody waits for them.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 MANIFESTS := setup.cfg pyproject.toml constraints.txt
 
 .PHONY: repro test test-slow test-random lint evidence docs demo-model clean lock

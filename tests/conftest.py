@@ -10,7 +10,7 @@ import pytest
 
 # `make test` tries the same examples every time; `make test-random` others each night, from a seed that it prints.
 # No deadline: how long an example takes says what else the machine was doing.
-hypothesis.settings.register_profile("repeatable", derandomize=True, database=None, deadline=None, max_examples=60)
+hypothesis.settings.register_profile("repeatable", derandomize=True, database=None, deadline=None, max_examples=30)
 hypothesis.settings.register_profile(
     "random", derandomize=False, database=None, deadline=None, max_examples=1000, print_blob=True
 )

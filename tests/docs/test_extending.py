@@ -4,7 +4,6 @@ import collections
 import csv
 import json
 import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -32,16 +31,9 @@ class Tree:
 
     def run(self, *arguments: str, fails: bool = False, folder: Path | None = None) -> str:
         """What a Python process with this project printed."""
-        done = subprocess.run(
-            documents.python(*arguments),
-            cwd=folder or self.work,
-            env=documents.environment(self.path),
-            capture_output=True,
-            text=True,
-            timeout=500,
-        )
-        assert (done.returncode != 0) == fails, done.stdout + done.stderr
-        return done.stdout + done.stderr
+        status, said = documents.python(self.path, *arguments, folder=folder or self.work)
+        assert (status != 0) == fails, said
+        return said
 
 
 @pytest.fixture(scope="module")

@@ -26,6 +26,7 @@ def update(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
 
 
 SMALL = {
+    "embed": {"workers": 1},
     "world": {"train": 16, "val": 8, "image_size": 96},
     "model": {"gf": 4, "df": 4, "residual_blocks": 1, "condition_dim": 8, "noise_dim": 8, "lstm_hidden": 8},
     "stage1": {"images": 32, "batch": 8, "checkpoint_every": 16, "grid_every": 16, "log_every": 8},

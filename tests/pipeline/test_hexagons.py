@@ -25,7 +25,7 @@ from trainer.evaluation.truth import Truth
 BLANK = [0] * ROWS * COLUMNS
 
 
-@settings(max_examples=15)
+@settings(max_examples=settings.default.max_examples // 2)
 @given(st.lists(st.integers(0, 7), min_size=180, max_size=180), st.sampled_from([64, 76, 128]))
 def test_any_board_is_read_back_from_its_picture(board: list[int], side: int) -> None:
     assert hexagons.read(hexagons.picture(tuple(board), side)) == tuple(board)

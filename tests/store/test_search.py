@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from store import ChatPainterError, Store, StoreError
@@ -20,7 +20,6 @@ def written(path: Path, rows: np.ndarray) -> Store:
     return Store(path)
 
 
-@settings(max_examples=25, deadline=None)
 @given(
     rows=st.integers(2, 40),
     count=st.integers(1, 50),

@@ -1,14 +1,17 @@
-"""The code that documents show, put into the files that it says it belongs to."""
+"""The code that documents show, put into the files that it says it belongs to, and run there."""
 
 import configparser
+import importlib
+import multiprocessing
 import os
 import re
+import runpy
 import shutil
 import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-ROOMS = ("store", "pipeline", "trainer", "evidence", "painter", "tests")
+ROOMS = ("store", "words", "pipeline", "trainer", "evidence", "painter", "tests")
 
 
 def blocks(document: Path, language: str) -> list[tuple[str, str]]:
@@ -56,11 +59,40 @@ def install(tree: Path) -> None:
     (folder / "entry_points.txt").write_text("\n".join(groups))
 
 
-def environment(tree: Path) -> dict[str, str]:
-    """Of a process that imports the project in `tree` and no other."""
-    return {**os.environ, "PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"}
+def python(tree: Path, *arguments: str, folder: Path) -> tuple[int | None, str]:
+    """Exit status and words of `python -m NAME ...` or `python -c CODE ...` with the project in `tree` and no other.
+
+    A fork of this process, which has imported torch: that would cost every new one several seconds.
+    """
+    import torch._dynamo  # noqa: F401  (the first step of an optimiser imports it; here all inherit it)
+
+    said = tree.with_name(f"{tree.name}-said.txt")
+    process = multiprocessing.get_context("fork").Process(target=_python, args=(tree, arguments, folder, said))
+    process.start()
+    process.join(500)
+    process.kill()
+    process.join()
+    return process.exitcode, said.read_text(encoding="utf-8")
 
 
-def python(*arguments: str) -> list[str]:
-    """A command line of this Python."""
-    return [sys.executable, *arguments]
+def _python(tree: Path, arguments: tuple[str, ...], folder: Path, said: Path) -> None:
+    import torch
+
+    descriptor = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+    sys.stdout, sys.stderr = (os.fdopen(number, "w", buffering=1, closefd=False) for number in (1, 2))
+    torch.set_num_threads(1)  # a pool of OpenMP threads does not live on in a forked process
+    os.chdir(folder)
+    os.environ["PYTHONPATH"] = str(tree)  # of processes that it starts
+    sys.path.insert(0, str(tree))
+    for name in list(sys.modules):
+        if name.partition(".")[0] in ROOMS:
+            del sys.modules[name]
+    importlib.invalidate_caches()
+    kind, what, *rest = arguments
+    sys.argv = [kind, *rest]
+    if kind == "-m":
+        runpy.run_module(what, run_name="__main__", alter_sys=True)
+    else:
+        exec(compile(what, "<string>", "exec"), {"__name__": "__main__"})

@@ -2,10 +2,7 @@
 
 import csv
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import click
@@ -158,19 +155,9 @@ def test_an_interrupted_evaluation_continues_and_ends_the_same(evaluated, world,
     assert not (tmp_path / "out/parts").exists()
 
 
-def test_two_processes_find_what_one_finds(evaluated, world, tmp_path):
+def test_two_processes_find_what_one_finds(evaluated, world, tmp_path, launch):
     generator, whole, _ = evaluated
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0"]
-    command = [
-        *launcher,
-        "--standalone",
-        "-m",
-        "trainer.evaluation.cli",
-        *arguments(world, generator, tmp_path / "out"),
-    ]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[3])}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr[-3000:]
+    assert launch(main, 2, arguments(world, generator, tmp_path / "out")).wait() == [0, 0]
     assert metrics(tmp_path / "out")["figures"] == metrics(whole)["figures"]
 
 

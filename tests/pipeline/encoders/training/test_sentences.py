@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.corpora import corpus
@@ -77,7 +77,6 @@ def test_texts_that_cannot_be_learned_from_are_refused_in_words(tmp_path, conten
         checksums([path, tmp_path / "none.txt"])
 
 
-@settings(max_examples=20, deadline=None)
 @given(st.integers(3, 300), st.integers(1, 9), st.integers(0, 99))
 def test_every_sentence_is_seen_once_an_epoch_but_for_what_fills_no_batch(count, size, seed):
     data = Sentences(

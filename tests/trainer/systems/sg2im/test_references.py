@@ -7,7 +7,7 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from trainer.systems.sg2im.graph import Graphs, GraphTripleConv, Pooling, draw_relations, join
@@ -150,7 +150,6 @@ def padded(counts: list[int]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor,
     return objects, torch.tensor(counts), torch.tensor(rows).view(len(counts), most, 3), told
 
 
-@settings(deadline=None, max_examples=40)
 @given(st.lists(st.integers(1, 6), min_size=1, max_size=4), st.integers(0, 1000))
 def test_one_relation_is_drawn_for_each_object(counts: list[int], seed: int) -> None:
     objects, lengths, triples, told = padded(counts)
@@ -182,7 +181,6 @@ def test_every_other_object_is_as_likely_and_either_way() -> None:
     assert there.sum(1).tolist() == [8] * 4000
 
 
-@settings(deadline=None, max_examples=30)
 @given(st.lists(st.integers(0, 5), min_size=1, max_size=5))
 def test_padding_comes_and_goes(counts: list[int]) -> None:
     objects = torch.arange(len(counts) * 5).view(-1, 5)
