@@ -341,6 +341,23 @@ def graph(
     click.echo(f"painted {out}")
 
 
+@main.command()
+@click.option("-n", "count", default=8, show_default=True, type=click.IntRange(1, 64), help="Pictures.")
+@noise_options
+@out_option
+@click.option("--run", "--generator", "run", default=Path("runs/stackgan-v2"), show_default=True,
+              type=click.Path(path_type=Path), help="Folder of a run, or a generator file.")  # fmt: skip
+@device_option
+def noise(count: int, seed: int, truncation: float, out: Path, run: Path, device: str) -> None:
+    """Paint with a generator that reads no words, such as a StackGAN++ with `conditional: false`."""
+    from painter import noise as alone
+
+    _refuse_suffix(out, moving=False)
+    generator = alone.load(run, device)
+    alone.sheet(alone.paint(generator, count, seed, truncation), out)
+    click.echo(f"painted {out}")
+
+
 def _painter(run: Path | None, weights: str | None, device: str) -> "Painter":
     from painter import models
     from painter.painter import Painter

@@ -65,6 +65,8 @@ class Painter:
         systems.require_pictures(generator, file)
         if systems.reads(generator, "objects"):
             raise ChatPainterError(f"{file}: paints scene graphs, not words; use chatpainter-paint graph")
+        if not generator.inputs:
+            raise ChatPainterError(f"{file}: reads no words, but paints from noise alone; use chatpainter-paint noise")
         found = replace(places(file.parent, weights), device=cast(Any, where.type))
         text = TextEncoders(generator.settings.get("stores"), found, file)
         _refuse_misfit(generator, text, file)

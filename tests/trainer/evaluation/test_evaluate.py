@@ -8,12 +8,16 @@ from pathlib import Path
 import click
 import numpy as np
 import pytest
+import torch
 import yaml
 from click.testing import CliRunner
 
 from store.lock import FolderLock
+from trainer import generator_file
 from trainer.evaluation import parts, split
 from trainer.evaluation.cli import main
+from trainer.systems.stackgan_v2.config import Model
+from trainer.systems.stackgan_v2.networks import StackGanV2Generator, generator_settings
 
 
 def arguments(world: Path, generator: Path, out: Path, *more: str) -> list[str]:
@@ -113,6 +117,20 @@ def test_pictures_of_one_side_alone_have_the_figures_that_they_have_among_all(ev
     assert every["evaluated"][0]["pictures"] == {"stage1": 64, "stage2": 256}
     with open(tmp_path / "out/pictures_val.csv", newline="") as file:
         assert "stage2_colours_right" not in next(csv.DictReader(file))
+
+
+def test_pictures_painted_from_noise_alone_are_evaluated(world, tmp_path):
+    """No text is read, so nothing of the scenes can be right but by chance, and nothing is probed."""
+    torch.manual_seed(0)
+    model = Model(conditional=False, branches=1, gf=2, noise_dim=4)
+    generator_file.save(StackGanV2Generator(generator_settings(model, 0, None)), tmp_path / "g.safetensors")
+    run(world, tmp_path / "g.safetensors", tmp_path / "out")
+    values = metrics(tmp_path / "out")
+    assert values["evaluated"][0]["reads"] == []
+    assert values["evaluated"][0]["pictures"] == {"branch1": 64}
+    assert {"branch1_domain_fid", "branch1_domain_is", "branch1_colour_accuracy"} <= values.keys()
+    assert not any(name.startswith(("branch1_told", "branch1_shuffled", "branch1_own_0")) for name in values)
+    assert (tmp_path / "out/gallery.png").exists()
 
 
 def test_a_side_that_is_not_painted_is_said(evaluated, world, tmp_path):
