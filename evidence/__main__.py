@@ -73,7 +73,7 @@ def main(
         with FolderLock(folder):
             here = params_file.resolve().parent
             preparation.prepare(folder, plan, values, here)
-            preparation.make_classifier(folder, device)
+            preparation.make_classifiers(folder, plan, values, device)
             deadline = None if until is None else began + 60 * until
             failed = runner.run(folder, plan, chosen, here, jobs, device, deadline)
 

@@ -31,8 +31,7 @@ def scores(work: Path, score: str, jobs: list[Job], pictures: int, device: str) 
                     values = params.load(folder / "params.yaml")
                     settings = params.section(values, "evaluate", EvaluateSettings, str(folder / "params.yaml"))
                     of_split = replace(settings, split=split, pictures=pictures, gallery=0, probes=(), rounds_curve=())
-                    own = split == job.params["evaluate"]["split"]
-                    classifier = worker.CLASSIFIER if own else Path(f"classifier-{split}.safetensors")
+                    classifier = worker.classifier_of(split, job.params["evaluate"]["split"])
                     worker.evaluate(folder, out, of_split, device, classifier)
                 both.append(results.figures(out)[score])
         yield job, both[0], both[1]

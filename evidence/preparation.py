@@ -10,6 +10,7 @@ from typing import Any
 import click
 import yaml
 
+from evidence import worker
 from evidence.profile import Profile, located, nowhere
 from pipeline import embed_cli, prepare_cli
 from store import params
@@ -77,12 +78,14 @@ def parsed(line: str, title: str) -> tuple[click.Command, list[str]]:
     return COMMANDS[name], expanded
 
 
-def make_classifier(work: Path, device: str) -> None:
-    """Train the world's classifier before the jobs, which all judge by it."""
+def make_classifiers(work: Path, plan: Profile, values: dict[str, Any], device: str) -> None:
+    """Train the world's classifier before the jobs, which all judge by it, for each split that they are judged on."""
     from trainer.evaluation import evaluate
 
+    final, between = worker.judged_by(values, plan.evaluate_between, str(work / "params.yaml"))
     with contextlib.chdir(work):
-        evaluate.make_classifier("params.yaml", device)
+        for split in dict.fromkeys((final.split, between.split)):
+            evaluate.make_classifier("params.yaml", device, split, worker.classifier_of(split, final.split))
 
 
 def write_params(path: Path, values: dict[str, Any]) -> None:

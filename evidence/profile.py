@@ -29,10 +29,14 @@ class Ablations:
 
 @dataclass(frozen=True)
 class Profile:
-    """One experiment. `overrides`, each arm and each change are laid over params.yaml, later ones over earlier."""
+    """One experiment. `overrides`, each arm and each change are laid over params.yaml, later ones over earlier.
+
+    Beside sections, an arm may name its own `system`, and `pictures_each`: how many pictures such a system is shown
+    where it counts one (dialogues of so many turns), so that every arm is trained on as many pictures.
+    """
 
     title: str
-    arms: dict[str, Any]  # numbers of each, and its `system`
+    arms: dict[str, Any]  # numbers of each
     seeds: tuple[int, ...]
     points: tuple[int, ...]  # pictures seen at which every run is evaluated; training ends at the last
     prepare: tuple[str, ...]  # command lines ($NAMES are the environment's), run in the work folder
@@ -52,6 +56,10 @@ class Profile:
         for points in (self.points, *(group.points for group in self.ablations if group.points)):
             if list(points) != sorted(set(points)) or not points or points[0] < 1:
                 raise ValueError("points must rise")
+        for arm, values in self.arms.items():
+            each = (values or {}).get("pictures_each", 1)
+            if type(each) is not int or each < 1 or any(point % each for point in self.points):
+                raise ValueError(f"{arm}: pictures_each must be a whole number that divides all points")
         for name in [arm for pair in self.compare for arm in pair]:
             if name not in self.arms:
                 raise ValueError(f"compare names {name!r}, which is no arm")
@@ -82,6 +90,7 @@ class Job:
     seed: int
     points: tuple[int, ...]
     params: dict[str, Any] = field(hash=False)
+    pictures_each: int = 1
 
     @property
     def key(self) -> str:
@@ -121,13 +130,13 @@ def jobs(profile: Profile, base: dict[str, Any]) -> list[Job]:
 
     def job(arm: str, change: str | None, seed: int, points: tuple[int, ...]) -> Job:
         own = dict(profile.arms[arm] or {})
-        system = own.pop("system", profile.system)
+        system, each = own.pop("system", profile.system), own.pop("pictures_each", 1)
         values = merge(base, own)
         if change is not None:
             values = merge(values, profile.changes[change])
-        values = merge(values, {system: {"seed": seed, "images": points[-1]}})
+        values = merge(values, {system: {"seed": seed, "images": points[-1] // each}})
         name = f"{arm}-{seed}" if change is None else f"{arm}-without-{change}-{seed}"
-        return Job(name, arm, system, change, seed, points, values)
+        return Job(name, arm, system, change, seed, points, values, each)
 
     result = [job(arm, None, seed, profile.points) for seed in profile.seeds for arm in profile.arms]
     for group in profile.ablations:

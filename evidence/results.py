@@ -17,6 +17,7 @@ Points = dict[int, dict[str, float]]
 
 # What the figures are called in tables and curves; those of a table are shown in this order, where the world has them.
 LABELS = {
+    "slots": "slots",
     "colour_accuracy": "colour accuracy",
     "object_f1": "object F1",
     "ground_accuracy": "ground accuracy",
@@ -117,8 +118,8 @@ def read(plan: Profile, work: Path, jobs: list[Job]) -> Results:
         folder = work / "trainings" / job.name
         points[job.name] = {seen: figures(folder / f"{seen:09d}") for seen in job.points}
         log = [record for record in read_log(folder / "run") if "seconds" in record]
-        minutes[job.name] = _minutes(log, job.points)
-        speeds[job.name] = median(record["img_per_s"] for record in log)
+        minutes[job.name] = _minutes(log, job)
+        speeds[job.name] = job.pictures_each * median(record["img_per_s"] for record in log)
         done[job.name] = json.loads((folder / DONE).read_text(encoding="utf-8"))
     return Results(plan, work, jobs, points, minutes, speeds, done)
 
@@ -150,7 +151,7 @@ def _evaluated(folder: Path) -> tuple[dict[str, Any], str]:
     return values, min(pictures, key=pictures.get)
 
 
-def _minutes(log: Sequence[dict[str, Any]], points: Sequence[int]) -> dict[int, float]:
+def _minutes(log: Sequence[dict[str, Any]], job: Job) -> dict[int, float]:
     """Minutes of training until each point, by the run's log; evaluations are left out, points not logged too."""
-    seconds = {record["images"]: record["seconds"] for record in log}
-    return {seen: seconds[seen] / 60 for seen in points if seen in seconds}
+    seconds = {record["images"] * job.pictures_each: record["seconds"] for record in log}
+    return {seen: seconds[seen] / 60 for seen in job.points if seen in seconds}

@@ -74,7 +74,13 @@ def _write(work: Path, plan: Profile, job: Job, here: Path) -> None:
         raise ChatPainterError(f"{folder}: was run with other numbers; delete it, or name another --work")
     folder.mkdir(parents=True, exist_ok=True)
     write_params(folder / "params.yaml", located(job.params, here, work))
-    values = {"key": job.key, "points": job.points, "system": job.system, "evaluate_between": plan.evaluate_between}
+    values = {
+        "key": job.key,
+        "points": job.points,
+        "system": job.system,
+        "pictures_each": job.pictures_each,
+        "evaluate_between": plan.evaluate_between,
+    }
     about.write_text(json.dumps(values) + "\n", encoding="utf-8")
 
 

@@ -14,7 +14,7 @@ from store import params
 from store.errors import ChatPainterError
 from trainer import generator_file
 from trainer.evaluation.settings import EvaluateSettings
-from trainer.evaluation.split import Condition, HeldOutSplit, paint
+from trainer.evaluation.split import Condition, HeldOutSplit, paint, told_of
 from trainer.evaluation.truth import Truth
 from trainer.feed.inputs import Batch
 from trainer.logs.grid import write_grid
@@ -61,7 +61,9 @@ class Trained:
 
     def texts(self, split: str) -> HeldOutSplit:
         """A split as this generator is told it."""
-        return HeldOutSplit(*_stores(self.work, split), self.network.inputs, (self.side,), self.settings.seed)
+        embeddings, images = _stores(self.work, split)
+        inputs = told_of(self.network, images)
+        return HeldOutSplit(embeddings, images, inputs, (self.side,), self.settings.seed)
 
     def paint(self, held_out: HeldOutSplit, images: np.ndarray) -> np.ndarray:
         """(B, side, side, 3) uint8 of the texts of these images."""

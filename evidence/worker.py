@@ -49,9 +49,10 @@ def run(folder: Path, device: str) -> None:
         out = folder / f"{point:09d}"
         if (out / "metrics.json").exists():
             continue
-        if not loop.train(replace(whole, stop_at=point)):
+        if not loop.train(replace(whole, stop_at=point // about["pictures_each"])):
             sys.exit("interrupted; run the same command to continue")
-        evaluate(folder, out, final if point == about["points"][-1] else between, device)
+        settings = final if point == about["points"][-1] else between
+        evaluate(folder, out, settings, device, classifier_of(settings.split, final.split))
     shutil.rmtree(folder / "run" / "checkpoints", ignore_errors=True)
     with replacing(folder / DONE) as temporary:
         seconds = time.perf_counter() - began
@@ -68,16 +69,29 @@ def configured(
         ChatPainterError: there is no such system, or a section is wrong; begins with `where`.
     """
     from trainer import systems
-    from trainer.evaluation.settings import EvaluateSettings
 
     system = systems.find(name)
     params.refuse_unknown(values, list(params.sections()), where)
+    return system, system.configure(values, where), *judged_by(values, evaluate_between, where)
+
+
+def judged_by(
+    values: dict[str, Any], evaluate_between: dict[str, Any], where: str
+) -> "tuple[EvaluateSettings, EvaluateSettings]":
+    """How the last point is evaluated, and how the others are."""
+    from trainer.evaluation.settings import EvaluateSettings
+
     final = params.section(values, "evaluate", EvaluateSettings, where)
     between = asdict(replace(final, gallery=0, probes=(), rounds_curve=())) | evaluate_between
-    return system, system.configure(values, where), final, params.build(EvaluateSettings, between, where)
+    return final, params.build(EvaluateSettings, between, where)
 
 
-def evaluate(folder: Path, out: Path, settings: "EvaluateSettings", device: str, classifier: Path = CLASSIFIER) -> None:
+def classifier_of(split: str, final: str) -> Path:
+    """The world's classifier beside its scores on pictures of `split`; `final`: the split of the last point."""
+    return CLASSIFIER if split == final else CLASSIFIER.with_stem(f"{CLASSIFIER.stem}-{split}")
+
+
+def evaluate(folder: Path, out: Path, settings: "EvaluateSettings", device: str, classifier: Path) -> None:
     """Evaluate the generator of a training as it is, into `out`; all paths are the work folder's."""
     from trainer import distributed
     from trainer.evaluation import evaluate as evaluation

@@ -141,7 +141,11 @@ def oxford(source: Path, raw: Path) -> None:
 @click.option("--raw", type=click.Path(path_type=Path), help="Folder. [data/raw/scone-DOMAIN]")
 @click.option("--image-size", type=click.IntRange(64, 2048), default=128, show_default=True, help="Side in pixels.")
 @click.option("--limit", type=click.IntRange(1), help="At most so many dialogues a split, to try it out. [all]")
-def scone(source: Path, domain: str, start: Any, raw: Path | None, image_size: int, limit: int | None) -> None:
+@click.option("--hold-out", type=click.IntRange(0), default=0, show_default=True,
+              help="So many of the training dialogues, the last ones, are a split of their own, test.")  # fmt: skip
+def scone(
+    source: Path, domain: str, start: Any, raw: Path | None, image_size: int, limit: int | None, hold_out: int
+) -> None:
     """Draw SCONE's states and lay them out, with people's instructions, as COCO and VisDial are."""
     from tqdm import tqdm
 
@@ -149,7 +153,7 @@ def scone(source: Path, domain: str, start: Any, raw: Path | None, image_size: i
 
     raw = raw or Path(f"data/raw/scone-{domain}")
     with tqdm(unit=" dialogues", disable=None, desc=f"SCONE {domain}") as bar:
-        made = corpora.make(source, raw, domain, start, image_size, limit, bar.reset, bar.update)
+        made = corpora.make(source, raw, domain, start, image_size, limit, hold_out, bar.reset, bar.update)
     click.echo(f"{raw}: " + ", ".join(f"{count:,} {split}" for split, (count, _) in made.items()) + " dialogues")
     floors = ", ".join(f"{share:.3f} {split}" for split, (_, share) in made.items())
     click.echo(f"  of the last state's slots, right in a copy of the first: {floors}")

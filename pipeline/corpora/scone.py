@@ -21,10 +21,12 @@ from store.errors import ChatPainterError
 
 Start = Literal["words", "shown"]
 SPLITS = ("train", "dev")
-FIRST_ID = {"train": 1, "dev": 1_000_001}
+TEST = "test"  # made of training dialogues that are held out
+FIRST_ID = {"train": 1, "dev": 1_000_001, TEST: 2_000_001}
+_SPLIT = "(train|dev|test)"
 _OURS = re.compile(
-    r"(annotations/(captions|turns)_(train|dev)\.json|visdial/visdial_1\.0_(train|dev)\.json|truth_(train|dev)\.json"
-    r"|images/(train|dev)/(SCONE_(train|dev)_\d{12}|turns/[0-9a-f]{16})\.png)"
+    rf"(annotations/(captions|turns)_{_SPLIT}\.json|visdial/visdial_1\.0_{_SPLIT}\.json|truth_{_SPLIT}\.json"
+    rf"|images/{_SPLIT}/(SCONE_{_SPLIT}_\d{{12}}|turns/[0-9a-f]{{16}})\.png)"
 )
 # At least this share of a picture is covered by a thing that is read as there: as a radius, see trainer's reader.
 _RADIUS = 0.04
@@ -37,14 +39,16 @@ def make(
     start: Start = "shown",
     image_size: int = 128,
     limit: int | None = None,
+    hold_out: int = 0,
     started: Callable[[int], object] = lambda n: None,
     done: Callable[[], object] = lambda: None,
 ) -> dict[str, tuple[int, float]]:
-    """Write a domain of SCONE as folder `raw`, all of it or nothing: splits train and dev.
+    """Write a domain of SCONE as folder `raw`, all of it or nothing: splits train, dev and, if asked for, test.
 
     Args:
         source: folder of the domains' folders, or of one domain's two files.
         limit: at most so many dialogues a split.
+        hold_out: so many of the training dialogues, the last ones, are the split test and not in train.
         started: called with the number of dialogues.
         done: called after each.
 
@@ -56,7 +60,15 @@ def make(
     """
     world = WORLDS[domain]
     folder = source / domain if (source / domain).is_dir() else source
-    dialogues = {split: _read(folder / f"{split}_sequences.json", world)[:limit] for split in SPLITS}
+    dialogues = {split: _read(folder / f"{split}_sequences.json", world) for split in SPLITS}
+    if hold_out:
+        known = len(dialogues["train"]) - hold_out
+        if known < 1:
+            raise ChatPainterError(
+                f"{folder}: {hold_out:,} dialogues cannot be held out of {len(dialogues['train']):,}; hold out fewer"
+            )
+        dialogues[TEST], dialogues["train"] = dialogues["train"][known:], dialogues["train"][:known]
+    dialogues = {split: said[:limit] for split, said in dialogues.items()}
     started(sum(map(len, dialogues.values())))
     with replacing_folder(raw, _OURS, "truth_*.json") as temporary:
         for split, said in dialogues.items():
@@ -139,6 +151,7 @@ def _write_split(
         "domain": world.name,
         "start": start,
         "floors": {"copy_start": floor(states for _, _, states in dialogues)},
+        "slots": world.places_of_slots(),
         "captions_tell": False,
         "places": {place: {"centre": list(centre), "half": PATCH} for place, centre in world.places.items()},
         "colours": {name: list(rgb) for name, rgb in world.colours.items()},

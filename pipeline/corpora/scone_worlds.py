@@ -53,6 +53,10 @@ class World:
         """What can be at a place, by its name ("shirt")."""
         return {place: place.split()[2 if self.name == "alchemy" else 0] for place in self.places}
 
+    def places_of_slots(self) -> list[list[str]]:
+        """The places of every slot: a person's shirt and hat, a beaker's units, a figure."""
+        return [[place for place in self.places if place.split()[1] == str(n)] for n in range(1, self.slots + 1)]
+
     def parse(self, env: str, where: str) -> State:
         """A state as SCONE writes it: `1:ry 2:__ …`.
 

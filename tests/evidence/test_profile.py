@@ -26,8 +26,11 @@ def test_every_training_of_our_profiles_can_be_built(path, tmp_path):
         values = params.load(tmp_path / "params.yaml")
         config: Any = worker.configured(values, job.system, plan.evaluate_between, job.name)[1]
         training = config.training
-        assert training.images == job.points[-1]
+        assert training.images * job.pictures_each == job.points[-1]
         assert training.seed == job.seed
+        if job.system in ("geneva", "iterative"):  # which never mirror, and read dialogues in their own ways
+            assert job.arm == job.system
+            continue
         assert not training.flip  # left and right are part of the text
         reads = {"collapsed", "recurrent", "attended"} & set(job.arm.split("-"))
         assert {config.model.dialogue} == (reads or {"none"})  # as the arm's name says
@@ -60,6 +63,22 @@ def test_arms_of_several_systems(load):
     assert "seed" not in birds.params["stage1"]
     assert "system" not in birds.params
     assert birds.key != replace(birds, system="stage1").key
+
+
+def test_arms_that_count_dialogues_see_as_many_pictures(load):
+    arms: dict[str, dict[str, Any]] = {
+        "attended": {"model": {"dialogue": "attended"}},
+        "geneva": {"system": "geneva", "pictures_each": 8, "geneva": {"preset": "tiny"}},
+    }
+    plan, values = load(arms=arms, compare=[], ablations=[], seeds=[3])
+    attended, geneva = profiles.jobs(plan, values)
+    assert attended.points == geneva.points == (32, 64)
+    assert (attended.pictures_each, geneva.pictures_each) == (1, 8)
+    assert geneva.params["geneva"] == {"preset": "tiny", "seed": 3, "images": 8}
+    assert attended.params["stage1"]["images"] == 64
+    arms["geneva"]["pictures_each"] = 7
+    with pytest.raises(ParamsError, match="geneva: pictures_each must be a whole number that divides all points"):
+        load(arms=arms, compare=[], ablations=[])
 
 
 def test_a_profile_over_another(tmp_path, base, load):

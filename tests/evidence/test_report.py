@@ -163,3 +163,9 @@ def test_a_score_of_single_scenes(tmp_path):
     found = comparison.scene_scores(tmp_path, "classifier_presence_f1")
     np.testing.assert_allclose(found, [4 / 7, 0, 1])
     assert comparison.scene_scores(tmp_path, "domain_fid") is None
+
+
+def test_slots_of_single_scenes(tmp_path):
+    (tmp_path / "metrics.json").write_text(json.dumps({"evaluated": [{"pictures": {"picture": 32}}]}))
+    (tmp_path / "pictures_val.csv").write_text("image_id,slots,picture_slots_right\n1,10,7\n2,10,10\n")
+    np.testing.assert_allclose(comparison.scene_scores(tmp_path, "slots"), [0.7, 1])

@@ -18,7 +18,7 @@ from pipeline.corpora.prepare import prepare
 from pipeline.corpora.scone_worlds import WORLDS, State
 from pipeline.prepare_cli import main
 from store.errors import ChatPainterError
-from trainer.evaluation.scenes import SceneReader, right
+from trainer.evaluation.scenes import SceneReader, copied_start, right
 from trainer.evaluation.truth import Truth
 
 # States -----------------------------------------------------------------------------------------------------------
@@ -125,6 +125,9 @@ def test_a_corpus_with_a_picture_and_the_truth_of_every_round(tmp_path: Path, st
     # What the trainer's reader reads off every picture is the truth of every round, cropped or not.
     truth = Truth.load(raw / "truth_dev.json")
     (image_id,) = truth.scenes
+    places = list(truth.places)
+    assert [[places[one] for one in slot] for slot in truth.slots] == [[f"shirt {n}", f"hat {n}"] for n in range(1, 11)]
+    assert copied_start(truth, np.array([image_id])) == pytest.approx(0.8 if start == "shown" else 0.7)
     wanted = truth.targets_by_round(np.array([image_id]), len(film.turns))[0]
     kinds = np.array([head.kind for head in truth.heads()])
     for kept, cut in ((1, slice(None)), (64 / 76, slice(6, 70))):
@@ -136,6 +139,25 @@ def test_a_corpus_with_a_picture_and_the_truth_of_every_round(tmp_path: Path, st
     rounds = truth.words[image_id]["rounds"]
     assert [one["speaks_of"] for one in rounds[-2:]] == [["shirt 1"], ["hat 10"]]
     assert len(truth.words[image_id]["captions"][0]["tells"]) == (61 if start == "shown" else 1)
+
+
+def test_dialogues_held_out_of_training_are_a_split_of_their_own(tmp_path: Path) -> None:
+    folder = source(tmp_path / "scone", [sequence(key) for key in "abcde"])
+    made = scone.make(folder, tmp_path / "raw", "scene", image_size=64, hold_out=2)
+    assert {split: count for split, (count, _) in made.items()} == {"train": 3, "dev": 5, "test": 2}
+    keys = {}
+    for split in made:
+        scenes = json.loads((tmp_path / f"raw/truth_{split}.json").read_text())["scenes"]
+        keys[split] = "".join(one["key"] for one in scenes)
+    assert keys == {"train": "abc", "dev": "abcde", "test": "de"}
+    with pytest.raises(ChatPainterError, match="5 dialogues cannot be held out of 5"):
+        scone.make(folder, tmp_path / "raw", "scene", image_size=64, hold_out=5)
+
+
+def test_slots_of_every_domain() -> None:
+    assert WORLDS["tangrams"].places_of_slots() == [[f"figure {n}"] for n in range(1, 6)]
+    beakers = WORLDS["alchemy"].places_of_slots()
+    assert (len(beakers), beakers[2]) == (7, [f"beaker 3 unit {layer}" for layer in range(1, 5)])
 
 
 def test_the_command(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ kept in parts, so that an interrupted evaluation continues and several processes
 
 import contextlib
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +31,7 @@ from trainer.evaluation.report import World
 from trainer.evaluation.settings import EvaluateSettings
 from trainer.evaluation.split import Condition, HeldOutSplit, InOrder
 from trainer.evaluation.truth import Truth
-from trainer.feed.inputs import FIRST_PICTURES, TURNS, stored_side, told
+from trainer.feed.inputs import TURNS, stored_side, told
 from trainer.systems import Generator
 
 __all__ = ["EvaluateSettings", "Paths", "evaluate"]
@@ -130,9 +130,7 @@ def _held_out(paths: Paths, settings: EvaluateSettings, generator: Generator) ->
     """The split as this generator reads it; refused where it cannot."""
     systems.require_pictures(generator, paths.generator)
     embeddings, images = paths.embeddings / settings.split, paths.images / settings.split
-    inputs = generator.inputs
-    if isinstance(generator, systems.PaintsFilms) and (images / FIRST_PICTURES.store).is_dir():
-        inputs = (*inputs, FIRST_PICTURES)  # each film begins with its own
+    inputs = split.told_of(generator, images)
     held_out = HeldOutSplit(embeddings, images, inputs, _judged(generator, settings), settings.seed)
     if "stores" in generator.settings:  # not in one that came from a published file
         held_out.data.refuse_other_encoders(generator.settings["stores"], str(paths.generator))
@@ -197,14 +195,19 @@ def _seen(
     return report.Evaluated(looks.held_out.image_ids[images], painted, real, names, settings.seed), found
 
 
-def make_classifier(params_file: str, device: str) -> None:
-    """Train the classifier of the world that a params file names, into classifier.safetensors beside it, if missing."""
+def make_classifier(params_file: str, device: str, split: str | None = None, out: Path = CLASSIFIER) -> None:
+    """Train the classifier of the world that a params file names, into `out` beside it, if missing.
+
+    Args:
+        split: whose pictures it is tested on; None: evaluate.split.
+    """
     values = params.load(params_file)
     settings = params.section(values, "evaluate", EvaluateSettings, params_file)
+    settings = replace(settings, split=split or settings.split)
     truth = _truth(Path(values["raw"]), settings.split)
     if truth is not None:
         here = Path("data")
-        paths = Paths(Path(), here / "embeddings", here / "images", Path(values["raw"]), Path(), CLASSIFIER)
+        paths = Paths(Path(), here / "embeddings", here / "images", Path(values["raw"]), Path(), out)
         system = systems.find(systems.lineage(systems.LAST)[0])
         inputs = system.inputs(system.configure(values, str(params_file)))
         stored = next(one.store for one in inputs if one.where == "images")

@@ -17,7 +17,8 @@ from trainer.evaluation.split import Condition, HeldOutSplit
 from trainer.evaluation.truth import NOTHING, Head, Truth
 from trainer.logs.log import read_log
 
-SHOWN = ("colour_accuracy", "ground_accuracy", "presence_f1", "object_f1", "rsim", "scene_accuracy")
+SHOWN = ("colour_accuracy", "ground_accuracy", "presence_f1", "object_f1", "rsim", "scene_accuracy", "slots")
+HEADLINE = ("colour_accuracy", "object_f1", "ground_accuracy", "slots", "rsim")
 READ = "pixels voting for the nearest palette colour in CIELAB, within the place's cell"
 
 
@@ -68,6 +69,8 @@ def scene_figures(figures: Figures, world: World, it: Evaluated) -> None:
                 shown = SHOWN if arrays is it.painted else ("colour_accuracy",)
                 figures.add_all(who, values, READ, n, shown, truth=world.truth.sha256, seed=it.seed)
     if world.truth.places:
+        if (floor := scenes.copied_start(world.truth, it.ids)) is not None:
+            figures.add("copy_start_slots", floor, "a copy of the scene before the first round, by the truth", n)
         for score, best in scenes.told(world.truth).items():
             for told, value in best.items():
                 stated = world.truth.ceilings.get(score, {}).get(told)
@@ -217,21 +220,24 @@ def clip_figures(
 
 
 def probe_figures(figures: Figures, world: World, it: Evaluated, probes: dict[Condition, Arrays], count: int) -> None:
-    """The exact scores (or the classifier's, where pixels cannot be read) when the dialogue is tampered with."""
+    """The exact scores (or the classifier's, where pixels cannot be read) when the dialogue is tampered with.
+
+    Where rounds change the scene, a picture of the first rounds is compared with the scene after them.
+    """
     size = min(it.sizes)
     for condition, arrays in probes.items():
         name = f"{it.names[size]}_{condition.name.replace('-', '_')}"
-        values = headline(world, arrays, it.ids[:count], size)
-        shown = () if condition.rounds is not None else ("colour_accuracy", "presence_f1")
+        values = headline(world, arrays, it.ids[:count], size, condition.rounds)
+        shown = () if condition.rounds is not None else ("colour_accuracy", "presence_f1", "slots")
         figures.add_all(name, values, f"dialogue {condition.name}, first {count} images", count, shown, seed=it.seed)
 
 
-def headline(world: World, arrays: Arrays, ids: np.ndarray, size: int) -> dict[str, float]:
-    """The one or two scores that stand for how much of the text was painted."""
+def headline(world: World, arrays: Arrays, ids: np.ndarray, size: int, rounds: int | None = None) -> dict[str, float]:
+    """The few scores that stand for how much of the text was painted; rounds: after how many (None: all)."""
     seen = reading(arrays, size)
     if seen is not None:
-        values = scenes.scores(seen, world.truth, ids)
-        return {name: values[name] for name in ("colour_accuracy", "object_f1", "ground_accuracy")}
+        values = scenes.scores(seen, world.truth if rounds is None else world.truth.after(rounds), ids)
+        return {name: values[name] for name in HEADLINE}
     found = domain.answers(arrays[f"{size}/domain/log_posteriors"], world.heads)
     return {"presence_f1": domain.scores(found, world.truth.targets(ids), world.heads)["presence_f1"]}
 
@@ -278,6 +284,8 @@ def table(path: Path, world: World | None, it: Evaluated) -> None:
                     f"{stage}_colours_right": (right[:, :-1] & (wanted != NOTHING)).sum(axis=1),
                     f"{stage}_places_right": ((wanted != NOTHING) == (seen.colours != NOTHING)).sum(axis=1),
                     f"{stage}_ground_right": right[:, -1].astype(int),
+                    "slots": np.full(len(right), len(world.truth.slots)),
+                    f"{stage}_slots_right": scenes.slots_right(right, world.truth).sum(axis=1),
                 }
             else:
                 found = domain.answers(it.painted[f"{size}/domain/log_posteriors"], world.heads) > 0
@@ -328,7 +336,10 @@ def plots(folder: Path, world: World, it: Evaluated, probes: dict[Condition, Arr
     if curve:
         size = min(it.sizes)
         score = "colour_accuracy" if truth.places else "presence_f1"
-        rows = [(given, round(headline(world, arrays, ids[:count], size)[score], 6)) for given, arrays in curve.items()]
+        rows = [
+            (given, round(headline(world, arrays, ids[:count], size, given)[score], 6))
+            for given, arrays in curve.items()
+        ]
         write_table(folder / "score_by_rounds.csv", ("rounds", score), rows)
 
 

@@ -91,7 +91,21 @@ class SceneReader:
 def right(reading: Reading, truth: Truth, image_ids: np.ndarray) -> np.ndarray:
     """(n, places + 1) bool: is each place (its colour, or that nothing is there), and the ground, as the truth says?"""
     places = reading.colours == truth.colour_labels(image_ids)
-    return np.concatenate([places, (reading.grounds == truth.ground_labels(image_ids))[:, None]], axis=1)
+    wanted = truth.ground_labels(image_ids)
+    return np.concatenate([places, ((reading.grounds == wanted) | (wanted == NOTHING))[:, None]], axis=1)
+
+
+def slots_right(right: np.ndarray, truth: Truth) -> np.ndarray:
+    """(n, slots) bool from `right`: a slot (a person, say) is right if every place of it (shirt, hat) is."""
+    return np.stack([right[:, list(slot)].all(axis=1) for slot in truth.slots], axis=1)
+
+
+def copied_start(truth: Truth, image_ids: np.ndarray) -> float | None:
+    """The share of slots that are right in a copy of the scene before the first round; None where none changes."""
+    if any(int(one) not in truth.films for one in image_ids):
+        return None
+    same = truth.after(0).colour_labels(image_ids) == truth.colour_labels(image_ids)
+    return float(slots_right(same, truth).mean())
 
 
 def scores(reading: Reading, truth: Truth, image_ids: np.ndarray) -> dict[str, float]:
@@ -100,19 +114,21 @@ def scores(reading: Reading, truth: Truth, image_ids: np.ndarray) -> dict[str, f
     colour_accuracy: of the places that hold an object, those painted in its colour (empty counts as wrong).
     presence_*: is there something at a place? Precision, recall, F1 over all places. object_*: objects as (place,
     colour) pairs, precision, recall, F1 over all pairs. presence_accuracy: of all places, those rightly painted or left
-    empty, whatever the colour. ground_accuracy; scene_accuracy (every colour, every empty place and the ground); rsim
+    empty, whatever the colour. slots: of all slots, empty ones too, those of which every place is right.
+    ground_accuracy (of those that are told); scene_accuracy (every colour, every empty place and the ground); rsim
     (`relational_similarity`, mean).
     """
     wanted = truth.colour_labels(image_ids)
     found = reading.colours
     occupied, painted = wanted != NOTHING, found != NOTHING
     same = occupied & (wanted == found)
-    fact = right(reading, truth, image_ids)
+    fact, grounds = right(reading, truth, image_ids), truth.ground_labels(image_ids)
     result = {
         "colour_accuracy": _share(same.sum(), occupied.sum()),
-        "ground_accuracy": float(fact[:, -1].mean()),
+        "ground_accuracy": _share((reading.grounds == grounds).sum(), (grounds != NOTHING).sum()),
         "scene_accuracy": float(fact.all(axis=1).mean()),
         "presence_accuracy": float((occupied == painted).mean()),
+        "slots": float(slots_right(fact, truth).mean()),
         **precision_recall_f1("presence", (occupied & painted).sum(), painted.sum(), occupied.sum()),
         **precision_recall_f1("object", same.sum(), painted.sum(), occupied.sum()),
     }

@@ -15,7 +15,7 @@ from store.errors import ChatPainterError
 from store.jpeg import JpegStore, open_images
 from store.reader import Store
 from trainer.feed.data import TrainingData
-from trainer.feed.inputs import LENGTH, TURNS, Batch, Input, pictures, stored_side, told
+from trainer.feed.inputs import FIRST_PICTURES, LENGTH, TURNS, Batch, Input, pictures, stored_side, told
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -132,6 +132,14 @@ class HeldOutSplit:
     def words(self, images: np.ndarray) -> list[tuple[str, list[str]]]:
         """The caption that each image is painted from, and its rounds (or its one collapsed dialogue)."""
         return self.data.words(images, self.numbers(images))
+
+
+def told_of(generator: "Generator", images: Path) -> tuple[Input, ...]:
+    """What a generator is told of the split whose pictures lie in `images`: each film begins with its own first one."""
+    from trainer.systems import PaintsFilms
+
+    films = isinstance(generator, PaintsFilms) and (images / FIRST_PICTURES.store).is_dir()
+    return (*generator.inputs, FIRST_PICTURES) if films else generator.inputs
 
 
 def middle(pictures: np.ndarray, kept: int) -> np.ndarray:

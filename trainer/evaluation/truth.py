@@ -5,6 +5,7 @@ world) and can be scored from pixels alone. One without places names its objects
 the classifier.
 """
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Collection, Mapping, Sequence
@@ -74,6 +75,7 @@ class Truth:
     words: dict[int, Mapping[str, Any]]  # what captions and rounds tell (trainer.evaluation.rounds), where it is known
     films: dict[int, tuple[TrueScene, ...]]  # before the first round and after each, where rounds change the scene
     captions_tell: bool  # whether a caption names one object in full and how many there are, or nothing of them
+    slots: tuple[tuple[int, ...], ...]  # of which places (in their order) each part that is counted as one consists
 
     @classmethod
     def load(cls, path: str | Path) -> "Truth":
@@ -110,14 +112,20 @@ class Truth:
                 "make the embeddings again"
             ) from None
 
+    def after(self, rounds: int) -> "Truth":
+        """What is true after so many rounds, where rounds change the scene; elsewhere nothing else than at the end."""
+        then = {image_id: film[min(rounds, len(film) - 1)] for image_id, film in self.films.items()}
+        return dataclasses.replace(self, scenes=self.scenes | then)
+
     def colour_labels(self, image_ids: np.ndarray) -> np.ndarray:
         """(n, places) int64: index into `colours` of the object at each place, NOTHING where there is none."""
         return self._labels([self.scene(i) for i in image_ids], "colour", tuple(self.colours))
 
     def ground_labels(self, image_ids: np.ndarray) -> np.ndarray:
-        """(n,) int64: index into `grounds`."""
+        """(n,) int64: index into `grounds`, NOTHING where nobody has told it yet."""
         names = list(self.grounds)
-        return np.array([names.index(self.scene(i).ground or "") for i in image_ids], dtype=np.int64)
+        grounds = (self.scene(i).ground for i in image_ids)
+        return np.array([NOTHING if one is None else names.index(one) for one in grounds], dtype=np.int64)
 
     def heads(self) -> tuple[Head, ...]:
         """Every question that the truth answers: first class "nothing"/"absent" where an object may be missing."""
@@ -227,7 +235,11 @@ def _parse(path: Path, sha256: str, values: dict[str, Any]) -> Truth:
         score: {told: float(value) for told, value in best.items()} for score, best in world.get("ceilings", {}).items()
     }
     tell = bool(world.get("captions_tell", True))
-    return Truth(path, sha256, places, colours, grounds, shapes, sizes, sprites, ceilings, scenes, words, films, tell)
+    order = list(places)
+    slots = tuple(tuple(map(order.index, slot)) for slot in world.get("slots", [[place] for place in order]))
+    return Truth(
+        path, sha256, places, colours, grounds, shapes, sizes, sprites, ceilings, scenes, words, films, tell, slots
+    )
 
 
 def _rgb(value: Any) -> tuple[int, int, int]:

@@ -7,7 +7,7 @@ from torch import Tensor
 from store.errors import ChatPainterError
 from trainer.feed.augment import at_sides, augment
 from trainer.feed.data import TrainingData
-from trainer.feed.inputs import FIRST_PICTURES
+from trainer.feed.inputs import FIRST_PICTURES, TURN_PICTURES, Batch
 
 FIRST = 64  # first pictures that are averaged
 CROPPED = 76 // 4  # stored sides that are multiples of this are cropped to 64 / 76 of them, as everywhere
@@ -37,6 +37,14 @@ def film(pictures: Tensor, side: int) -> Tensor:
         return torch.zeros(*pictures.shape[:2], 3, side, side, device=pictures.device)
     cropped = augment(pictures.flatten(0, 1), kept_side(pictures.shape[2], side))
     return at_sides(cropped, [side])[side].unflatten(0, pictures.shape[:2])
+
+
+def pictures_after(batch: Batch, rounds: Tensor, side: int) -> Tensor:
+    """The true pictures after so many rounds (b,) of the batch's dialogues, (b, 3, side, side); after 0 the first."""
+    turns, firsts = batch[TURN_PICTURES.name], batch[FIRST_PICTURES.name]
+    rows = torch.arange(len(rounds), device=rounds.device)
+    shown = torch.where((rounds > 0)[:, None, None, None], turns[rows, (rounds - 1).clamp(min=0)], firsts)
+    return film(shown[:, None], side)[:, 0]
 
 
 def first_picture(data: TrainingData, side: int) -> Tensor:

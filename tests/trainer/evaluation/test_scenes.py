@@ -1,5 +1,6 @@
 """The exact scorer: real pictures read without error, scores against counting by hand."""
 
+import dataclasses
 import io
 import itertools
 import json
@@ -119,6 +120,36 @@ def made_up(tmp_path: Path, rows: list[list[int]], grounds: list[int]) -> tuple[
     path = tmp_path / "truth_made.json"
     path.write_text(json.dumps({"world": world, "scenes": made}))
     return Truth.load(path), np.arange(len(rows))
+
+
+def test_a_slot_is_right_if_all_its_places_are(tmp_path):
+    truth, ids = made_up(tmp_path, [[0, 1, -1, -1], [2, -1, -1, 3]], [0, 1])
+    painted = Reading(np.array([[0, 2, -1, -1], [2, -1, -1, -1]]), np.array([1, 1]))
+    assert scenes.scores(painted, truth, ids)["slots"] == 6 / 8  # each place is a slot where the truth names none
+    truth = dataclasses.replace(truth, slots=((0, 2), (1, 3)))
+    assert scenes.slots_right(scenes.right(painted, truth, ids), truth).tolist() == [[True, False], [True, False]]
+    assert scenes.scores(painted, truth, ids)["slots"] == 0.5
+
+
+def test_what_is_true_after_some_rounds_and_of_a_copy_of_the_start(tmp_path):
+    truth, ids = made_up(tmp_path, [[0, 1, -1, -1], [2, -1, -1, 3]], [0, 1])
+    assert scenes.copied_start(truth, ids) is None
+    untold = dataclasses.replace(truth.scenes[0], ground=None, objects=())
+    truth = dataclasses.replace(
+        truth, films={0: (untold, truth.scenes[0]), 1: (truth.scenes[0], untold, truth.scenes[1])}
+    )
+    assert scenes.copied_start(truth, ids) == (2 + 1) / 8
+    for rounds, colours, grounds in (
+        (0, [[-1] * 4, [0, 1, -1, -1]], [NOTHING, 0]),
+        (1, [[0, 1, -1, -1], [-1] * 4], [0, NOTHING]),
+        (5, [[0, 1, -1, -1], [2, -1, -1, 3]], [0, 1]),
+    ):
+        after = truth.after(rounds)
+        assert after.colour_labels(ids).tolist() == colours
+        assert after.ground_labels(ids).tolist() == grounds
+    # A ground that nobody has told is neither right nor wrong.
+    values = scenes.scores(Reading(np.array([[-1] * 4, [0, 1, -1, -1]]), np.array([1, 0])), truth.after(0), ids)
+    assert values["ground_accuracy"] == values["scene_accuracy"] == values["slots"] == 1
 
 
 def test_scores_counted_by_hand(tmp_path):

@@ -94,6 +94,7 @@ class Objective(Concern):
     auxiliary: Auxiliary = field(default_factory=Auxiliary)
     matching: Matching = field(default_factory=Matching)
     cut_dialogues: float = 0.0  # share of dialogues that end early, after few rounds more often than many
+    turn_pictures: bool = False  # those are shown the picture after their last round, where rounds change the picture
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -177,6 +178,8 @@ def _misfit(model: ModelConfig, training: Stage1Config, stage: Stage) -> str:
         return f"d_condition none leaves the text to matching, which {model.dialogue} dialogues do not have"
     if training.cut_dialogues and (complaint := cannot_cut(model.dialogue)):
         return complaint
+    if training.turn_pictures and not (training.cut_dialogues and training.crop == "centre" and not training.flip):
+        return "turn_pictures: is of dialogues that are cut (cut_dialogues), with crop: centre and flip: false"
     if attended and training.matching.side >= model.sides[stage - 1]:
         return f"matching.side {training.matching.side} is not smaller than the picture"
     return ""

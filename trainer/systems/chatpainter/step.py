@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from trainer.distributed import Ranks, gather_rows, synchronise_batchnorm
 from trainer.feed.augment import augment
-from trainer.feed.inputs import Batch
+from trainer.feed.films import pictures_after
+from trainer.feed.inputs import LENGTH, TURNS, Batch
 from trainer.feed.labels import Labels
 from trainer.feed.pairs import mismatched_rows
 from trainer.feed.sampler import Draws, parts_of
@@ -146,6 +147,8 @@ class Gan(Kept):
         noise = draws.normal("noise", generator.noise_dim)
         if training.cut_dialogues:
             texts = cut_dialogues(texts, training.cut_dialogues, draws.uniform("end of the dialogue", 2))
+        if training.turn_pictures:
+            pictures = pictures_after(texts, texts[TURNS.name + LENGTH], max(generator.names))
         return Part(texts, pictures, noise, torch.stack(epsilon[::-1]), draws)
 
     def tell(self, part: Part) -> Told:

@@ -30,12 +30,13 @@ class _Stage:
         return StageSettings.of(values, self.stage, where)
 
     def inputs(self, config: StageSettings) -> "tuple[Input, ...]":
-        """Captions, the dialogue as the arm reads it, and pictures of the stage's side."""
-        from trainer.feed.inputs import pictures
+        """Captions, the dialogue as the arm reads it, and pictures of the stage's side, or those of every turn too."""
+        from trainer.feed.inputs import FIRST_PICTURES, TURN_PICTURES, pictures
         from trainer.systems.reader import text_inputs
 
         caption, *said = text_inputs(config.model.dialogue)
-        return caption, pictures(config.side), *said
+        films = (TURN_PICTURES, FIRST_PICTURES) if config.training.turn_pictures else ()
+        return caption, pictures(config.side), *said, *films
 
     def generator(self, settings: dict[str, Any]) -> "ChatPainterGenerator":
         """See `networks.ChatPainterGenerator`."""

@@ -1,9 +1,12 @@
 """Section `iterative` of params.yaml."""
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from trainer.config import Concern, Optimisers, OwnSection, Presets, at_least_one
 from trainer.systems.dialogue import Attention, DialogueArm, Matching
+
+DNorm = Literal["spectral", "group"]
 
 
 @dataclass(frozen=True)
@@ -15,7 +18,8 @@ class Networks:
     df: int = 32  # of D's features at half the picture's side; they double with every halving
     noise_dim: int = 16
     ages: int = 6  # turns that places tell apart by how long ago they were said; what is older is as old as the last
-    heads: int = 4  # of the attention by which places of 8 x 8 see each other; 0: they do not
+    heads: int = 4  # of the attention by which places see each other; 0: they do not
+    see: tuple[int, ...] = (8,)  # sides of the features whose places do
     standardise: bool = True  # text vectors by their store's statistics
     attention: Attention = field(default_factory=Attention)
 
@@ -27,8 +31,10 @@ class Networks:
             raise ValueError(
                 f"networks.widths: {self.size} x {self.size} takes {self.halvings + 1} widths, down to 8 x 8"
             )
-        if self.heads < 0 or (self.heads and self.widths[-1] % self.heads):
-            raise ValueError("networks.heads must divide the last of widths")
+        if not set(self.see) <= set(self.sides):
+            raise ValueError(f"networks.see must name sides of features: {', '.join(map(str, self.sides))}")
+        if self.heads < 0 or (self.heads and any(self.width(side) % self.heads for side in self.see)):
+            raise ValueError("networks.heads must divide the widths of the sides that see")
         if self.attention.tokens == "states" or self.attention.condition == "dialogue":
             raise ValueError(
                 "networks.attention: tokens and condition must be turns and caption; a BiLSTM would let earlier "
@@ -41,6 +47,15 @@ class Networks:
     def halvings(self) -> int:
         """How often the picture's side is halved to 8: 3 for 64."""
         return self.size.bit_length() - 4
+
+    @property
+    def sides(self) -> tuple[int, ...]:
+        """Of the painter's features, from the picture's down to 8; each has its width."""
+        return tuple(self.size >> number for number in range(self.halvings + 1))
+
+    def width(self, side: int) -> int:
+        """Of the features of this side."""
+        return self.widths[self.sides.index(side)]
 
     # What reads the texts asks for these too (trainer.systems.dialogue.ReadsTexts).
     @property
@@ -63,9 +78,12 @@ class Objective(Concern):
     matching: Matching = field(default_factory=Matching)
     any_pair: float = 0.25  # share of samples that lead over any number of turns; the others over one
     own_pictures: float = 0.5  # share of samples that start from a picture of our own, where there is one before them
+    own_turns: int = 1  # turns that this picture is painted from a true one, at most; every number is as likely
+    d_norm: DNorm = "spectral"  # group: GroupNorm under spectral norm
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        at_least_one(self, "own_turns")
         if min(self.l1, self.game) < 0:
             raise ValueError("a weight cannot be negative")
         if not (0 <= self.any_pair <= 1 and 0 <= self.own_pictures <= 1):

@@ -9,7 +9,7 @@ from trainer.feed.inputs import TURNS
 from trainer.networks.blocks import Logits, down, initialise, spectral
 from trainer.networks.matching import MatchingHead
 from trainer.systems.dialogue import Matching
-from trainer.systems.iterative.config import Networks
+from trainer.systems.iterative.config import DNorm, Networks
 
 
 class Judged(NamedTuple):
@@ -26,16 +26,16 @@ class Discriminator(nn.Module):
         turn_dim: width of a turn's vector.
     """
 
-    def __init__(self, n: Networks, matching: Matching, turn_dim: int):
+    def __init__(self, n: Networks, matching: Matching, turn_dim: int, norm: DNorm):
         super().__init__()
         halvings, until = n.size.bit_length() - 3, (n.size // matching.side).bit_length() - 1
-        layers: list[nn.Module] = [spectral(nn.Conv2d(9, n.df, 4, 2, 1), "spectral"), nn.LeakyReLU(0.2)]
+        layers: list[nn.Module] = [spectral(nn.Conv2d(9, n.df, 4, 2, 1), norm), nn.LeakyReLU(0.2)]
         for wider in range(halvings - 1):
-            layers += down(n.df << wider, n.df << wider + 1, "spectral")
+            layers += down(n.df << wider, n.df << wider + 1, norm)
         # The first halving is two layers, every further one three.
         self.until_regions = nn.Sequential(*layers[: 3 * until - 1])
         self.after_regions = nn.Sequential(*layers[3 * until - 1 :])
-        self.score = Logits(n.df << (halvings - 1), None, "spectral")
+        self.score = Logits(n.df << (halvings - 1), None, norm)
         self.matching = MatchingHead(
             n.df << (until - 1),
             matching.side,

@@ -49,18 +49,18 @@ def tokens_between(turns: Tensor, captions: Tensor, start: Tensor, end: Tensor, 
 
 
 class SeeEachOther(nn.Module):
-    """Places of (B, c, 8, 8) attend to each other: "on his left" is a place that somebody else is known from."""
+    """Places of (B, c, s, s) attend to each other: "on his left" is a place that somebody else is known from."""
 
-    def __init__(self, channels: int, heads: int):
+    def __init__(self, channels: int, side: int, heads: int):
         super().__init__()
-        self.position = nn.Parameter(0.1 * torch.randn(LOWEST * LOWEST, channels))
+        self.position = nn.Parameter(0.1 * torch.randn(side * side, channels))
         self.norm = nn.LayerNorm(channels)
         self.query_key_value = nn.Linear(channels, 3 * channels)
         self.out = nn.Linear(channels, channels)
         self.heads = heads
 
     def forward(self, x: Tensor) -> Tensor:
-        """x (B, c, 8, 8) → the same shape."""
+        """x (B, c, s, s) → the same shape."""
         places = self.norm(x.flatten(2).transpose(1, 2) + self.position)
         parts = self.query_key_value(places).chunk(3, 2)
         split = (part.unflatten(2, (self.heads, -1)).transpose(1, 2) for part in parts)
@@ -77,7 +77,7 @@ class Drawer(nn.Module):
 
     def __init__(self, n: Networks, token_dims: Mapping[str, int]):
         super().__init__()
-        wide, sides = n.widths, [n.size >> number for number in range(len(n.widths))]
+        wide = n.widths
         self.enter = nn.Sequential(conv3x3(3, wide[0]), nn.LeakyReLU(0.2))
         self.downs = nn.ModuleList(
             nn.Sequential(nn.Conv2d(i, o, 4, 2, 1, bias=False), nn.BatchNorm2d(o), nn.LeakyReLU(0.2))
@@ -85,12 +85,15 @@ class Drawer(nn.Module):
         )
         self.noise = nn.Linear(n.noise_dim, wide[-1] * LOWEST * LOWEST)
         self.join = conv_block(wide[-1], wide[-1])
-        self.see = SeeEachOther(wide[-1], n.heads) if n.heads else nn.Identity()
+        self.see = SeeEachOther(wide[-1], LOWEST, n.heads) if n.heads and LOWEST in n.see else nn.Identity()
+        # On the way up after places listened: where, said of somebody else, is found in finer features.
+        higher = [side for side in n.see if n.heads and side != LOWEST]
+        self.see_above = nn.ModuleDict({str(side): SeeEachOther(n.width(side), side, n.heads) for side in higher})
         self.residual = ResidualBlock(wide[-1])
         self.ups = nn.ModuleList(UpBlock(i, o) for i, o in zip(wide[:0:-1], wide[-2::-1]))
         self.merges = nn.ModuleList(conv_block(2 * o, o) for o in wide[-2::-1])
         self.out = nn.Conv2d(wide[0], 3, 3, padding=1)
-        listening = {side: width for side, width in zip(sides, wide) if side in n.attention.sides}
+        listening = {side: n.width(side) for side in n.sides if side in n.attention.sides}
         self.listening = Listening(listening, token_dims, n.attention.width)
 
     def forward(self, before: Tensor, noise: Tensor, tokens: Mapping[str, Tokens]) -> Painted:
@@ -107,6 +110,8 @@ class Drawer(nn.Module):
         x = self.residual(x)
         for up, merge in zip(self.ups, self.merges):
             x = self.listening(merge(torch.cat([up(x), seen.pop()], 1)), heard, maps)
+            if (side := str(x.shape[-1])) in self.see_above:
+                x = self.see_above[side](x)
         return Painted(self.out(x).to(before.dtype).tanh(), maps)
 
 

@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from trainer.distributed import Ranks, gather_rows
-from trainer.feed.films import film
-from trainer.feed.inputs import FIRST_PICTURES, LENGTH, TURN_PICTURES, TURNS, Batch
+from trainer.feed.films import pictures_after
+from trainer.feed.inputs import LENGTH, TURNS, Batch
 from trainer.feed.sampler import Draws, parts_of
 from trainer.networks import average, losses
 from trainer.networks.attention import Tokens
@@ -23,7 +23,6 @@ class Change(NamedTuple):
 
     start: Tensor  # (b,) turns before it
     end: Tensor  # (b,) turns after it, at least one more
-    earlier: Tensor  # (b, 3, s, s): the true picture after a turn less than `start`
     before: Tensor  # (b, 3, s, s): the true picture after `start` turns
     real: Tensor  # (b, 3, s, s): the true picture after `end` turns
 
@@ -58,7 +57,7 @@ class Iterative(Kept):
         change = drawn_change(batch, training, draws.uniform("change", 3))
         with torch.no_grad():
             encoded = generator.encode(batch)
-            before = self.own_pictures(encoded, change, draws)
+            before = self.own_pictures(batch, encoded, change, draws)
         told = new_turns(encoded[TURNS.name], change)
         with autocast(training, self.device):
             noise = draws.normal("noise", generator.noise_dim)
@@ -76,19 +75,27 @@ class Iterative(Kept):
         seen = images_seen + training.batch
         average.update_average(self.average, generator, training.ema_half_life, seen, training.batch)
 
-    def own_pictures(self, encoded: dict[str, Tensor], change: Change, draws: Draws) -> Tensor:
+    def own_pictures(self, batch: Batch, encoded: dict[str, Tensor], change: Change, draws: Draws) -> Tensor:
         """(b, 3, s, s): what each change is painted from, the true picture or one of our own of the same turn.
 
-        Our own is painted by the average, from the true picture a turn earlier: errors are met while they are small.
+        Our own is painted by the average, turn by turn, from the true picture 1 to `own_turns` turns earlier, every
+        number as likely: errors are met as they are in a film, and while they are small.
         """
-        training = self.training
+        training, side = self.training, self.training.networks.size
         if not training.own_pictures:
             return change.before
         own = (draws.uniform("own pictures") < training.own_pictures) & (change.start > 0)
-        start = (change.start - 1).clamp(min=0)
-        noise = draws.normal("noise of own pictures", self.average.noise_dim)
-        painted = self.average.next_picture(encoded, change.earlier, noise, start, start + 1).picture
-        return torch.where(own[:, None, None, None], painted, change.before)
+        turns = (draws.uniform("turns of own pictures") * training.own_turns).long() + 1
+        begin = (change.start - turns).clamp(min=0)
+        picture = pictures_after(batch, begin, side)
+        for number in range(training.own_turns):
+            # All arrive together: who has fewer turns to go sets out later.
+            start = (change.start - training.own_turns + number).clamp(min=0)
+            noise = draws.normal(f"noise of own pictures {number}", self.average.noise_dim)
+            painted = self.average.next_picture(encoded, picture, noise, start, start + 1).picture
+            paints = (change.start - training.own_turns + number >= begin)[:, None, None, None]
+            picture = torch.where(paints, painted, picture)
+        return torch.where(own[:, None, None, None], picture, change.before)
 
     def discriminator_loss(
         self, change: Change, painted: Tensor, before: Tensor, told: Tokens
@@ -146,12 +153,5 @@ def drawn_change(batch: Batch, training: IterativeConfig, draws: Tensor) -> Chan
     rounds = batch[TURNS.name + LENGTH]
     end = (draws[:, 0] * rounds).long() + 1
     start = torch.where(draws[:, 1] < training.any_pair, (draws[:, 2] * end).long(), end - 1)
-    rows = torch.arange(len(rounds), device=rounds.device)
-    turns, firsts = batch[TURN_PICTURES.name], batch[FIRST_PICTURES.name]
-
-    def after(number: Tensor) -> Tensor:
-        """The true pictures after so many turns, (b, 3, s, s)."""
-        shown = torch.where((number > 0)[:, None, None, None], turns[rows, (number - 1).clamp(min=0)], firsts)
-        return film(shown[:, None], training.networks.size)[:, 0]
-
-    return Change(start, end, after((start - 1).clamp(min=0)), after(start), after(end))
+    side = training.networks.size
+    return Change(start, end, pictures_after(batch, start, side), pictures_after(batch, end, side))

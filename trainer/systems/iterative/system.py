@@ -80,7 +80,7 @@ class _Iterative:
 
         dims = {one.name: data.dim(one.name) for one in text_inputs(config.networks.dialogue)}
         generator = self.generator(generator_settings(config.networks, dims, stores=stores))
-        return generator, Discriminator(config.networks, config.matching, dims[TURNS.name])
+        return generator, Discriminator(config.networks, config.matching, dims[TURNS.name], config.d_norm)
 
 
 ITERATIVE = _Iterative()

@@ -329,6 +329,7 @@ def test_both_stages_train_and_continue_to_the_bit(tmp_path: Path) -> None:
         ({"stage1": {"d_condition": "none"}}, "leaves the text to matching, which recurrent dialogues do not have"),
         ({"model": {"dialogue": "none"}, "stage1": {"cut_dialogues": 0.5}}, "no rounds are read that could be cut"),
         ({"stage1": {"cut_dialogues": 1.5}}, "cut_dialogues is a share, from 0 to 1"),
+        ({"stage1": {"turn_pictures": True}}, "turn_pictures: is of dialogues that are cut"),
         ({"model": {"dialogue": "attended"}, "stage1": {"matching": {"side": 64}}}, "not smaller than the picture"),
         ({"stage1": {"keep_stage1": 1.0}}, "unknown key 'keep_stage1'"),
     ],

@@ -585,6 +585,26 @@ def test_translate_moves_whole_pictures() -> None:
     assert len(shifts) > 4
 
 
+def test_a_dialogue_that_is_cut_is_shown_the_picture_of_its_last_turn() -> None:
+    """Pictures of turns are grey: the first ones 255, after turn t of image i 10 i + t."""
+    gan = make(cut_dialogues=0.7, turn_pictures=True, crop="centre", flip=False)
+    one, side = batch(), 76
+    levels = (10 * torch.arange(6)[:, None] + torch.arange(4)).to(torch.uint8)
+    turns = levels[:, :, None, None, None].expand(-1, -1, side, side, 3)
+    firsts = torch.full((6, side, side, 3), 255, dtype=torch.uint8)
+    texts = Batch({**one, "turn_pictures": turns, "first_pictures": firsts})
+    seen = set()
+    for images_seen in range(0, 120, 6):
+        ((rows, draws),) = parts_of(texts, gan.training, images_seen, gan.ranks)
+        part = gan.part(rows, draws)
+        rounds = part.texts["turns.length"]
+        level = ((part.pictures[:, 0] + 1) * 127.5).round().flatten(1)
+        assert (level == level[:, :1]).all()
+        assert level[:, 0].tolist() == [255 if n == 0 else 10 * i + n - 1 for i, n in enumerate(rounds.tolist())]
+        seen |= {int(n) for n in rounds - one["turns.length"]}
+    assert {0, -1, -2} <= seen
+
+
 def test_cutout_blanks_one_square_and_nothing_else() -> None:
     pictures = torch.rand(32, 3, 16, 16) + 1
     out = cutout(pictures, torch.rand(32, 2, generator=torch.Generator().manual_seed(0)))

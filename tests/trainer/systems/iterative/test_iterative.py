@@ -14,10 +14,11 @@ from tests.support.same import same
 from tests.support.stores import write_training_stores
 from trainer.distributed import Ranks
 from trainer.feed.data import TrainingData
+from trainer.feed.films import pictures_after
 from trainer.feed.inputs import CAPTIONS, LENGTH, TURN_PICTURES, TURNS
 from trainer.feed.sampler import Draws, rows_for
 from trainer.systems.iterative.config import IterativeConfig, Networks
-from trainer.systems.iterative.networks import Generator, generator_settings, tokens_between
+from trainer.systems.iterative.networks import Generator, SeeEachOther, generator_settings, tokens_between
 from trainer.systems.iterative.step import Change, Iterative, drawn_change, new_turns
 from trainer.systems.iterative.system import ITERATIVE
 
@@ -92,11 +93,7 @@ def test_changes_are_of_the_dialogues_own_pictures(data: TrainingData) -> None:
         draws = Draws(0, images_seen, BATCH, slice(0, BATCH)).uniform("change", 3)
         change = drawn_change(batch, config(any_pair=0.5), draws)
         assert ((change.start >= 0) & (change.start < change.end) & (change.end <= rounds)).all()
-        for number, pictures in (
-            (change.end, change.real),
-            (change.start, change.before),
-            ((change.start - 1).clamp(min=0), change.earlier),
-        ):
+        for number, pictures in ((change.end, change.real), (change.start, change.before)):
             expected = torch.where(number == 0, 255, 10 * image + number - 1)
             assert level(pictures).tolist() == expected.tolist()
         seen |= {(int(a), int(b)) for a, b, n in zip(change.start, change.end, rounds) if n == 5}
@@ -108,30 +105,61 @@ def test_changes_are_of_the_dialogues_own_pictures(data: TrainingData) -> None:
 def test_turns_that_change_nothing_are_not_matched() -> None:
     white, black = torch.ones(2, 3, 4, 4), torch.zeros(2, 3, 4, 4)
     white[1] = 0
-    change = Change(torch.tensor([1, 0]), torch.tensor([3, 2]), black, black, white)
+    change = Change(torch.tensor([1, 0]), torch.tensor([3, 2]), black, white)
     told = new_turns(torch.zeros(2, 4, 5), change)
     assert told.there.tolist() == [[False, True, True, False], [False] * 4]
 
 
-def test_our_own_picture_is_painted_from_the_true_one_before(data: TrainingData) -> None:
-    it: Iterative = ITERATIVE.trainable(config(own_pictures=1.0), data, CPU, None)
+@pytest.mark.parametrize("most", [1, 3])
+def test_our_own_picture_is_painted_from_a_true_one_before(data: TrainingData, most: int) -> None:
+    it: Iterative = ITERATIVE.trainable(config(own_pictures=1.0, own_turns=most), data, CPU, None)
     batch = data.gather(rows_for(0, 0, BATCH, len(data)))
     draws = Draws(0, 0, BATCH, slice(0, BATCH))
     encoded = it.generator.encode(batch)
     change = drawn_change(batch, it.training, torch.tensor([[0.99, 0.99, 0.0]]).expand(BATCH, -1))
     assert change.end.tolist() == batch[TURNS.name + LENGTH].tolist()
-    found = it.own_pictures(encoded, change, draws)
-    noise = draws.normal("noise of own pictures", 3)
+    found = it.own_pictures(batch, encoded, change, draws)
+    noise = [draws.normal(f"noise of own pictures {number}", 3) for number in range(most)]
+    turns = (draws.uniform("turns of own pictures") * most).long() + 1
+    assert len(turns.unique()) == min(most, 2)
     for row, start in enumerate(change.start.tolist()):
-        expected = change.before[row]
-        if start > 0:
-            one = {name: values[row : row + 1] for name, values in encoded.items()}
-            mine = slice(row, row + 1)
-            number = torch.tensor([start - 1])
-            expected = it.average.next_picture(one, change.earlier[mine], noise[mine], number, number + 1).picture[0]
-        torch.testing.assert_close(found[row], expected, rtol=0, atol=1e-5)
+        one = {name: values[row : row + 1] for name, values in encoded.items()}
+        mine, begin = slice(row, row + 1), max(0, start - int(turns[row]))
+        expected = pictures_after(batch, torch.full((BATCH,), begin), 64)[mine]
+        for at in range(begin, start):
+            number = torch.tensor([at])
+            mine_noise = noise[most - start + at][mine]
+            expected = it.average.next_picture(one, expected, mine_noise, number, number + 1).picture
+        torch.testing.assert_close(found[row], expected[0], rtol=0, atol=1e-5)
     true = ITERATIVE.trainable(config(own_pictures=0.0), data, CPU, None)
-    assert true.own_pictures(encoded, change, draws) is change.before
+    assert true.own_pictures(batch, encoded, change, draws) is change.before
+
+
+@pytest.mark.parametrize("side", [8, 16])
+def test_every_place_sees_every_other(side: int) -> None:
+    see = SeeEachOther(4, side, 2)
+    x = torch.randn(1, 4, side, side, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    see(x)[0, :, 0, 0].sum().backward()
+    assert x.grad is not None
+    assert (x.grad[0].abs().sum(0) > 0).all()
+
+
+def test_places_see_each_other_at_the_sides_that_are_named() -> None:
+    def sides(**networks: Any) -> list[int]:
+        values = {**SMALL_ITERATIVE["networks"], "widths": [2, 4, 6, 8], **networks}
+        shape = params.build(Networks, values, "networks")
+        modules = Generator(generator_settings(shape, {CAPTIONS.name: 4, TURNS.name: 5})).drawer.modules()
+        return [int(len(one.position) ** 0.5) for one in modules if isinstance(one, SeeEachOther)]
+
+    assert sides() == [8]
+    assert sides(see=[8, 16]) == [8, 16]
+    assert sides(see=[16, 8], heads=0) == []
+
+
+@pytest.mark.parametrize(("norm", "layers"), [("spectral", 0), ("group", 3)])
+def test_the_discriminator_normalises_groups(norm: str, layers: int, data: TrainingData) -> None:
+    it: Iterative = ITERATIVE.trainable(config(d_norm=norm), data, CPU, None)
+    assert sum(isinstance(one, torch.nn.GroupNorm) for one in it.discriminator.modules()) == layers
 
 
 def test_it_paints_what_it_is_shown(tmp_path: Path) -> None:
@@ -164,6 +192,8 @@ def test_the_game_and_the_matching_teach_both_players(data: TrainingData) -> Non
         ({"networks": {"size": 32}}, "widths: 32 x 32 takes 3 widths"),
         ({"networks": {"attention": {"tokens": "states"}}}, "earlier pictures know what is said later"),
         ({"networks": {"heads": 3}}, "heads must divide"),
+        ({"networks": {"see": [4]}}, "see must name sides of features: 64, 32, 16, 8"),
+        ({"own_turns": 0}, "own_turns must be at least 1"),
         ({"own_pictures": 2}, "shares, from 0 to 1"),
         ({"accumulate": 2, "batch": 8}, "accumulate must be 1"),
     ],
