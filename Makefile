@@ -13,6 +13,7 @@ MANIFESTS := setup.cfg pyproject.toml constraints.txt
 repro: .venv/ready
 	@PATH="$(CURDIR)/$(BIN):$$PATH" dvc repro
 	@$(BIN)/python -m trainer.evaluation.expected expected.yaml
+	@$(BIN)/python -m pipeline.locked
 	@echo
 	@echo "Painted pictures:  runs/stage2/grids/  and  runs/evaluate/gallery.html"
 	@echo "Paint your own:    $(BIN)/chatpainter-paint \"there is a large red circle in the top left with one other object\" -o mine.png"

@@ -1,6 +1,7 @@
 """`dvc repro` from nothing to painted pictures; and what a change re-runs."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -34,6 +35,14 @@ def test_every_store_made_from_untrained_weights_says_so(road: Project) -> None:
 
 def test_a_second_repro_does_nothing(road: Project) -> None:
     assert stages_run(road.run("dvc", "repro").stdout) == set()
+
+
+def test_trainings_done_again_give_the_same_lock(road: Project) -> None:
+    lock = (road.folder / "dvc.lock").read_bytes()
+    for stage in "stage1", "stage2":
+        shutil.rmtree(road.folder / "runs" / stage)
+    assert stages_run(road.run("dvc", "repro").stdout) == {"stage1", "stage2"}  # evaluated already: the same generator
+    assert (road.folder / "dvc.lock").read_bytes() == lock
 
 
 def test_a_change_of_stage_2_reruns_stage_2_only(road: Project) -> None:

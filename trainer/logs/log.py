@@ -15,6 +15,9 @@ from typing import Any
 from store.errors import ChatPainterError
 from store.files import replacing
 
+MEASURED = frozenset({"seconds", "sec_per_kimg", "img_per_s", "data_wait", "cpu_gib", "gpu_gib", "gpu_reserved_gib"})
+"""Figures of the machine and its load; all others follow from the training alone."""
+
 
 def read_log(folder: str | Path) -> list[dict[str, Any]]:
     """The records of a run, oldest first; a last line cut off by a kill is passed over."""
@@ -54,13 +57,16 @@ class LogFile:
         self._file.flush()
 
     def close(self) -> None:
-        """Close it and write `curves.csv` from it: one column a figure, for `dvc plots` and spreadsheets."""
+        """Close it and write `curves.csv` from it: one column a figure, for `dvc plots` and spreadsheets.
+
+        It lacks what was measured, so that the same training writes the same bytes.
+        """
         self._file.close()
         records = read_log(self._folder)
-        names = list(dict.fromkeys(name for record in records for name in record))
+        names = list(dict.fromkeys(name for record in records for name in record if name not in MEASURED))
         with replacing(self._folder / "curves.csv") as temporary:
             with open(temporary, "w", encoding="utf-8", newline="") as file:
-                writer = csv.DictWriter(file, names, restval="")
+                writer = csv.DictWriter(file, names, restval="", extrasaction="ignore")
                 writer.writeheader()
                 for record in records:
                     writer.writerow({name: "" if value is None else value for name, value in record.items()})

@@ -1,6 +1,7 @@
 """The log: exact means without waiting for the device, no records of a lost future, and sinks that only repeat it."""
 
 import csv
+import itertools
 import json
 import math
 import sys
@@ -154,6 +155,21 @@ class TestLog:
         assert [row["images"] for row in rows] == ["100", "200"]
         assert [row["g_loss"] for row in rows] == ["1.5", "2.5"]
         assert [row["penalty"] for row in rows] == ["", "7.0"]
+
+    def test_the_curves_of_a_slow_machine_are_the_same_bytes(self, tmp_path, monkeypatch):
+        clock = itertools.count()
+        monkeypatch.setattr("trainer.logs.progress.time.perf_counter", lambda: float(next(clock)))
+        written = []
+        for folder in tmp_path / "quick", tmp_path / "slow":
+            log = progress(folder)
+            log.report({"g_loss": 1.5})
+            if folder.name == "slow":
+                [next(clock) for _ in range(50)]
+            log.tick(100)
+            log.close()
+            written.append((folder / "curves.csv").read_bytes())
+        assert written[0] == written[1]
+        assert written[0].splitlines()[0] == b"images,kimg,epoch,g_loss"
 
     def test_a_folder_that_cannot_be_made_is_one_line(self, tmp_path):
         (tmp_path / "run").write_text("a file")
