@@ -24,7 +24,7 @@ import psutil
 import torch
 
 from benchmarks.train_step import Case, our_step, ours
-from store import company, machine
+from store import company, machine, openmp
 from trainer.logs.statistics import Statistics
 
 BARS = {"alone": 0.95, "in_company": 0.45}  # considerate against torch's default alone
@@ -35,8 +35,8 @@ STEPS = 8  # before company comes, while it stays, and after it left: for the co
 
 @contextlib.contextmanager
 def held() -> Iterator[None]:
-    """The idle team always there: what threads that never spin for long cost."""
-    teams = company.teams()
+    """The idle team always there, time slices as they come: what it costs alone never to spin for long."""
+    teams = openmp.teams()
     for team in teams:
         team.hold()
     yield

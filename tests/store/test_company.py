@@ -1,9 +1,7 @@
-"""Threads that wait give their cores away while others want them, and nothing else changes."""
+"""This process knows when it has company on its cores, and is considerate then."""
 
 import contextlib
-import json
 import os
-import subprocess
 import sys
 import threading
 from collections.abc import Callable
@@ -18,110 +16,10 @@ import pytest
 from painter import cli as painter_cli
 from pipeline.worker import Sync
 from store import company
-from store.company import Load, Team, considerate, watch
+from store.company import Load, considerate, watch
+from store.slices import OWN, SHORTEST
 from trainer import loop
 from trainer.evaluation import evaluate as evaluation
-
-ROOT = Path(__file__).parents[2]
-TWO_CORES = pytest.mark.skipif(
-    sys.platform != "linux" or len(os.sched_getaffinity(0)) < 2, reason="threads wait for each other on two cores"
-)
-COMPUTES = """
-import json, os, sys, threading, time
-from pathlib import Path
-
-import torch
-
-from store import company
-
-
-def processor_seconds() -> float:
-    return sum(int((task / "schedstat").read_text().split()[0]) for task in Path("/proc/self/task").iterdir()) / 1e9
-
-
-def spun() -> float:
-    rows, before = torch.ones(1 << 18), processor_seconds()
-    for _ in range(10):
-        rows.add_(1)
-        time.sleep(0.01)
-    return processor_seconds() - before
-
-
-def trained() -> str:
-    torch.manual_seed(0)
-    network = torch.nn.Sequential(
-        torch.nn.Conv2d(3, 16, 3), torch.nn.BatchNorm2d(16), torch.nn.ReLU(), torch.nn.Conv2d(16, 8, 3),
-        torch.nn.Flatten(), torch.nn.Linear(8 * 28 * 28, 32),
-    )
-    optimiser = torch.optim.Adam(network.parameters())
-    pictures = torch.randn(32, 3, 32, 32)
-    for _ in range(3):
-        optimiser.zero_grad()
-        network(pictures).square().mean().backward()
-        optimiser.step()
-    return b"".join(values.numpy().tobytes() for values in network.state_dict().values()).hex()
-"""
-
-
-def computed(then: str, **settings: str) -> Any:
-    """What another process of two threads gives: `then` prints JSON."""
-    undecided = {name: value for name, value in os.environ.items() if name not in company.DECIDED}
-    done = subprocess.run(
-        [sys.executable, "-c", COMPUTES + then], env=undecided | {"OMP_NUM_THREADS": "2"} | settings, cwd=ROOT,
-        timeout=500, capture_output=True, text=True,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
-
-
-@TWO_CORES
-def test_threads_stop_spinning_while_an_idle_team_is_held() -> None:
-    """Processor time, not the clock's: a thread that waits takes milliseconds an operation, or next to nothing."""
-    found = computed("""
-spun()
-figures, here = [spun()], threading.active_count()
-(team,) = company.teams()
-team.hold()
-figures.append(spun())
-team.release()
-figures.append(spun())
-print(json.dumps({"spun": figures, "left": threading.active_count() - here, "threads": torch.get_num_threads()}))
-""")
-    alone, held, afterwards = found["spun"]
-    assert held < alone / 3
-    assert held < afterwards / 3
-    assert found["left"] == 0
-    assert found["threads"] == 2
-
-
-@TWO_CORES
-def test_weights_are_the_same_to_the_bit() -> None:
-    """With company that comes and goes at every look, a few milliseconds apart."""
-    quiet, disturbed, looks = computed(
-        """
-looks = 0
-
-
-def others() -> float:
-    global looks
-    looks += 1
-    return float(looks % 2)
-
-
-quiet = trained()
-company.LOOK = 0.002
-leave = threading.Event()
-watcher = threading.Thread(target=company.watch, args=(leave, others))
-watcher.start()
-disturbed = trained()
-leave.set()
-watcher.join()
-print(json.dumps([quiet, disturbed, looks]))
-""",
-        GOMP_SPINCOUNT="1000",
-    )  # or the test itself takes minutes on a busy machine
-    assert looks > 2
-    assert disturbed == quiet
 
 
 class Looks(threading.Event):
@@ -167,15 +65,18 @@ class Noted:
 def test_a_team_is_held_while_there_is_company(
     free: int, taken: tuple[float, ...], done: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    team, looks = Noted(free), Looks(*taken)
+    team, looks, slices = Noted(free), Looks(*taken), list[int]()
     monkeypatch.setattr(company, "teams", lambda: [team])
+    monkeypatch.setattr(company, "give_slices", slices.append)
     watch(looks, looks.others)
     assert team.done == done
+    assert slices == [SHORTEST, OWN] * done.count("hold")
 
 
 def test_where_threads_run_out_the_watch_ends_and_releases(monkeypatch: pytest.MonkeyPatch) -> None:
     first, second, looks = Noted(0), Noted(0, fails=True), Looks(1.0, 1.0)
     monkeypatch.setattr(company, "teams", lambda: [first, second])
+    monkeypatch.setattr(company, "give_slices", lambda nanoseconds: None)
     watch(looks, looks.others)
     assert (first.done, second.done, looks.taken) == ("hold release ", "", [1.0])
 
@@ -201,45 +102,10 @@ def test_load_is_what_others_take_of_our_cores(monkeypatch: pytest.MonkeyPatch) 
     process: Any = SimpleNamespace(cpu_affinity=lambda: [0, 2], cpu_times=lambda: process)
     monkeypatch.setattr(psutil, "Process", lambda: process)
     monkeypatch.setattr(psutil, "cpu_times", next_moment)
-    monkeypatch.setattr(company.time, "monotonic", lambda: process.now)
+    monkeypatch.setattr(company, "time", SimpleNamespace(monotonic=lambda: process.now))
     load = Load()
     assert load.others() == 0.5
     assert load.others() == 0.0
-
-
-@pytest.mark.parametrize(
-    ("computing", "processors", "size"),
-    [(2, 2, 2), (2, 8, 8), (64, 128, 66), (1, 2, None), (3, 2, None)],
-)
-def test_a_team_is_as_large_as_it_takes(
-    computing: int, processors: int, size: int | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    started = []
-    library: Any = SimpleNamespace(
-        omp_get_max_threads=lambda: computing,
-        omp_get_num_procs=lambda: processors,
-        omp_get_thread_num=None,
-        GOMP_parallel=lambda function, data, count, flags: started.append(count.value),
-    )
-    monkeypatch.setattr(company, "_require_threads", lambda count: None)
-    team = Team(library)
-    assert team.useful == (size is not None)
-    if size is not None:
-        team.hold()
-        team.release()
-        assert started == [size]
-        assert computing + size - 1 == processors + 1  # what libgomp counts, against what it compares with
-
-
-def test_libraries_without_use_are_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "libgomp.so.1").write_text("no library")
-    maps = tmp_path / "maps"
-    lines = [f"7f00-7f01 r-xp 00000000 08:01 123    {path}" for path in (tmp_path / "libgomp.so.1", "/gone/libgomp.so")]
-    maps.write_text("\n".join([*lines, "7f02-7f03 rw-p 00000000 00:00 0 "]))
-    monkeypatch.setattr(company, "MAPS", maps)
-    assert company.teams() == []
-    maps.unlink()
-    assert company.teams() == []
 
 
 def watched() -> bool:
@@ -286,30 +152,13 @@ def test_it_does_nothing_on_a_gpu(undecided: pytest.MonkeyPatch) -> None:
         assert not watched()
 
 
-def fail(*_: Any) -> None:
-    raise RuntimeError("can't start new thread")
-
-
 def test_where_no_thread_can_be_started_it_is_done_without(undecided: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> None:
+        raise RuntimeError("can't start new thread")
+
     undecided.setattr(threading.Thread, "start", fail)
     with considerate():
         assert not watched()
-
-
-def test_threads_are_tried_before_libgomp_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It would end the process."""
-    start, here = threading.Thread.start, threading.active_count()
-
-    def third_fails(thread: threading.Thread) -> None:
-        if threading.active_count() >= here + 2:
-            fail()
-        start(thread)
-
-    monkeypatch.setattr(threading.Thread, "start", third_fails)
-    company._require_threads(2)
-    with pytest.raises(RuntimeError):
-        company._require_threads(3)
-    assert threading.active_count() == here
 
 
 def test_training_evaluating_painting_and_encoding_are_considerate(
