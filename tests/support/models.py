@@ -25,6 +25,19 @@ SMALL_SG2IM: dict[str, Any] = {
     "crop_side": 16,
 }
 
+# `Networks` with which google/sg2im's were recorded (tests/support/parity), and their discriminators' `arch`.
+RECORDED_SG2IM: dict[str, Any] = {
+    "side": 32,
+    "embedding_dim": 10,
+    "gconv_dim": 12,
+    "gconv_hidden_dim": 20,
+    "gconv_num_layers": 3,
+    "mask_size": 8,
+    "refinement_dims": (16, 12, 8),
+    "layout_noise_dim": 4,
+}
+RECORDED_SG2IM_ARCH = "C4-6-2,C4-8-2,C4-10-2"
+
 # Of the section `stackgan-v2`: 16, 32 and 64 together.
 SMALL_STACKGAN_V2: dict[str, Any] = {**SMALL, "size": 16, "attention": {"sides": [8, 16], "width": 5}}
 

@@ -160,7 +160,7 @@ def test_the_scheduler_is_killed(place, rows, whole, dask):
     place.corpus(rows)
     dask.worker(place, HASH_HOLD="4")
     dask.wait_for_workers(1)
-    run = Running(place, "--scheduler", str(dask.file), "--wait", "20")
+    run = Running(place, "--scheduler", str(dask.file), "--wait", "10")
     place.wait_for_calls(4, run.ended)
     dask.kill(dask.scheduler)
     ended = run.wait()

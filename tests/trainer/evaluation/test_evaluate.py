@@ -2,7 +2,10 @@
 
 import csv
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import click
@@ -176,6 +179,19 @@ def test_an_interrupted_evaluation_continues_and_ends_the_same(evaluated, world,
 def test_two_processes_find_what_one_finds(evaluated, world, tmp_path, launch):
     generator, whole, _ = evaluated
     assert launch(main, 2, arguments(world, generator, tmp_path / "out")).wait() == [0, 0]
+    assert metrics(tmp_path / "out")["figures"] == metrics(whole)["figures"]
+
+
+@pytest.mark.slow
+def test_torchrun_starts_them(evaluated, world, tmp_path):
+    generator, whole, _ = evaluated
+    launcher = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0", "--standalone"]
+    command = [sys.executable, *launcher, "-m", "trainer.evaluation.cli"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[3])}
+    done = subprocess.run(
+        [*command, *arguments(world, generator, tmp_path / "out")], env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
     assert metrics(tmp_path / "out")["figures"] == metrics(whole)["figures"]
 
 

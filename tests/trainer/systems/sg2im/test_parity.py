@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from tests.support import parity
+from tests.support.models import RECORDED_SG2IM, RECORDED_SG2IM_ARCH
 from trainer.networks import losses
 from trainer.systems.sg2im import networks
 from trainer.systems.sg2im.config import Networks, Sg2imConfig
@@ -26,17 +27,7 @@ GRAPHS = Graphs(
     torch.tensor(GRAPH["objs"]), torch.tensor(GRAPH["triples"]), torch.tensor(GRAPH["obj_to_img"]), pictures=2
 )
 BOXES = torch.tensor(GRAPH["boxes_gt"], dtype=torch.float64)
-SMALL = Networks(
-    side=32,
-    embedding_dim=10,
-    gconv_dim=12,
-    gconv_hidden_dim=20,
-    gconv_num_layers=3,
-    mask_size=8,
-    refinement_dims=(16, 12, 8),
-    layout_noise_dim=4,
-)
-ARCH = "C4-6-2,C4-8-2,C4-10-2"
+SMALL = Networks(**RECORDED_SG2IM)
 N = TypeVar("N", bound=nn.Module)
 RECORDS = ("eval_A", "train_A", "eval_B", "train_B")
 
@@ -172,7 +163,7 @@ def test_the_parts(name: str, record: str) -> None:
 @pytest.mark.parametrize("record", RECORDS)
 def test_the_discriminator_of_pictures(record: str) -> None:
     recorded = RECORDED["networks"]["PatchDiscriminator"]
-    ours = prepared(PatchDiscriminator(ARCH), record)
+    ours = prepared(PatchDiscriminator(RECORDED_SG2IM_ARCH), record)
     assert parity.keys(ours) == recorded["keys"]
     scores = ours(parity.wave(0, (2, 3, 48, 48)))
     parity.assert_recorded(
@@ -184,7 +175,7 @@ def test_the_discriminator_of_pictures(record: str) -> None:
 @pytest.mark.parametrize("record", RECORDS)
 def test_the_discriminator_of_objects(record: str) -> None:
     recorded = RECORDED["networks"]["AcCropDiscriminator"]
-    ours = prepared(CropDiscriminator(ARCH, 11, 24), record)
+    ours = prepared(CropDiscriminator(RECORDED_SG2IM_ARCH, 11, 24), record)
     assert parity.keys(ours) == recorded["keys"]
     with torch.no_grad():
         real, named = ours(parity.wave(0, (2, 3, 48, 48)), GRAPHS.objects, BOXES, GRAPHS.image)
@@ -283,8 +274,8 @@ def test_the_generators_own_terms(skip: int, mask: float, predicate: float) -> N
 def test_the_discriminators_terms(record: str) -> None:
     recorded = RECORDED["losses"][f"step.{record}"]
     real, fake = (parity.wave(j, (2, 3, 48, 48)) for j in (0, 1))
-    objects = prepared(CropDiscriminator(ARCH, 11, 24), record)
-    pictures = prepared(PatchDiscriminator(ARCH), record)
+    objects = prepared(CropDiscriminator(RECORDED_SG2IM_ARCH, 11, 24), record)
+    pictures = prepared(PatchDiscriminator(RECORDED_SG2IM_ARCH), record)
     about = GRAPHS.objects, BOXES, GRAPHS.image
 
     def near(value: float) -> Any:

@@ -11,7 +11,7 @@ import torch
 
 from store.errors import ChatPainterError
 from tests.support import parity
-from tests.support.models import SMALL_SG2IM
+from tests.support.models import RECORDED_SG2IM, RECORDED_SG2IM_ARCH, SMALL_SG2IM
 from tests.support.pickles import Hostile
 from tests.support.same import assert_same
 from trainer import generator_file
@@ -21,19 +21,9 @@ from trainer.systems.sg2im.config import Networks
 from trainer.systems.sg2im.discriminators import CropDiscriminator, PatchDiscriminator
 from trainer.systems.sg2im.networks import Generator, SceneGraphNetwork, generator_settings
 
-SIZES = Networks(
-    side=32,
-    embedding_dim=10,
-    gconv_dim=12,
-    gconv_hidden_dim=20,
-    gconv_num_layers=3,
-    mask_size=8,
-    refinement_dims=(16, 12, 8),
-    layout_noise_dim=4,
-)
+SIZES = Networks(**RECORDED_SG2IM)
 OBJECTS = ["__image__", "person", "NONE", "dog", "grass"]
 PREDICATES = ["__in_image__", "left of", "right of", "above", "below", "inside", "surrounding"]
-ARCH = "C4-6-2,C4-8-2,C4-10-2"
 
 
 def arguments(sizes: Networks = SIZES, **changes: Any) -> dict[str, Any]:
@@ -66,8 +56,8 @@ def states(sizes: Networks = SIZES, prefix: str = "") -> dict[str, OrderedDict[s
     """Of the three networks in float32, without counters, as torch 0.4.0 knew none."""
     networks = {
         "model": SceneGraphNetwork(len(OBJECTS), len(PREDICATES), sizes),
-        "d_obj": CropDiscriminator(ARCH, len(OBJECTS), 24),
-        "d_img": PatchDiscriminator(ARCH),
+        "d_obj": CropDiscriminator(RECORDED_SG2IM_ARCH, len(OBJECTS), 24),
+        "d_img": PatchDiscriminator(RECORDED_SG2IM_ARCH),
     }
     return {
         name: OrderedDict(
@@ -82,7 +72,7 @@ def states(sizes: Networks = SIZES, prefix: str = "") -> dict[str, OrderedDict[s
 def checkpoint(path: Path, sizes: Networks = SIZES, prefix: str = "", zipped: bool = False, **changes: Any) -> dict:
     """A stripped one."""
     made = states(sizes, prefix)
-    about = {"arch": ARCH, "normalization": "batch", "activation": "leakyrelu-0.2", "padding": "valid"}
+    about = {"arch": RECORDED_SG2IM_ARCH, "normalization": "batch", "activation": "leakyrelu-0.2", "padding": "valid"}
     content = {
         "args": {"dataset": "coco", "image_size": (sizes.side, sizes.side), "learning_rate": 1e-4, "restore": None},
         "model_state": made["model"],
