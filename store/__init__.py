@@ -2,6 +2,15 @@
 
 from typing import TYPE_CHECKING, Any
 
+try:
+    import fcntl as _fcntl  # noqa: F401
+except ModuleNotFoundError:
+    # Not an ImportError: every command imports this room first, and whoever runs one gets this line and no traceback.
+    raise SystemExit(
+        "Error: ChatPainter runs on Linux and macOS; this Python has no fcntl, which keeps two runs out of one folder. "
+        "On Windows use WSL 2 or Docker (docs/platforms.md)"
+    ) from None
+
 if TYPE_CHECKING:
     from store.errors import ChatPainterError, StoreError
     from store.manifest import Manifest
