@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.corpora import json_files, visdial
+from pipeline.corpora import json_files, text_lines, visdial
 from store.errors import ChatPainterError
 
 Round = tuple[str, str]
@@ -159,13 +159,10 @@ def _json(text: str, path: Path) -> Any:
 
 
 def _from_line(line: str, where: str) -> Dialogue:
-    caption, *turns = line.split("\t")
-    rounds = []
-    for turn in turns:
-        question, mark, answer = turn.partition("?")
-        if not mark:
-            raise DialogueError(f"{where}: expected `question? answer` after the tab, found {turn[:60]!r}")
-        rounds.append((question, answer))
+    try:
+        caption, rounds = text_lines.parse(line, where)
+    except ChatPainterError as error:
+        raise DialogueError(error.message) from None
     return check(Dialogue(caption, tuple(rounds)), where)
 
 

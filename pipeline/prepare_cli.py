@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from pipeline.corpora.cli import imagefolder
 from pipeline.imports.cli import import_stackgan
 from pipeline.weights.cli import weights_fetch, weights_status
 from store import params as parameters
-from store.errors import ChatPainterError, ParamsError
-from store.files import inside
+from store.errors import ParamsError
 from store.options import CONTEXT, corpus_option, params_option, version_option
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def main(context: click.Context, params_file: Path) -> None:
     context.obj = params_file
 
 
-for command in (weights_status, weights_fetch, import_stackgan):
+for command in (imagefolder, weights_status, weights_fetch, import_stackgan):
     main.add_command(command)
 
 
@@ -419,10 +419,8 @@ def _folder(values: dict[str, Any], path: Path) -> Path:
 
 def _splits_of(given: tuple[str, ...], values: dict[str, Any], path: Path) -> tuple[str, ...]:
     """The splits asked for, or else those of params.yaml: each a name that files can have."""
+    from pipeline.corpora import coco
+
     where = "--split" if given else f"{path}: splits"
     names = given or parameters.section(values, "splits", parameters.Names, str(path))
-    for name in names:
-        inside(Path("annotations"), f"captions_{name}.json", stated_in=where)
-        if not name.isprintable() or set(name) & set("/\\"):
-            raise ChatPainterError(f"{where}: {name!r} is no split's name; a name is a word, such as train2014")
-    return names
+    return tuple(coco.check_split(name, where) for name in names)

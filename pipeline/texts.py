@@ -7,7 +7,7 @@ from typing import Literal
 Kind = Literal["captions", "turns", "dialogues"]
 """What a store keeps the vectors of: captions, single rounds, or whole dialogues as one text each."""
 KINDS: tuple[Kind, ...] = ("captions", "turns", "dialogues")
-TERMINAL = ("?", "!", ".")
+TERMINAL = ("?", "!", ".", "？", "！", "。", "؟", "۔", "।")
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,18 @@ def captions_file(raw: Path, split: str) -> Path:
     return path
 
 
+def check_split(name: str, where: str) -> str:
+    """The name itself, if it is one that files can have in theirs.
+
+    Raises:
+        ChatPainterError: it is not; begins with `where`.
+    """
+    inside(Path("annotations"), f"captions_{name}.json", stated_in=where)
+    if not name.isprintable() or set(name) & set("/\\"):
+        raise ChatPainterError(f"{where}: {name!r} is no split's name; a name is a word, such as train2014")
+    return name
+
+
 def read(path: Path) -> dict[int, Image]:
     """The images of a captions file by id, in the order of the file, each with its captions.
 

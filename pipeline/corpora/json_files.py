@@ -54,7 +54,7 @@ def read_lines(path: Path, remedy: str) -> Iterator[tuple[str, Any]]:
         ChatPainterError: the file is missing or not UTF-8, or a line is not JSON, too long, or says a thing twice.
     """
     try:
-        with path.open(encoding="utf-8") as file:
+        with path.open(encoding="utf-8-sig") as file:  # Windows' editors begin a file with a byte order mark
             for number, line in enumerate(iter(lambda: file.readline(_LONGEST_LINE), ""), 1):
                 where = f"{path}: line {number}"
                 if line.strip():

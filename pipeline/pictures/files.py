@@ -35,12 +35,10 @@ class PictureFiles:
     def find(self, file_name: str) -> Path | None:
         """The file of a stated name, and of no other: backslashes divide folders where no file has one in its name, and
         a letter with its accent is the same in one code point (NFC) or in two (NFD, as macOS writes archives)."""
-        slashes = file_name.replace("\\", "/")
-        forms = (normalize(form, slashes) for form in ("NFC", "NFD"))
-        for name in dict.fromkeys((file_name, slashes, *forms)):
+        for name in spellings(file_name):
             if found := self._exactly(name):
                 return found
-        for end in _ends(slashes):
+        for end in _ends(file_name):
             if self._ends[end] == 1 and (found := self._exactly(end)):
                 return found
         return None
@@ -84,6 +82,12 @@ class PictureFiles:
                 yield folder / name
         if inside and os.path.isfile(self._raw / name):
             yield self._raw / name
+
+
+def spellings(file_name: str) -> list[str]:
+    """The names that a stated name may mean: itself, with slashes for backslashes, its accents composed or apart."""
+    slashes = file_name.replace("\\", "/")
+    return list(dict.fromkeys((file_name, slashes, *(normalize(form, slashes) for form in ("NFC", "NFD")))))
 
 
 def official_names(image_id: int, prefixes: tuple[str, ...] = PREFIXES) -> list[str]:
