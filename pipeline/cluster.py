@@ -11,7 +11,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,7 @@ class Cluster:
     Args:
         scheduler: an address, or a scheduler file; None starts workers on this machine, reachable from it alone.
         workers: processes of a cluster of our own; never more than cores.
+        gpus: names as in CUDA_VISIBLE_DEVICES; a cluster of our own has one worker for each, however many `workers`.
         idle_seconds: end when no shard was finished for so long.
         wait_seconds: end when there was no worker, or no scheduler, for so long.
         dashboard: serve dask's dashboard (a cluster of our own has none otherwise).
@@ -51,6 +52,7 @@ class Cluster:
         scheduler: str | None = None,
         *,
         workers: int = 1,
+        gpus: Sequence[str] = (),
         idle_seconds: float = 3600,
         wait_seconds: float = 60,
         dashboard: bool = False,
@@ -58,7 +60,8 @@ class Cluster:
         tls: Tls | None = None,
     ) -> None:
         self.scheduler, self.tls = scheduler, tls
-        self.workers = min(workers, cores())
+        self.gpus = tuple(gpus)
+        self.workers = len(self.gpus) or min(workers, cores())
         # Processes x threads must not exceed the cores; a cluster that exists looks after its own.
         self.threads = max(1, cores() // self.workers)
         self.idle_seconds, self.wait_seconds = idle_seconds, wait_seconds
@@ -119,7 +122,7 @@ class Cluster:
 
     def _start(self) -> Any:
         import dask
-        from distributed import Client, LocalCluster
+        from distributed import Client
 
         settings: dict[str, Any] = {
             f"distributed.nanny.pre-spawn-environ.{name}": self.threads for name in _THREAD_VARIABLES
@@ -131,18 +134,7 @@ class Cluster:
         before = dict(os.environ)
         with dask.config.set(settings):
             try:
-                cluster = self._exit.enter_context(
-                    LocalCluster(
-                        n_workers=self.workers,
-                        threads_per_worker=1,
-                        processes=True,
-                        host="127.0.0.1",
-                        dashboard_address="127.0.0.1:0" if self.dashboard else None,
-                        # dask would count the mapped word vectors as the worker's own memory, and kill it.
-                        memory_limit=0,
-                        silence_logs=logging.CRITICAL,
-                    )
-                )
+                cluster = self._exit.enter_context(self._local())
                 client = self._exit.enter_context(Client(cluster, set_as_default=bool(self.report)))
             except (OSError, TimeoutError, RuntimeError) as error:
                 raise ChatPainterError(
@@ -153,6 +145,22 @@ class Cluster:
             del os.environ[name]
         os.environ.update(before)
         return client
+
+    def _local(self) -> Any:
+        from distributed import LocalCluster
+
+        from pipeline.local_gpus import LocalGpus
+
+        options: dict[str, Any] = {
+            "threads_per_worker": 1,
+            "processes": True,
+            "host": "127.0.0.1",
+            "dashboard_address": "127.0.0.1:0" if self.dashboard else None,
+            # dask would count the mapped word vectors as the worker's own memory, and kill it.
+            "memory_limit": 0,
+            "silence_logs": logging.CRITICAL,
+        }
+        return LocalGpus(self.gpus, **options) if self.gpus else LocalCluster(n_workers=self.workers, **options)
 
     def _stop(self) -> None:
         with contextlib.suppress(OSError, TimeoutError, RuntimeError):

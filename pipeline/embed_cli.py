@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from store import options, params
+from store import devices, options, params
 from store.errors import ChatPainterError
 
 if TYPE_CHECKING:
@@ -34,7 +34,11 @@ MOST_UNKNOWN = 0.5  # of words or bytes
     type=click.Choice(["captions", "turns", "dialogues"]),
     help="What to encode; may be repeated.  [default: all that the corpus has]",
 )
-@click.option("--workers", type=click.IntRange(1), help="Processes on this machine.  [default: embed.workers]")
+@click.option(
+    "--workers",
+    type=click.IntRange(1),
+    help="Processes on this machine, or GPUs where encoders.device is cuda.  [default: embed.workers, all GPUs]",
+)
 @click.option(
     "--scheduler",
     default="local",
@@ -104,9 +108,11 @@ def main(
     if any((tls_ca, tls_cert, tls_key)) and not all((tls_ca, tls_cert, tls_key)):
         raise ChatPainterError("--tls-ca, --tls-cert and --tls-key go together")
     tls = (tls_ca, tls_cert, tls_key) if tls_ca and tls_cert and tls_key else None
+    # More workers than GPUs would only share one.
+    gpus = devices.visible_gpus()[:workers] if scheduler == "local" and encoders.device != "cpu" else []
     with (
         _threads_in_words(),
-        _runner(scheduler, workers or settings.workers, timeout, wait, dashboard, report, tls) as runner,
+        _runner(scheduler, workers or settings.workers, gpus, timeout, wait, dashboard, report, tls) as runner,
     ):
         if dashboard and (link := getattr(runner, "dashboard_link", None)):
             click.echo(f"dashboard: {link}", err=True)
@@ -131,6 +137,7 @@ def _threads_in_words() -> Iterator[None]:
 def _runner(
     scheduler: str,
     workers: int,
+    gpus: list[str],
     timeout: float,
     wait: float,
     dashboard: bool,
@@ -154,11 +161,14 @@ def _runner(
     from pipeline.cluster import Cluster, Tls
     from store.machine import cores
 
-    if scheduler == "local" and workers > cores():
+    if gpus:
+        click.echo(f"one worker for each of {len(gpus)} GPUs", err=True)
+    elif scheduler == "local" and workers > cores():
         click.echo(f"{workers} workers on {cores()} cores: using {cores()}", err=True)
     with Cluster(
         None if scheduler == "local" else scheduler,
         workers=workers,
+        gpus=gpus,
         idle_seconds=timeout,
         wait_seconds=wait,
         dashboard=dashboard,

@@ -3,6 +3,7 @@
 The only place of this room that names torch; it is imported when a device is asked for.
 """
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -48,6 +49,16 @@ def choose(name: str, asked: str = "--device", local: int = 0) -> "torch.device"
             " another, or start torchrun with --nproc-per-node no larger than that"
         )
     return torch.device("cuda", index)
+
+
+def visible_gpus() -> list[str]:
+    """The GPUs that torch finds here, by the names that CUDA_VISIBLE_DEVICES has for them, or by number."""
+    import torch
+
+    found = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    names = map(str, range(found)) if named is None else (name.strip() for name in named.split(","))
+    return list(names)[:found]
 
 
 @contextmanager

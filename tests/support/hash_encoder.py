@@ -29,7 +29,7 @@ def log(what: str, count: int) -> None:
     if path := os.environ.get("HASH_LOG"):
         threads, trim = os.environ.get("OMP_NUM_THREADS"), os.environ.get("MALLOC_TRIM_THRESHOLD_")
         with open(path, "a") as file:
-            about = {"threads": threads, "trim": trim}
+            about = {"threads": threads, "trim": trim, "gpu": os.environ.get("CUDA_VISIBLE_DEVICES")}
             file.write(json.dumps({"what": what, "pid": os.getpid(), "count": count, **about}) + "\n")
 
 
