@@ -35,6 +35,7 @@ if [ "$smoke" ]; then
     piece tests       120 "$python" -m pytest -q -m gpu $gpu_tests
     piece train_step  120 $(module train_step) --case tiny:1:4 --rounds 1 --seconds 2
     piece stackgan_v2 120 $(module stackgan_v2_step) --case tiny:4 --rounds 1 --seconds 2
+    piece attngan     120 $(module attngan_step) --case tiny:4 --rounds 1 --seconds 2
     piece films       120 $(module film_step) --batch 2 --turns 2 --runs 1
     piece graphs      120 $(module graph_step) --case tiny:4 --seconds 2
     piece feed        120 $(module feed) --seconds 2 --rounds 1 --batch 16 --images 64
@@ -50,6 +51,7 @@ else
     piece encode          30 $(module encode) $(made 400) --count 4096 --runs 2 --no-peers
     piece to_colours     100 $(module to_colours) --every 16000 --most 48000
     piece stackgan_v2     60 $(module stackgan_v2_step) "${eager[@]}" --rounds 3 --seconds 8
+    piece attngan         40 $(module attngan_step) "${eager[@]}" --rounds 3 --seconds 8
     piece compiled_stage1 40 $(module train_step compiled_stage1) --case paper:1:128 "${compiled[@]}" --rounds 3 --seconds 6
     piece compiled_stage2 40 $(module train_step compiled_stage2) --case paper:2:16 "${compiled[@]}" --rounds 3 --seconds 6
 fi
