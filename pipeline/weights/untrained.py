@@ -117,10 +117,10 @@ def _skip_thought(out: Path, words: list[str], sizes: Sizes, seed: int) -> None:
         (("uni", ("",), sizes.uni), ("bi", ("", "r_"), sizes.uni // 2)),
     ):
         rng = np.random.default_rng([seed, which])
-        vectors = rng.standard_normal((len(lines), sizes.words), np.float32) / np.float32(np.sqrt(sizes.words))
+        vectors = word_vectors(rng, len(lines), sizes.words)
         arrays: dict[str, np.ndarray] = {}
         for prefix in prefixes:
-            for key, value in _gru(rng, sizes.words, dim).items():
+            for key, value in gru(rng, sizes.words, dim).items():
                 arrays[f"encoder_{prefix}{key}"] = value
         arrays["untrained"] = np.ones((), np.int8)
         theano_writer.write_npz(out / f"{name}_skip.npz", arrays)
@@ -133,7 +133,13 @@ INPUT = 0.5  # typical size of what a word adds before tanh
 RECURRENT = 0.9
 
 
-def _gru(rng: np.random.Generator, width: int, dim: int) -> dict[str, np.ndarray]:
+def word_vectors(rng: np.random.Generator, words: int, width: int) -> np.ndarray:
+    """(words, width) float32, of unit length as a rule."""
+    return rng.standard_normal((words, width), np.float32) / np.float32(np.sqrt(width))
+
+
+def gru(rng: np.random.Generator, width: int, dim: int) -> dict[str, np.ndarray]:
+    """A GRU whose last state keeps the words that it read, as uni_skip.npz names its arrays: x W, columns [r | u]."""
     f4 = np.float32
     gates = np.concatenate([_orthogonal(rng, dim, dim), _orthogonal(rng, dim, dim)], 1)
     return {

@@ -13,10 +13,13 @@ share the word vectors and the layer to words. A word is scored by a softmax ove
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pack_padded_sequence
+
+from pipeline.weights import untrained
 
 UNIFORM = 0.1  # of all weights that are not recurrent, to either side of 0
 CLUSTERS = (16, 4)  # of the adaptive softmax: the most frequent sixteenth, those up to a quarter, the rest
@@ -29,9 +32,13 @@ class SentenceNetwork(nn.Module):
         words: size of the vocabulary.
         word_dim: E. dim: of the sentence's vector, and of the decoders' states.
         adaptive: score words by clusters.
+        remembering: the encoder and the word vectors begin as untrained weights are drawn, whose states keep what was
+            read; not as the paper has them, which halve a state at each word.
     """
 
-    def __init__(self, words: int, word_dim: int, dim: int, directions: int, adaptive: bool) -> None:
+    def __init__(
+        self, words: int, word_dim: int, dim: int, directions: int, adaptive: bool, remembering: bool = False
+    ) -> None:
         super().__init__()
         self.embedding = nn.Embedding(words, word_dim)
         self.encoder = nn.GRU(word_dim, dim // directions, batch_first=True, bidirectional=directions == 2)
@@ -40,6 +47,8 @@ class SentenceNetwork(nn.Module):
         self.after = nn.GRU(word_dim + dim, dim, batch_first=True)
         self.output: nn.Module = _Adaptive(dim, words) if adaptive else _Full(dim, words)
         self._initialise()
+        if remembering:
+            self._remember(np.random.default_rng(int(torch.randint(2**31, ()))))
 
     def _initialise(self) -> None:
         for name, parameter in self.named_parameters():
@@ -53,6 +62,16 @@ class SentenceNetwork(nn.Module):
                 nn.init.uniform_(parameter, -UNIFORM, UNIFORM)
             if leaf.startswith("bias_hh"):
                 parameter.requires_grad_(False)  # the published encoder has none
+
+    @torch.no_grad()
+    def _remember(self, rng: np.random.Generator) -> None:
+        self.embedding.weight.copy_(torch.from_numpy(untrained.word_vectors(rng, *self.embedding.weight.shape)))
+        weights = self.encoder.state_dict()
+        for suffix in ("_l0", "_l0_reverse")[: 1 + self.encoder.bidirectional]:
+            drawn = untrained.gru(rng, self.encoder.input_size, self.encoder.hidden_size)
+            for name, gates, candidate in (("weight_ih", "W", "Wx"), ("weight_hh", "U", "Ux"), ("bias_ih", "b", "bx")):
+                both = np.concatenate([drawn[gates], drawn[candidate]], -1).T
+                weights[f"{name}{suffix}"].copy_(torch.from_numpy(both))
 
     def vectors(self, sentences: Tensor, lengths: Tensor) -> Tensor:
         """(n, longest) numbers of words and (n,) lengths, on the CPU → (n, dim): the states after the last words."""

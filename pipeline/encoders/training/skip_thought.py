@@ -38,6 +38,7 @@ class SkipThoughtTraining:
     words: int = 8_000  # of the vocabulary, <eos> and UNK among them
     word_dim: int = 64
     dim: int = 256  # of each half's vector; bi has half of it each way
+    start: Literal["paper", "remembering"] = "remembering"  # of the encoder: update gates that halve, or keep 0.93
     longest: int = 30  # words of a sentence that is learned from
     sentences: int = 200_000  # seen in all
     batch: int = 64
@@ -72,8 +73,9 @@ PRESETS: dict[str, dict[str, Any]] = {
     "small": {},
     # Kiros et al., 2015, and the code they published: BookCorpus once through would be 74 million sentences.
     "published": {
-        "words": 20_000, "word_dim": 620, "dim": 2400, "sentences": 74_000_000, "batch": 128, "rate": 2e-4,
-        "decay": "none", "softmax": "full", "precision": "bfloat16", "held_out": 1000, "checkpoint_every": 1_280_000,
+        "words": 20_000, "word_dim": 620, "dim": 2400, "start": "paper", "sentences": 74_000_000, "batch": 128,
+        "rate": 2e-4, "decay": "none", "softmax": "full", "precision": "bfloat16", "held_out": 1000,
+        "checkpoint_every": 1_280_000,
     },
 }  # fmt: skip
 
@@ -170,8 +172,10 @@ class Half:
         self.settings, self.device = settings, where
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed * len(HALVES) + list(HALVES).index(name))
-            adaptive = settings.softmax == "adaptive"
-            self.network = SentenceNetwork(words, settings.word_dim, settings.dim, directions, adaptive).to(where)
+            self.network = SentenceNetwork(
+                words, settings.word_dim, settings.dim, directions,
+                adaptive=settings.softmax == "adaptive", remembering=settings.start == "remembering",
+            ).to(where)  # fmt: skip
         self.parameters = [each for each in self.network.parameters() if each.requires_grad]
         self.adam = torch.optim.Adam(self.parameters, settings.rate, BETAS)
 

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -82,7 +83,7 @@ def test_the_loss_is_that_of_the_equations(text, tmp_path, directions, adaptive)
 
 
 def test_weights_begin_as_the_paper_says_and_the_hidden_bias_stays_nothing(text, tmp_path):
-    half = training.Half("bi", 2, SMALL, 30, CPU)
+    half = training.Half("bi", 2, replace(SMALL, start="paper"), 30, CPU)
     for name, value in half.network.named_parameters():
         if "weight_hh" in name:
             for gate in value.detach().chunk(3):
@@ -96,6 +97,23 @@ def test_weights_begin_as_the_paper_says_and_the_hidden_bias_stays_nothing(text,
         hidden = [value for name, value in network.named_parameters() if "bias_hh" in name]
         assert hidden
         assert not any(value.any() for value in hidden)
+
+
+@pytest.mark.parametrize(("half", "directions"), [("uni", 1), ("bi", 2)])
+def test_an_encoder_that_begins_remembering_knows_the_first_of_twenty_words(half, directions):
+    def difference(start):
+        network = training.Half(half, directions, replace(SMALL, dim=64, start=start), 30, CPU).network
+        for gates in (value for name, value in network.named_parameters() if "encoder.bias_ih" in name):
+            reset, update, candidate = gates.detach().sigmoid().chunk(3)
+            expected = (0.5, 0.5) if start == "paper" else (1 / (1 + np.exp(-2)), 0.93)
+            assert (float(reset.mean()), float(update.mean())) == pytest.approx(expected)
+            assert (candidate == 0.5).all()  # the sigmoid of nothing
+        told = torch.tensor([[2, *range(4, 23)], [3, *range(4, 23)]])  # another first word
+        one, other = network.vectors(told, torch.tensor([20, 20])).detach()[:, : 64 // directions]  # read forwards
+        return float((one - other).norm() / one.norm())
+
+    assert difference("paper") < 0.01
+    assert difference("remembering") > 0.1
 
 
 def test_a_step_clips_the_gradient_and_takes_adams_update(text, tmp_path):
