@@ -12,9 +12,10 @@ import importlib.util
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,6 +24,9 @@ from pipeline.weights import WeightsError, shown
 from pipeline.weights.hashing import sha256
 from store.devices import fp32_precision
 from store.errors import ChatPainterError
+
+if TYPE_CHECKING:
+    import torch
 
 MINILM = "minilm"
 TOKENS = {"cpu": 4096, "cuda": 65_536}  # a batch
@@ -92,6 +96,15 @@ def _place(name: str, settings: EncoderSettings) -> ModelFolder:
     raise WeightsError(
         f"{shown(given)}: no model for {library} here, nor in {settings.weights} (no config.json or modules.json)"
     )
+
+
+def folder(name: str, settings: EncoderSettings | None = None) -> Path:
+    """Where the model `name` lies.
+
+    Raises:
+        ChatPainterError: it is not installed, or not there.
+    """
+    return _place(name, settings or EncoderSettings()).folder
 
 
 def _is_file(path: Path) -> bool:
@@ -216,6 +229,8 @@ class Modern:
             self.model = AutoModel.from_pretrained(place.folder, local_files_only=True, use_safetensors=True)
             self.model.eval().to(self.device)
             self.longest = getattr(self.model.config, "max_position_embeddings", None)
+        if self.device.type == "cpu":
+            _with_packed_products(self.model if self.sentences is None else self.sentences)
         self.dim = self._vectors(["a"]).shape[1]
 
     def encode(self, texts: Sequence[str]) -> Encoded:
@@ -310,6 +325,22 @@ class Modern:
             texts, return_tensors="pt", padding=True, truncation=self.longest is not None, max_length=self.longest,
             **options,
         ).to(self.device)  # fmt: skip
+
+
+def _with_packed_products(model: "torch.nn.Module") -> None:
+    """Let each plain layer of `model` multiply by the machine's fastest float32 routine (`products`)."""
+    import torch
+
+    from pipeline.encoders.products import Product
+
+    def forward(product: Product, x: torch.Tensor) -> torch.Tensor:
+        return product(x.reshape(-1, product.inputs)).view(*x.shape[:-1], product.outputs)
+
+    for layer in model.modules():
+        if type(layer) is torch.nn.Linear and layer.weight.dtype == torch.float32:
+            bias = None if layer.bias is None else layer.bias.detach()
+            # The layer keeps its weight: some models look at it.
+            layer.forward = partial(forward, Product(layer.weight.detach().t(), bias))  # type: ignore[method-assign]
 
 
 def _silence() -> None:

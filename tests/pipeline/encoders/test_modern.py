@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from pipeline.encoders import build, identity
+from pipeline.encoders import build, identity, modern
+from pipeline.encoders.products import Product
 from pipeline.weights import WeightsError
 from store.errors import ChatPainterError
 from tests.support.encoders import encoder_settings as settings
@@ -73,6 +74,26 @@ def test_sentence_transformers(bert, tmp_path):
     assert encoded.truncated.tolist() == [False] * 5 + [True]
     np.testing.assert_allclose(encoded.vectors[:1], model.encode(TEXTS[:1]), atol=1e-6)
     assert not encoded.vectors[1].any()
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_plain_layers_multiply_by_the_fastest_routine(bias, monkeypatch):
+    import torch
+
+    products = []
+    original = Product.__call__
+    monkeypatch.setattr(Product, "__call__", lambda self, x: products.append(x.shape) or original(self, x))
+    torch.manual_seed(0)
+    layer = torch.nn.Linear(5, 7, bias=bias)
+    model = torch.nn.Sequential(layer, torch.nn.Tanh())
+    x = torch.randn(2, 3, 5)
+    with torch.inference_mode():
+        modern._with_packed_products(model)
+        found = model(x)
+    expected = x.double() @ layer.weight.detach().double().T + (layer.bias.detach().double() if bias else 0)
+    expected = torch.tanh(expected)
+    torch.testing.assert_close(found.double(), expected, atol=1e-6, rtol=0)
+    assert products == [(6, 5)]
 
 
 def test_identity(bert):
