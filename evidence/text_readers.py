@@ -1,6 +1,7 @@
 """python -m evidence.text_readers: what a linear reader knows of a world from the vectors of its texts, by encoder.
 
     python -m evidence.text_readers untrained=data/untrained trained=data/trained minilm --out readers.json
+    python -m evidence.text_readers stored=data/embeddings
 
 The reader is that of `linear_probe`: a ridge regression learns from the training scenes which facts hold, and names
 them for held-out ones. A fact of CoDraw is that a sprite is there, one of the sample world that there is this colour
@@ -11,7 +12,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import numpy as np
@@ -20,6 +21,11 @@ from store import machine, params
 from store.errors import ChatPainterError
 from store.files import in_words, replacing
 from store.options import CONTEXT, corpus_option, params_option, version_option
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from pipeline.texts import Kind
 
 
 @click.command(context_settings=CONTEXT)
@@ -36,7 +42,8 @@ def main(
     """Read a world's facts linearly out of captions, collapsed dialogues and turns (their mean).
 
     An encoder is a folder of weights, NAME=FOLDER, whose Skip-Thought reads dialogues and whose char-CNN-RNN reads
-    captions if it has one; or the name of one that reads both, such as minilm.
+    captions if it has one; or the name of one that reads both, such as minilm. Or FOLDER holds what chatpainter-embed
+    made of the same corpus, and nothing is encoded again.
     """
     values = params.load(params_file)
     split = params.section(values, "splits", params.Names, str(params_file))[0]
@@ -59,39 +66,64 @@ def scores(
         ChatPainterError: a corpus, a truth or an encoder is missing.
     """
     from evidence.linear_probe import linear_f1
-    from pipeline import encoders as known
-    from pipeline import texts_of_rows
     from pipeline.corpora import corpus as corpora
-    from pipeline.texts import KINDS, TextSettings
+    from pipeline.texts import KINDS
     from trainer.evaluation.truth import Truth
 
-    text = params.section(values, "text", TextSettings, where)
-    settings = params.section(values, "encoders", known.EncoderSettings, where)
     tables = [corpora.read(corpus / f"{split}.parquet") for split in splits]
     truths = [Truth.load(raw / f"truth_{split}.json") for split in splits]
-    ids = [table["image_id"].to_numpy() for table in tables]
-    there = [facts(truth, image_ids) for truth, image_ids in zip(truths, ids)]
+    there = [facts(truth, table["image_id"].to_numpy()) for truth, table in zip(truths, tables)]
     nothing = [np.zeros((len(each), 1)) for each in there]
     yield "nothing", "", linear_f1(nothing[0], there[0], nothing[1], there[1])
     for encoder in encoders:
         name, _, folder = encoder.partition("=")
-        if folder:
-            asked = replace(settings, captions="char-cnn-rnn", dialogue="skip-thought", weights=folder, untrained=None)
-        else:
-            asked = replace(settings, captions=name, dialogue=name)
         for kind in KINDS:
-            if kind == "captions" and folder and not any(Path(folder).glob("*.t7")):
+            if (Path(folder) / splits[0]).is_dir() and folder:
+                found = stored(Path(folder), kind, splits)
+            elif kind == "captions" and folder and not any(Path(folder).glob("*.t7")):
                 continue
-            built = known.build(kind, asked)
+            else:
+                found = encoded(name, folder, kind, tables, values, where)
             sides: list[np.ndarray] = []
-            for table, truth in zip(tables, truths):
-                rows = texts_of_rows.read(kind, table, text)
-                vectors = built.encode(rows.of(0, len(rows))).vectors
-                image_ids = rows.index["image_id"].to_numpy()
-                lengths = rows.index["rounds"].to_numpy() if kind == "turns" else np.ones(len(image_ids), np.int64)
+            for truth, (image_ids, lengths, vectors) in zip(truths, found):
                 means = np.add.reduceat(vectors, np.cumsum(lengths) - lengths) / lengths[:, None]
                 sides += [means, facts(truth, image_ids)]
             yield name, {"turns": "turns, mean", "dialogues": "collapsed dialogue"}.get(kind, kind), linear_f1(*sides)
+
+
+Texts = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""Ids of images (n,), how many vectors each text has (n,), and all of these (sum, d)."""
+
+
+def stored(folder: Path, kind: str, splits: tuple[str, str]) -> list[Texts]:
+    """The vectors of a kind of texts as `chatpainter-embed` left them below `folder`, by split."""
+    from store.reader import Store
+
+    stores = [Store(folder / split / kind) for split in splits]
+    return [(one.column("image_id"), one.lengths, one.slice(0, len(one)).astype(np.float32)) for one in stores]
+
+
+def encoded(
+    name: str, folder: str, kind: "Kind", tables: "list[pa.Table]", values: dict[str, Any], where: str
+) -> list[Texts]:
+    """The vectors that an encoder, or the weights in `folder`, make of a kind of each table's texts."""
+    from pipeline import encoders, texts_of_rows
+    from pipeline.texts import TextSettings
+
+    text = params.section(values, "text", TextSettings, where)
+    settings = params.section(values, "encoders", encoders.EncoderSettings, where)
+    if folder:
+        asked = replace(settings, captions="char-cnn-rnn", dialogue="skip-thought", weights=folder, untrained=None)
+    else:
+        asked = replace(settings, captions=name, dialogue=name)
+    built = encoders.build(kind, asked)
+    found = []
+    for table in tables:
+        rows = texts_of_rows.read(kind, table, text)
+        image_ids = rows.index["image_id"].to_numpy()
+        lengths = rows.index["rounds"].to_numpy() if kind == "turns" else np.ones(len(image_ids), np.int64)
+        found.append((image_ids, lengths, built.encode(rows.of(0, len(rows))).vectors))
+    return found
 
 
 def facts(truth: Any, image_ids: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from evidence import text_readers
 from evidence.linear_probe import linear_f1
-from pipeline import encoders
+from pipeline import embed_cli, encoders
 from pipeline.corpora import corpus
 from pipeline.encoders import Encoded
 from trainer.evaluation.truth import Truth
@@ -22,7 +22,7 @@ class Words:
     """A text's vector says which of the sprites it names."""
 
     dim = 4
-    identity: ClassVar[dict] = {}
+    identity: ClassVar[dict] = {"name": "words", "version": 1, "trained": True, "weights": {}}
 
     def encode(self, texts):
         vectors = np.array([[name in text for name in SPRITES] for text in texts], np.float32)
@@ -62,6 +62,27 @@ def test_what_the_texts_say_is_read_and_what_they_do_not_say_is_not(tmp_path, mo
     expected = 2 * there.sum() / (there.sum() + everything.sum())  # half are there, so naming all is best
     assert scores["nothing"][""] == pytest.approx(expected)
     assert linear_f1(np.zeros((100, 1)), there, np.zeros((100, 1)), there) == pytest.approx(expected)
+
+
+def test_vectors_of_stores_are_read_as_those_of_the_encoder_that_made_them(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(encoders, "build", lambda kind, settings: Words())
+    monkeypatch.setattr(encoders, "identity", lambda kind, settings: Words.identity)
+    Path("params.yaml").write_text("{splits: [train, val]}")
+    for split, count in (("train", 60), ("val", 20)):
+        write_world(tmp_path, split, count, len(split))
+        made = CliRunner().invoke(embed_cli.main, ["--split", split, "--corpus", "corpus", "--scheduler", "sync"])
+        assert made.exit_code == 0, made.output
+    words = ["mine", "stored=data/embeddings", "--corpus", "corpus", "--raw", ".", "--out", "out.json"]
+    result = CliRunner().invoke(text_readers.main, words)
+    assert result.exit_code == 0, result.output
+    scores = json.loads(Path("out.json").read_text())["scores"]
+    assert scores["stored"] == scores["mine"]
+    assert scores["mine"]["turns, mean"] > 0.9
+    (tmp_path / "data/embeddings/val/turns/manifest.json").unlink()
+    result = CliRunner().invoke(text_readers.main, words[1:])
+    assert result.exit_code == 1
+    assert "data/embeddings/val/turns" in result.output
 
 
 def test_facts_of_the_sample_world_are_colours_shapes_and_sizes_at_places(tmp_path):
