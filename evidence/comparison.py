@@ -44,7 +44,7 @@ def comparisons(results: Results) -> list[dict[str, Any]]:
 def scene_scores(folder: Path, score: str) -> np.ndarray | None:
     """(scenes,) the score of every single picture in pictures_SPLIT.csv; None where it has none.
 
-    Colours and slots: the share of the scene's that are right. Presence: F1 of what is there and what was painted.
+    Colours and slots: the share of the scene's that are right. Objects and presence: F1 of what is there and painted.
     """
     path, own = next(folder.glob("pictures_*.csv")), painted_as(folder)
     with open(path, newline="", encoding="utf-8") as file:
@@ -58,6 +58,9 @@ def scene_scores(folder: Path, score: str) -> np.ndarray | None:
             return column(f"{own}_colours_right") / np.maximum(1, column("objects"))
         case "slots":
             return column(f"{own}_slots_right") / column("slots")
+        case "object_f1" if f"{own}_objects_painted" in rows[0]:
+            both = column("objects") + column(f"{own}_objects_painted")
+            return 2 * column(f"{own}_colours_right") / np.maximum(1, both)
         case "ground_accuracy":
             return column(f"{own}_ground_right")
         case "classifier_presence_f1" if f"{own}_present_right" in rows[0]:

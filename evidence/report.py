@@ -64,7 +64,8 @@ def markdown(results: Results, compared: list[dict[str, Any]]) -> str:
         reached={label(name): tables.reached(results, name, values) for name, values in results.plan.reach.items()},
         tests=tables.tests(compared),
         least=2 / 2 ** len(results.plan.seeds),
-        probes=tables.probes(results),
+        floors=tables.floors(results),
+        probes={label(score): tables.probes(results, score) for score in scores_by_round(results)},
         by_round={label(score): tables.by_round(results, score) for score in scores_by_round(results)},
         ablations=[tables.ablations(results, group) for group in results.plan.ablations],
     )

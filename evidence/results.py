@@ -77,6 +77,10 @@ class Results:
         name = f"{told}_ceiling_{metric(figure)}"
         return next((value for job in self.jobs for value in self.values(name, [job], job.points[-1])), None)
 
+    def floor(self, figure: str, who: str) -> float | None:
+        """What who does not listen scores: "copy_start" paints the scene before the first round, "empty" nothing."""
+        return next((v for job in self.jobs for v in self.values(f"{who}_{figure}", [job], job.points[-1])), None)
+
     def rounds(self, score: str, jobs: Sequence[Job]) -> dict[int, list[float]]:
         """A score of pictures painted after 0, 1, 2 ... rounds at the last point: rounds -> values over seeds."""
         pattern = re.compile(rf"own_(\d+)_rounds_{re.escape(metric(score))}")

@@ -47,6 +47,13 @@ def ceilings(results: Results) -> list[tuple[str, str, float]]:
     return [(name, told, value) for name, told, value in found if value is not None]
 
 
+def floors(results: Results) -> list[tuple[str, str, float]]:
+    """(figure's label, who does not listen, what they score), of worlds whose rounds change the scene."""
+    names = {"copy_start": "a copy of the start", "empty": "an empty picture"}
+    found = [(label(figure), names[who], results.floor(figure, who)) for figure in LABELS for who in names]
+    return [(name, who, value) for name, who, value in found if value is not None]
+
+
 def over_training(results: Results) -> Table:
     """The score at every point."""
     rows = [
@@ -90,11 +97,11 @@ def tests(compared: Sequence[dict[str, Any]]) -> Table:
     return Table(head, rows)
 
 
-def probes(results: Results) -> Table:
-    """The score with the image's own dialogue, another image's, and its own reversed; arms that read a dialogue."""
+def probes(results: Results, score: str) -> Table:
+    """A score with the image's own dialogue, another image's, and its own reversed; arms that read a dialogue."""
     rows = []
     for arm, jobs in _by_arm(results):
-        names = [f"{probe}_{metric(results.plan.score)}" for probe in PROBES]
+        names = [f"{probe}_{metric(score)}" for probe in PROBES]
         values = [results.values(name, jobs, results.last) for name in names]
         if values[PROBES.index("shuffled")]:
             rows.append([arm, *map(spread, values)])

@@ -16,13 +16,25 @@ from trainer import generator_file
 from trainer.evaluation.settings import EvaluateSettings
 from trainer.evaluation.split import Condition, HeldOutSplit, paint, told_of
 from trainer.evaluation.truth import Truth
-from trainer.feed.inputs import Batch
+from trainer.feed.augment import to_uint8
+from trainer.feed.data import TrainingData
+from trainer.feed.films import film
+from trainer.feed.inputs import FIRST_PICTURES, LENGTH, TURN_PICTURES, TURNS, Batch
 from trainer.logs.grid import write_grid
-from trainer.systems import Generator, named_in
+from trainer.systems import Generator, named_in, reads
 from trainer.systems.chatpainter.networks import ChatPainterGenerator
 from trainer.systems.reader import text_inputs
 
-__all__ = ["ChatPainterGenerator", "HeldOutSplit", "Trained", "Truth", "texts", "until_condition", "write_grid"]
+__all__ = [
+    "ChatPainterGenerator",
+    "HeldOutSplit",
+    "Trained",
+    "Truth",
+    "texts",
+    "true_film",
+    "until_condition",
+    "write_grid",
+]
 
 
 class Trained:
@@ -65,11 +77,28 @@ class Trained:
         inputs = told_of(self.network, images)
         return HeldOutSplit(embeddings, images, inputs, (self.side,), self.settings.seed)
 
-    def paint(self, held_out: HeldOutSplit, images: np.ndarray) -> np.ndarray:
-        """(B, side, side, 3) uint8 of the texts of these images."""
-        return paint(
-            self.network, held_out, images, Condition(), self.settings.condition == "sample", sides=(self.side,)
-        )[self.side]
+    @property
+    def reads_turns(self) -> bool:
+        """Whether it reads a dialogue turn by turn, so that one may end early."""
+        return reads(self.network, TURNS.name)
+
+    def paint(self, held_out: HeldOutSplit, images: np.ndarray, rounds: int | None = None) -> np.ndarray:
+        """(B, side, side, 3) uint8 of the texts of these images; rounds: of the first so many only."""
+        told, sample = Condition("own", rounds), self.settings.condition == "sample"
+        return paint(self.network, held_out, images, told, sample, sides=(self.side,))[self.side]
+
+
+def true_film(work: Path, split: str, image_id: int, side: int) -> np.ndarray:
+    """(T + 1, side, side, 3) uint8: the true pictures before the first turn and after each.
+
+    Raises:
+        StoreError: the split has no pictures of turns.
+    """
+    data = TrainingData((TURN_PICTURES, FIRST_PICTURES), *_stores(work, split))
+    batch = data.at(np.flatnonzero(data.image_ids == image_id))
+    turns = batch[TURN_PICTURES.name][:, : int(batch[TURN_PICTURES.name + LENGTH][0])]
+    pictures = torch.cat([batch[FIRST_PICTURES.name][:, None], turns], 1)
+    return to_uint8(film(pictures, side)[0]).numpy()
 
 
 def vectors(work: Path, split: str, dialogue: str, side: int) -> HeldOutSplit:

@@ -140,7 +140,11 @@ def _write_split(
         caption = world.caption(states[0])
         rounds = [(text, "") for text in said]
         things = [world.things(state) for state in seen]
-        truth = {"key": key, **made_files.changing_truth(things, spots, _RADIUS, "wall", known=start == "shown")}
+        truth = {
+            "key": key,
+            "start": len(before) - 1,
+            **made_files.changing_truth(things, spots, _RADIUS, "wall", known=start == "shown"),
+        }
         made.append(Made(image_id, name, [caption], rounds, truth, Film(image_id, film[0], tuple(film[1:]))))
         done()
     head = {

@@ -24,6 +24,8 @@ def finish(work: Path, job: profiles.Job, values: Mapping[int, float], right: Se
             "stage1_domain_fid": 20 - value,
             "caption_ceiling_colour_accuracy": 0.5,
             "chance_ceiling_colour_accuracy": 1 / 6,
+            "copy_start_object_f1": 0.25,
+            "empty_object_f1": 0.0,
         }
         if job.arm == "recurrent":
             figures |= {f"stage1_{probe}_colour_accuracy": value / 2 for probe in ("own", "shuffled", "reversed")}
@@ -75,6 +77,7 @@ def test_tables(finished, tmp_path):
     assert "| caption | 2 | 0.320 ± 0.028 | 19.7 ± 0.0 |" in text
     assert "| recurrent | 2 | 0.550 ± 0.071 | 19.4 ± 0.1 |" in text
     assert "colour accuracy: chance 0.167; colour accuracy: caption 0.500." in text
+    assert "object F1: a copy of the start 0.250; object F1: an empty picture 0.000." in text
     assert "| recurrent | 0.275 ± 0.035 | 0.275 ± 0.035 | 0.275 ± 0.035 |" in text  # the probes
     assert "| recurrent | without hinge | 1 | 0.100 | 0.110 |" in text
     assert "| recurrent | the recipe | 1 | 0.200 | 0.500 |" in text
@@ -167,5 +170,9 @@ def test_a_score_of_single_scenes(tmp_path):
 
 def test_slots_of_single_scenes(tmp_path):
     (tmp_path / "metrics.json").write_text(json.dumps({"evaluated": [{"pictures": {"picture": 32}}]}))
-    (tmp_path / "pictures_val.csv").write_text("image_id,slots,picture_slots_right\n1,10,7\n2,10,10\n")
+    (tmp_path / "pictures_val.csv").write_text(
+        "image_id,slots,picture_slots_right,objects,picture_objects_painted,picture_colours_right\n"
+        "1,10,7,3,5,2\n2,10,10,0,0,0\n"
+    )
     np.testing.assert_allclose(comparison.scene_scores(tmp_path, "slots"), [0.7, 1])
+    np.testing.assert_allclose(comparison.scene_scores(tmp_path, "object_f1"), [4 / 8, 0])

@@ -18,7 +18,7 @@ from pipeline.corpora.prepare import prepare
 from pipeline.corpora.scone_worlds import WORLDS, State
 from pipeline.prepare_cli import main
 from store.errors import ChatPainterError
-from trainer.evaluation.scenes import SceneReader, copied_start, right
+from trainer.evaluation.scenes import SceneReader, floors, right
 from trainer.evaluation.truth import Truth
 
 # States -----------------------------------------------------------------------------------------------------------
@@ -127,7 +127,8 @@ def test_a_corpus_with_a_picture_and_the_truth_of_every_round(tmp_path: Path, st
     (image_id,) = truth.scenes
     places = list(truth.places)
     assert [[places[one] for one in slot] for slot in truth.slots] == [[f"shirt {n}", f"hat {n}"] for n in range(1, 11)]
-    assert copied_start(truth, np.array([image_id])) == pytest.approx(0.8 if start == "shown" else 0.7)
+    copied = floors(truth, np.array([image_id]))["copy_start"]["slots"]
+    assert copied == pytest.approx(0.8)
     wanted = truth.targets_by_round(np.array([image_id]), len(film.turns))[0]
     kinds = np.array([head.kind for head in truth.heads()])
     for kept, cut in ((1, slice(None)), (64 / 76, slice(6, 70))):

@@ -19,6 +19,7 @@ from trainer.logs.log import read_log
 
 SHOWN = ("colour_accuracy", "ground_accuracy", "presence_f1", "object_f1", "rsim", "scene_accuracy", "slots")
 HEADLINE = ("colour_accuracy", "object_f1", "ground_accuracy", "slots", "rsim")
+FLOORS = ("slots", "object_f1", "rsim")  # scores of painters who do not listen, where rounds change the scene
 READ = "pixels voting for the nearest palette colour in CIELAB, within the place's cell"
 
 
@@ -69,8 +70,9 @@ def scene_figures(figures: Figures, world: World, it: Evaluated) -> None:
                 shown = SHOWN if arrays is it.painted else ("colour_accuracy",)
                 figures.add_all(who, values, READ, n, shown, truth=world.truth.sha256, seed=it.seed)
     if world.truth.places:
-        if (floor := scenes.copied_start(world.truth, it.ids)) is not None:
-            figures.add("copy_start_slots", floor, "a copy of the scene before the first round, by the truth", n)
+        for who, values in scenes.floors(world.truth, it.ids).items():
+            for score in FLOORS:
+                figures.add(f"{who}_{score}", values[score], "by the truth, whatever is said", n, score == "slots")
         for score, best in scenes.told(world.truth).items():
             for told, value in best.items():
                 stated = world.truth.ceilings.get(score, {}).get(told)
@@ -282,6 +284,7 @@ def table(path: Path, world: World | None, it: Evaluated) -> None:
                 columns |= {
                     "objects": (wanted != NOTHING).sum(axis=1),
                     f"{stage}_colours_right": (right[:, :-1] & (wanted != NOTHING)).sum(axis=1),
+                    f"{stage}_objects_painted": (seen.colours != NOTHING).sum(axis=1),
                     f"{stage}_places_right": ((wanted != NOTHING) == (seen.colours != NOTHING)).sum(axis=1),
                     f"{stage}_ground_right": right[:, -1].astype(int),
                     "slots": np.full(len(right), len(world.truth.slots)),

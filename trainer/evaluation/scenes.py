@@ -100,12 +100,16 @@ def slots_right(right: np.ndarray, truth: Truth) -> np.ndarray:
     return np.stack([right[:, list(slot)].all(axis=1) for slot in truth.slots], axis=1)
 
 
-def copied_start(truth: Truth, image_ids: np.ndarray) -> float | None:
-    """The share of slots that are right in a copy of the scene before the first round; None where none changes."""
+def floors(truth: Truth, image_ids: np.ndarray) -> dict[str, dict[str, float]]:
+    """What who does not listen scores: `copy_start` paints the scene before anything changes, `empty` nothing.
+
+    {} where rounds change nothing.
+    """
     if any(int(one) not in truth.films for one in image_ids):
-        return None
-    same = truth.after(0).colour_labels(image_ids) == truth.colour_labels(image_ids)
-    return float(slots_right(same, truth).mean())
+        return {}
+    start, grounds = truth.at_start().colour_labels(image_ids), truth.ground_labels(image_ids)
+    painted = {"copy_start": start, "empty": np.full_like(start, NOTHING)}
+    return {who: scores(Reading(colours, grounds), truth, image_ids) for who, colours in painted.items()}
 
 
 def scores(reading: Reading, truth: Truth, image_ids: np.ndarray) -> dict[str, float]:

@@ -75,6 +75,7 @@ class Truth:
     words: dict[int, Mapping[str, Any]]  # what captions and rounds tell (trainer.evaluation.rounds), where it is known
     films: dict[int, tuple[TrueScene, ...]]  # before the first round and after each, where rounds change the scene
     captions_tell: bool  # whether a caption names one object in full and how many there are, or nothing of them
+    starts: dict[int, int]  # after how many rounds, which tell the first state, dialogues begin; where they are any
     slots: tuple[tuple[int, ...], ...]  # of which places (in their order) each part that is counted as one consists
 
     @classmethod
@@ -116,6 +117,11 @@ class Truth:
         """What is true after so many rounds, where rounds change the scene; elsewhere nothing else than at the end."""
         then = {image_id: film[min(rounds, len(film) - 1)] for image_id, film in self.films.items()}
         return dataclasses.replace(self, scenes=self.scenes | then)
+
+    def at_start(self) -> "Truth":
+        """What is true before anything changes: before the first round, or after those that tell the first state."""
+        first = {image_id: film[self.starts.get(image_id, 0)] for image_id, film in self.films.items()}
+        return dataclasses.replace(self, scenes=self.scenes | first)
 
     def colour_labels(self, image_ids: np.ndarray) -> np.ndarray:
         """(n, places) int64: index into `colours` of the object at each place, NOTHING where there is none."""
@@ -195,6 +201,7 @@ def _parse(path: Path, sha256: str, values: dict[str, Any]) -> Truth:
     scenes: dict[int, TrueScene] = {}
     words: dict[int, Mapping[str, Any]] = {}
     films: dict[int, tuple[TrueScene, ...]] = {}
+    starts: dict[int, int] = {}
 
     def scene(image_id: int, entry: Mapping[str, Any], untold: bool = False) -> TrueScene:
         objects = []
@@ -231,6 +238,8 @@ def _parse(path: Path, sha256: str, values: dict[str, Any]) -> Truth:
         if places and "first" in entry:
             states = (entry["first"], *entry["rounds"])
             films[image_id] = tuple(scene(image_id, state, untold=True) for state in states)
+            if start := int(entry.get("start", 0)):
+                starts[image_id] = min(start, len(states) - 1)
     ceilings = {
         score: {told: float(value) for told, value in best.items()} for score, best in world.get("ceilings", {}).items()
     }
@@ -238,7 +247,21 @@ def _parse(path: Path, sha256: str, values: dict[str, Any]) -> Truth:
     order = list(places)
     slots = tuple(tuple(map(order.index, slot)) for slot in world.get("slots", [[place] for place in order]))
     return Truth(
-        path, sha256, places, colours, grounds, shapes, sizes, sprites, ceilings, scenes, words, films, tell, slots
+        path,
+        sha256,
+        places,
+        colours,
+        grounds,
+        shapes,
+        sizes,
+        sprites,
+        ceilings,
+        scenes,
+        words,
+        films,
+        tell,
+        starts,
+        slots,
     )
 
 

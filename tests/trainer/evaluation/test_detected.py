@@ -94,7 +94,9 @@ def test_the_real_picture_itself_has_every_score_at_one() -> None:
 def world() -> World:
     places = {"left": Place((0.25, 0.5), 0.02), "right": Place((0.75, 0.5), 0.02)}
     colours, grounds = {"red": (255, 0, 0), "blue": (0, 0, 255)}, {"sand": (200, 180, 140)}
-    truth = Truth(Path(), "", places, colours, grounds, ("circle", "square"), ("small",), (), {}, {}, {}, {}, True, ())
+    truth = Truth(
+        Path(), "", places, colours, grounds, ("circle", "square"), ("small",), (), {}, {}, {}, {}, True, {}, ()
+    )
     return World(truth, "", {})
 
 

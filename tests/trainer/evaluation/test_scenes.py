@@ -133,12 +133,18 @@ def test_a_slot_is_right_if_all_its_places_are(tmp_path):
 
 def test_what_is_true_after_some_rounds_and_of_a_copy_of_the_start(tmp_path):
     truth, ids = made_up(tmp_path, [[0, 1, -1, -1], [2, -1, -1, 3]], [0, 1])
-    assert scenes.copied_start(truth, ids) is None
+    assert scenes.floors(truth, ids) == {}
     untold = dataclasses.replace(truth.scenes[0], ground=None, objects=())
     truth = dataclasses.replace(
         truth, films={0: (untold, truth.scenes[0]), 1: (truth.scenes[0], untold, truth.scenes[1])}
     )
-    assert scenes.copied_start(truth, ids) == (2 + 1) / 8
+    floors = scenes.floors(truth, ids)
+    assert {who: values["slots"] for who, values in floors.items()} == {"copy_start": 3 / 8, "empty": 4 / 8}
+    assert floors["copy_start"]["object_f1"] == floors["empty"]["object_f1"] == 0
+    told = dataclasses.replace(truth, starts={1: 2})  # its first state is told in two rounds
+    assert scenes.floors(told, ids)["copy_start"]["slots"] == (2 + 4) / 8
+    still = dataclasses.replace(truth, films={0: (truth.scenes[0],) * 2, 1: truth.films[1]})
+    assert scenes.floors(still, ids)["copy_start"]["object_f1"] == pytest.approx(2 * 2 / (4 + 4))
     for rounds, colours, grounds in (
         (0, [[-1] * 4, [0, 1, -1, -1]], [NOTHING, 0]),
         (1, [[0, 1, -1, -1], [-1] * 4], [0, NOTHING]),
