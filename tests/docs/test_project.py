@@ -93,3 +93,19 @@ def test_the_site_is_built_and_no_link_is_dead(tmp_path: Path) -> None:
     named = {path.stem for path in (ROOT / "docs").glob("*.md")}
     built = {path.parent.name for path in (tmp_path / "site").glob("*/index.html")} | {"index"}
     assert named <= built
+
+
+def test_one_version_stands_everywhere() -> None:
+    version = SETUP["metadata"]["version"]
+    assert yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))["version"] == version
+    newest = re.search(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.M)
+    assert newest is not None
+    assert newest[1] == version
+
+
+def test_the_changelog_s_fragments_are_found_by_towncrier() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["towncrier"]
+    kinds = "|".join(kind["directory"] for kind in settings["type"])
+    names = {path.name for path in (ROOT / settings["directory"]).iterdir()} - {"README.md"}
+    assert {name for name in names if not re.fullmatch(rf"\+[\w-]+\.({kinds})\.md", name)} == set()
+    assert settings["start_string"] in (ROOT / settings["filename"]).read_text(encoding="utf-8")
