@@ -4,11 +4,12 @@ Whoever opens such a thing may have got it from anywhere; it is read as strictly
 """
 
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from painter.dialogue import Dialogue, DialogueError, from_values, to_visdial
+from painter.dialogue import ROUNDS, Dialogue, DialogueError, Round, from_values, to_visdial
 from store import typed
 from store.errors import ChatPainterError, ParamsError
 
@@ -22,8 +23,58 @@ LETTERS = 2_000_000
 
 
 @dataclass(frozen=True)
+class History:
+    """What a tab remembers beside the words: other dialogues under the same caption, and the strip of pictures.
+
+    Attributes:
+        past, future: of each dialogue, for undo and redo, its rounds: places among those of the words, then of `more`.
+        more: rounds that the words do not have.
+        strip: after how many rounds the pictures were painted.
+    """
+
+    past: tuple[tuple[int, ...], ...] = ()
+    future: tuple[tuple[int, ...], ...] = ()
+    more: tuple[Round, ...] = ()
+    strip: tuple[int, ...] = ()
+
+    @classmethod
+    def of(
+        cls, words: Dialogue, past: Iterable[Dialogue], future: Iterable[Dialogue], strip: Iterable[int]
+    ) -> "History":
+        """Of dialogues under the caption of `words`; each round is written once, however many have it."""
+        places: dict[Round, int] = {}
+        for place, each in enumerate(words.rounds):
+            places.setdefault(each, place)
+        known, count = len(places), len(words.rounds)
+
+        def placed(dialogues: Iterable[Dialogue]) -> tuple[tuple[int, ...], ...]:
+            return tuple(
+                tuple(places.setdefault(each, count + len(places) - known) for each in one.rounds) for one in dialogues
+            )
+
+        before, after = placed(past), placed(future)
+        return cls(before, after, tuple(list(places)[known:]), tuple(strip))
+
+    def dialogues(self, words: Dialogue) -> tuple[list[Dialogue], list[Dialogue]]:
+        """Past and future again.
+
+        Raises:
+            DialogueError: a place is none, or a dialogue is longer than `dialogue.ROUNDS`.
+        """
+        rounds = (*words.rounds, *self.more)
+        for one in (*self.past, *self.future):
+            if len(one) > ROUNDS or not all(0 <= place < len(rounds) for place in one):
+                raise DialogueError("a dialogue of the history has rounds that there are not")
+        before, after = (
+            [Dialogue(words.caption, tuple(rounds[place] for place in one)) for one in dialogues]
+            for dialogues in (self.past, self.future)
+        )
+        return before, after
+
+
+@dataclass(frozen=True)
 class Remembered:
-    """Words and noise of a picture, and which of the noises (`choice`) it shows."""
+    """Words and noise of a picture, and which of the noises (`choice`) it shows; a tab's has a history, too."""
 
     caption: str
     rounds: tuple[tuple[str, str], ...] = ()
@@ -32,6 +83,7 @@ class Remembered:
     choice: int = 0
     skipped: tuple[str, ...] = ()
     model: str = ""
+    history: History | None = None
 
     @property
     def dialogue(self) -> Dialogue:
@@ -44,7 +96,7 @@ class Remembered:
 
     def to_json(self) -> str:
         """As `recall` reads it."""
-        return json.dumps(asdict(self), ensure_ascii=False)
+        return json.dumps(self._values(), ensure_ascii=False)
 
     def to_png(self) -> "PngInfo":
         """The text to be written into a PNG."""
@@ -56,7 +108,10 @@ class Remembered:
 
     def to_file(self) -> str:
         """A saved conversation: VisDial's layout, for `chatpainter-paint --from`, and beside it what that lacks."""
-        return json.dumps({**to_visdial([self.dialogue]), KEY: asdict(self)}, indent=2, ensure_ascii=False)
+        return json.dumps({**to_visdial([self.dialogue]), KEY: self._values()}, indent=2, ensure_ascii=False)
+
+    def _values(self) -> dict[str, Any]:
+        return {name: value for name, value in asdict(self).items() if name != "history" or value is not None}
 
 
 def recall(text: str, where: str = "this text") -> Remembered:

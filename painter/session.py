@@ -3,6 +3,7 @@
 Nothing here knows of the web; the page calls it and draws what it finds.
 """
 
+import contextlib
 import io
 import time
 from dataclasses import dataclass, field, replace
@@ -12,7 +13,7 @@ import numpy as np
 
 from painter.dialogue import ROUNDS, Dialogue, Round, is_blank
 from painter.interviewer import Interviewer, Question
-from painter.memory import Remembered, recall
+from painter.memory import History, Remembered, recall
 from painter.studio import Paints, Refused, Studio
 from store.errors import ChatPainterError
 from trainer.logs.attention import Attention
@@ -176,13 +177,15 @@ class Session:
         """All that the session is painted again from, as JSON for `restored`; "" of one that has said nothing."""
         if self.dialogue is None:
             return ""
-        return replace(self.remembered(self.choice), skipped=tuple(self.skipped)).to_json()
+        history = History.of(self.dialogue, self.past, self.future, (frame.rounds for frame in self.frames))
+        return replace(self.remembered(self.choice), skipped=tuple(self.skipped), history=history).to_json()
 
     @classmethod
     def opened(cls, studio: Studio, text: str) -> "Session":
         """The session that a picture's text, a saved conversation or `remember` holds, painted again.
 
-        Earlier frames are not painted again. The text may come from anywhere and is read as strictly as what is typed.
+        What a tab remembers has the strip and what can be undone, too. The text may come from anywhere and is read as
+        strictly as what is typed.
 
         Raises:
             ChatPainterError: it is none, or cannot be painted.
@@ -197,6 +200,8 @@ class Session:
         words = said(kept.caption, kept.rounds)
         painter = studio.easel(session.model).painter
         session._paint(painter, words, session.seed, session.truncation, afresh=True)
+        if kept.history:
+            session._remind(painter, words, kept.history)
         return session
 
     @classmethod
@@ -206,6 +211,22 @@ class Session:
             return cls.opened(studio, remembered)
         except (ChatPainterError, ValueError):
             return cls()
+
+    def _remind(self, painter: Paints, words: Dialogue, history: History) -> None:
+        """What was before `words`, for undo; after them, for redo; and their earlier pictures, painted again."""
+        more = tuple(said(words.caption, [pair]).rounds[0] for pair in history.more)
+        past, future = replace(history, more=more).dialogues(words)
+        self.past, self.future = past[-STEPS:], future[-STEPS:]
+        earlier = sorted({rounds for rounds in history.strip if 0 <= rounds < len(words.rounds)})
+        with contextlib.suppress(Refused):  # where too many wait, the words are worth more than the strip
+            frames = [self._frame(painter, rounds) for rounds in earlier[1 - FRAMES :]]
+            self.frames = [*frames, *self.frames]
+
+    def _frame(self, painter: Paints, rounds: int) -> Frame:
+        assert self.dialogue is not None
+        said = self.dialogue.rounds[:rounds]
+        pictures = painter.paint(self.dialogue.caption, said, NOISES, self.seed, self.truncation)
+        return Frame(rounds, [encoded(picture, "JPEG") for picture in pictures])
 
     def _change(self, painter: Paints, rounds: tuple[Round, ...]) -> None:
         """Other rounds under the same caption, so that undo brings these back."""

@@ -387,11 +387,18 @@ def test_an_expired_session_loses_no_word(painter: Any, monkeypatch: pytest.Monk
     assert (seen == spelt("a red circle", [("how many", "two")], 4, 0)[0]).all()
 
 
+HISTORIES: list[Any] = [
+    5, {"past": [[0]]}, {"past": [[-1]], "more": [["q", "a"]]}, {"future": [[0] * 501], "more": [["q", "a"]]},
+    {"more": [["q" * 301, "a"]]}, {"more": [["q"]]}, {"strip": ["0"]}, {"paths": []},
+]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     "remembered",
     ["", "x", "[]", "null", '{"caption": ""}', '{"caption": 5}', '{"caption": "a", "more": 1}', "[" * 9999,
      json.dumps({"caption": "x" * 1001}), json.dumps({"caption": "\ud800"}),
-     json.dumps({"caption": "a", "rounds": [["x" * 301, "y"]]}), json.dumps({"caption": "a", "rounds": [["x"]]})],
+     json.dumps({"caption": "a", "rounds": [["x" * 301, "y"]]}), json.dumps({"caption": "a", "rounds": [["x"]]}),
+     *(json.dumps({"caption": "a", "seed": 1, "history": history}) for history in HISTORIES)],
 )  # fmt: skip
 def test_what_a_tab_claims_to_remember_is_read_strictly(painter: Any, remembered: str) -> None:
     assert Session.restored(Studio.of(painter), remembered) == Session()
@@ -406,7 +413,7 @@ def test_a_session_is_restored_whole(painter: Any) -> None:
 
     again = Session.restored(Studio.of(painter), session.remember())
 
-    for name in ("dialogue", "seed", "truncation", "choice", "pictures", "skipped"):
+    for name in ("dialogue", "seed", "truncation", "choice", "pictures", "skipped", "frames", "past", "future"):
         assert getattr(again, name) == getattr(session, name), name
     assert Session().remember() == ""
     wild = json.dumps({"caption": "a", "seed": 2**40, "choice": 99, "truncation": 1e300, "rounds": [["q", "a"]] * 500})

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from painter import Painter, html, interviewer
-from painter.session import CAPTION_LETTERS, FRAMES, NOISES, ROUNDS, TEXT_LETTERS, Session
+from painter import Dialogue, Painter, html, interviewer
+from painter.session import CAPTION_LETTERS, FRAMES, NOISES, ROUNDS, STEPS, TEXT_LETTERS, Frame, Session
 from painter.studio import Refused, Studio
 from store.errors import ChatPainterError
 from trainer.logs.attention import Attention
@@ -325,6 +325,60 @@ def test_each_picture_carries_its_words_and_seed() -> None:
         assert again.pictures == session.pictures
     saved = Session.opened(Studio.of(painter), session.saved().decode())
     assert (saved.dialogue, saved.seed, saved.pictures) == (session.dialogue, 7, session.pictures)
+
+
+def test_a_tab_that_is_loaded_again_has_its_strip_undo_and_redo() -> None:
+    """After answers, a change, going on from an earlier picture, and two steps back."""
+    session, painter = told("one", "two", "three", "four")
+    session.edit(1)
+    session.answer(painter, "question 1", "other")
+    session.branch(painter, 3)
+    session.answer(painter, "question 3", "new")
+    session.undo(painter)
+    session.undo(painter)
+    again = Session.restored(Studio.of(painter), session.remember())
+    assert again.past == session.past
+    assert again.future == session.future
+    assert again.frames == session.frames
+    assert len(session.frames) > 2
+    for act in (Session.redo, Session.redo, Session.undo, Session.undo, Session.undo, Session.undo):
+        act(session, painter)
+        act(again, painter)
+        assert (again.dialogue, again.pictures, again.frames) == (session.dialogue, session.pictures, session.frames)
+    # What is kept in a file or a picture has no history.
+    assert "history" not in session.saved().decode()
+    assert b"history" not in session.pictures[0]
+
+
+def test_what_a_tab_remembers_of_the_longest_session_can_be_sent() -> None:
+    """Every round is written once, however many dialogues have it."""
+    session, painter = told()
+    rounds = tuple((f"{n} {'q' * (TEXT_LETTERS - 4)}", f"{n} {'ü' * (TEXT_LETTERS - 4)}") for n in range(ROUNDS))
+    session.dialogue = Dialogue("a red circle", rounds)
+    session.past = [Dialogue("a red circle", rounds[:n]) for n in range(ROUNDS - STEPS, ROUNDS)]
+    session.frames = [Frame(n, []) for n in range(ROUNDS - FRAMES + 1, ROUNDS + 1)]
+    remembered = session.remember()
+    assert len(remembered.encode()) < 2**20  # a request may have 2 MiB
+    again = Session.restored(Studio.of(painter), remembered)
+    assert again.past == session.past
+    assert [frame.rounds for frame in again.frames] == [frame.rounds for frame in session.frames]
+
+
+def test_where_too_many_wait_the_words_come_back_without_the_strip() -> None:
+    session, painter = told("one", "two")
+    calls = []
+
+    class Busy(Counting):
+        def paint(self, *arguments: Any) -> np.ndarray:
+            calls.append(arguments)
+            if len(calls) > 1:
+                raise Refused("Too many pictures are waiting")
+            return painter.paint(*arguments)
+
+    again = Session.restored(Studio.of(Busy()), session.remember())
+    assert again.dialogue == session.dialogue
+    assert again.past == session.past
+    assert [frame.rounds for frame in again.frames] == [2]
 
 
 def test_what_was_listened_to_is_shown_while_asked_for() -> None:
