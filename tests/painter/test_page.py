@@ -394,6 +394,20 @@ def test_a_reload_loses_no_word(tab: Any, painter: Painter) -> None:
     assert said(tab) == [CAPTION, asked, "sand"]
     wait_for_value(tab, "#cp-question textarea", other_than="")
     assert tab.input_value("#cp-question textarea") != asked, "the interviewer goes on"
+    assert tab.locator("#cp-view [data-show]").count() == 2, "the strip is painted again"
+
+    before = tab.get_attribute("#cp-picture", "src")
+    tab.click("#cp-undo")
+    changed(tab, before)
+    assert said(tab)[0] == CAPTION
+    assert "sand" not in said(tab)
+    tab.reload()
+    tab.wait_for_selector("#cp-picture")
+    before = tab.get_attribute("#cp-picture", "src")
+    tab.click("#cp-redo")
+    changed(tab, before)
+    assert said(tab) == [CAPTION, asked, "sand"]
+    wait_for_cursor(tab)
 
     tab.click("#cp-restart")
     wait_for_cursor(tab, "#cp-caption")
