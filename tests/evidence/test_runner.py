@@ -88,5 +88,11 @@ def test_a_training_s_numbers_lie_beside_it(experiment, monkeypatch, tmp_path):
     runner.run(work, plan, jobs[:1], tmp_path, 1, "cpu", None)
     folder = work / "trainings/caption-0"
     about = json.loads((folder / "job.json").read_text())
-    assert about == {"key": jobs[0].key, "points": [32, 64], "system": "stage1", "evaluate_between": {}}
+    assert about == {
+        "key": jobs[0].key,
+        "points": [32, 64],
+        "system": "stage1",
+        "pictures_each": 1,
+        "evaluate_between": {},
+    }
     assert str(tmp_path) not in (folder / "params.yaml").read_text()

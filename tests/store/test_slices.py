@@ -4,12 +4,14 @@ import os
 import platform
 import sys
 import threading
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from store import slices
 from store.slices import OWN, SHORTEST, attributes_of, give_slices
+from tests.support.processes import wait_for
 
 
 def kernel() -> tuple[int, ...]:
@@ -46,6 +48,8 @@ def test_a_thread_that_has_ended_is_passed_over() -> None:
     thread = threading.Thread(target=lambda: None)
     thread.start()
     thread.join()
+    # Python joins a thread a moment before the kernel lets go of it.
+    wait_for(lambda: not Path(f"/proc/self/task/{thread.native_id}").exists())
     assert attributes_of(thread.native_id or 0) is None
 
 
