@@ -19,7 +19,6 @@ from tests.support.plain_attngan import PlainAttnG, stepper
 from tests.support.plain_stackgan_v2 import PlainV2D
 from trainer.distributed import Ranks
 from trainer.feed.inputs import CAPTIONS, LENGTH, WORDS, Batch, stored_side
-from trainer.logs.statistics import Statistics
 from trainer.networks.blocks import initialise_orthogonal
 from trainer.systems.attngan.config import AttnGanConfig
 from trainer.systems.attngan.networks import AttnGanGenerator, generator_settings
@@ -81,14 +80,7 @@ def our_step(config: AttnGanConfig, judge: ImageEncoder, inputs: Batch) -> conte
     generator = AttnGanGenerator(generator_settings(config.model, DIM, DIM, None))
     generator.network.apply(initialise_orthogonal)
     gan = AttnGan(generator, discriminators(generator, config), judge, config, Ranks(0, 1, device))
-    report, count = Statistics(device).report, 0
-
-    def once() -> None:
-        nonlocal count
-        gan.step(inputs, count * config.batch, 0, report)
-        count += 1
-
-    return once
+    return contest.stepping(gan, inputs, config.batch, device)
 
 
 def prepare(text: str, device: torch.device) -> tuple[contest.Make, int]:

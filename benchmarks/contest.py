@@ -12,6 +12,9 @@ import torch
 
 from store import machine
 from store.devices import fp32_precision
+from trainer.feed.inputs import Batch
+from trainer.logs.statistics import Statistics
+from trainer.systems import Trainable
 
 PLAIN, FLOAT32 = "plain", "ours, float32"
 EVERY = (PLAIN, FLOAT32, "ours, tf32", "ours, bfloat16", "ours, bfloat16, compiled")
@@ -134,6 +137,18 @@ def command(
     ):  # fmt: skip
         option(made)
     return made
+
+
+def stepping(gan: Trainable, inputs: Batch, batch: int, device: torch.device) -> Step:
+    """Iterations of ours on the same inputs, each counted, reporting as the loop has it."""
+    report, count = Statistics(device).report, 0
+
+    def once() -> None:
+        nonlocal count
+        gan.step(inputs, count * batch, 0, report)
+        count += 1
+
+    return once
 
 
 def wait(device: torch.device) -> None:

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# All that a GPU must show, in at most nine minutes on one H100-class card, with nothing to download. Wants this folder
-# installed, of any package but those of .[trainer,metrics] nothing (offline: pip install --no-deps --no-build-isolation -e .):
+# All that a GPU must show, in at most nine minutes on one H100-class card, with nothing to download. Wants the packages
+# of .[trainer,metrics] and pytest with hypothesis, and this folder installed (offline: pip install --no-deps
+# --no-build-isolation -e .):
 #   benchmarks/gpu.sh [OUT.json]            benchmarks/gpu.sh --smoke [OUT.json]   (CPU, small: that it runs)
 # One piece that fails or runs out of its time does not stop the others; the JSON says which did. MOST=300 before it gives
 # all together 300 seconds: what does not fit is not begun.

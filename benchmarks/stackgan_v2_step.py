@@ -16,7 +16,6 @@ from benchmarks import contest
 from tests.support.plain_stackgan_v2 import PlainV2D, PlainV2G, stepper
 from trainer.distributed import Ranks
 from trainer.feed.inputs import CAPTIONS, Batch, stored_side
-from trainer.logs.statistics import Statistics
 from trainer.networks.blocks import initialise_orthogonal
 from trainer.systems.stackgan_v2.config import StackGanV2Config
 from trainer.systems.stackgan_v2.networks import StackGanV2Generator, generator_settings
@@ -59,14 +58,7 @@ def our_step(config: StackGanV2Config, inputs: Batch) -> contest.Step:
     generator = StackGanV2Generator(generator_settings(config.model, CAPTION_DIM, None))
     generator.network.apply(initialise_orthogonal)
     gan = StackGanV2(generator, discriminators(generator, config), config, Ranks(0, 1, device))
-    report, count = Statistics(device).report, 0
-
-    def once() -> None:
-        nonlocal count
-        gan.step(inputs, count * config.batch, 0, report)
-        count += 1
-
-    return once
+    return contest.stepping(gan, inputs, config.batch, device)
 
 
 def prepare(text: str, device: torch.device) -> tuple[contest.Make, int]:

@@ -125,16 +125,8 @@ def ours(case: Case, training: Stage1Config) -> Gan:
 
 
 def our_step(case: Case, **switches: Any) -> contest.Step:
-    training = replace(case.training, **switches)
-    gan, report = ours(case, training), Statistics(case.device).report
-    count = 0
-
-    def once() -> None:
-        nonlocal count
-        gan.step(case.inputs, count * case.batch, 0, report)
-        count += 1
-
-    return once
+    gan = ours(case, replace(case.training, **switches))
+    return contest.stepping(gan, case.inputs, case.batch, case.device)
 
 
 def measure(case: Case, names: list[str], rounds: int, seconds: float) -> dict[str, Any]:

@@ -354,6 +354,7 @@ def noise(count: int, seed: int, truncation: float, out: Path, run: Path, device
 
     _refuse_suffix(out, moving=False)
     generator = alone.load(run, device)
+    _considerate(device)
     alone.sheet(alone.paint(generator, count, seed, truncation), out)
     click.echo(f"painted {out}")
 

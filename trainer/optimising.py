@@ -1,4 +1,4 @@
-"""What every step of training needs: precision, rates, optimisers that leave out what is not finite, what is kept."""
+"""What every step of training needs: precision, rates, optimisers that leave out what is not finite, checkpoints."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
@@ -76,16 +76,16 @@ class Updates:
         return norm
 
 
-class Kept:
-    """What a `trainer.systems.Trainable` says of its parts, where continuing needs nothing beside them.
+class Checkpointed:
+    """What a `trainer.systems.Trainable` says of its state, where continuing needs some of its attributes alone.
 
     Attributes:
         networks: every module.
-        parts: names of the attributes that are kept, networks and optimisers.
+        checkpointed: names of the attributes that a checkpoint holds, networks and optimisers.
     """
 
     networks: Sequence[nn.Module]
-    parts: ClassVar[tuple[str, ...]]
+    checkpointed: ClassVar[tuple[str, ...]]
 
     def finite(self) -> bool:
         """Whether every weight and statistic is a number; waits for the device."""
@@ -93,9 +93,9 @@ class Kept:
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that continuing needs."""
-        return {name: getattr(self, name).state_dict() for name in self.parts}
+        return {name: getattr(self, name).state_dict() for name in self.checkpointed}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over what `state_dict` gave."""
-        for name in self.parts:
+        for name in self.checkpointed:
             getattr(self, name).load_state_dict(state[name])

@@ -1,5 +1,6 @@
 """A generator that reads nothing paints from noise alone."""
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 from click.testing import CliRunner
 from PIL import Image
 
+from painter import cli
 from painter import noise as alone
 from painter.cli import main
 from painter.painter import Painter
@@ -66,3 +68,10 @@ def test_each_command_says_which_generators_it_paints_with(run: Path, tmp_path: 
     assert "paints what is said (captions, turns), not from noise alone" in refused.output
     assert painted(run, "-o", str(run / "out.gif")).exit_code == 2
     assert not (run / "out.gif").exists()
+
+
+def test_other_processes_are_considered(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    entered = []
+    monkeypatch.setattr(cli, "considerate", lambda device: entered.append(device) or nullcontext())
+    assert painted(run, "-n", "1").exit_code == 0
+    assert entered == ["cpu"]

@@ -17,7 +17,7 @@ from trainer.networks import average, losses
 from trainer.networks.attention import Tokens, first
 from trainer.networks.diffaugment import DRAWS, diffaugment
 from trainer.networks.words import Sharpness, Told, damsm_loss
-from trainer.optimising import Kept, Report, Updates, adam, autocast, rates_of, set_learning_rates
+from trainer.optimising import Checkpointed, Report, Updates, adam, autocast, rates_of, set_learning_rates
 from trainer.systems.attngan.config import AttnGanConfig
 from trainer.systems.attngan.discriminator import Discriminator
 from trainer.systems.attngan.networks import AttnGanGenerator, Painted
@@ -51,7 +51,7 @@ class Heard(NamedTuple):
         return self.tokens and {kind: Tokens(one.vectors.detach(), one.there) for kind, one in self.tokens.items()}
 
 
-class AttnGan(Kept):
+class AttnGan(Checkpointed):
     """The generator, a discriminator for each side, their optimisers, the average: a `trainer.systems.Trainable`.
 
     Args:
@@ -59,7 +59,7 @@ class AttnGan(Kept):
         judge: the DAMSM's image encoder, frozen, where the generator is told how well words and regions match.
     """
 
-    parts = ("generator", "discriminators", "average", "g_optimizer")
+    checkpointed = ("generator", "discriminators", "average", "g_optimizer")
     shown = (
         ("D", ("d_loss",)),
         ("G", ("g_loss",)),

@@ -23,7 +23,7 @@ from trainer.networks import average, losses
 from trainer.networks.attention import Tokens
 from trainer.networks.diffaugment import DRAWS, diffaugment
 from trainer.networks.trunk import Seen
-from trainer.optimising import Kept, Report, Updates, adam, autocast, rates_of, set_learning_rates
+from trainer.optimising import Checkpointed, Report, Updates, adam, autocast, rates_of, set_learning_rates
 from trainer.systems.chatpainter.config import Stage1Config, Stage2Config
 from trainer.systems.chatpainter.discriminator import Discriminator
 from trainer.systems.chatpainter.networks import ChatPainterGenerator, GeneratorOutput
@@ -52,14 +52,14 @@ class Told(NamedTuple):
         return Told(self.text.detach(), tokens)
 
 
-class Gan(Kept):
+class Gan(Checkpointed):
     """Both networks, their optimisers and the generator's average: a `trainer.systems.Trainable`.
 
     Args:
         labels: of the training images, where the discriminator names objects.
     """
 
-    parts = ("generator", "discriminator", "average", "g_optimizer", "d_optimizer")
+    checkpointed = ("generator", "discriminator", "average", "g_optimizer", "d_optimizer")
     shown = (
         ("D", ("d_real", "d_wrong", "d_fake")),
         ("G", ("g_loss",)),

@@ -10,15 +10,15 @@ from trainer.feed.augment import augment
 from trainer.feed.inputs import CLASSES, LENGTH, TOKENS, Batch
 from trainer.feed.sampler import parts_of
 from trainer.networks.words import Sharpness, damsm_loss
-from trainer.optimising import Kept, Report, Updates, adam, autocast, rates_of
+from trainer.optimising import Checkpointed, Report, Updates, adam, autocast, rates_of
 from trainer.systems.damsm.config import DamsmConfig
 from trainer.systems.damsm.networks import Encoders, drawn_words
 
 
-class Damsm(Kept):
+class Damsm(Checkpointed):
     """Both encoders and their optimiser: a `trainer.systems.Trainable`. What it trains is itself what it leaves."""
 
-    parts = ("average", "optimizer")
+    checkpointed = ("average", "optimizer")
     shown = (("words", ("w0", "w1")), ("sentences", ("s0", "s1")), ("lr", ("lr",)))
 
     def __init__(self, encoders: Encoders, training: DamsmConfig, ranks: Ranks) -> None:

@@ -14,7 +14,7 @@ from trainer.feed.inputs import CAPTIONS, Batch
 from trainer.feed.pairs import mismatched_rows
 from trainer.feed.sampler import parts_of
 from trainer.networks import average
-from trainer.optimising import Kept, Report, Updates, adam, autocast, rates_of, set_learning_rates
+from trainer.optimising import Checkpointed, Report, Updates, adam, autocast, rates_of, set_learning_rates
 from trainer.systems.geneva import losses
 from trainer.systems.geneva.config import GenevaConfig
 from trainer.systems.geneva.dialogues import Dialogues, Turn
@@ -22,10 +22,10 @@ from trainer.systems.geneva.discriminator import Discriminator
 from trainer.systems.geneva.networks import Generator, Painted
 
 
-class Geneva(Kept):
+class Geneva(Checkpointed):
     """All networks, their optimisers and the generator's average: a `trainer.systems.Trainable`."""
 
-    parts = ("generator", "discriminator", "average")
+    checkpointed = ("generator", "discriminator", "average")
     shown = (
         ("D", ("d_real", "d_wrong", "d_fake")),
         ("G", ("g_loss",)),

@@ -12,7 +12,7 @@ from trainer.feed.inputs import LENGTH, TURNS, Batch
 from trainer.feed.sampler import Draws, parts_of
 from trainer.networks import average, losses
 from trainer.networks.attention import Tokens
-from trainer.optimising import Kept, Report, Updates, adam, autocast, rates_of, set_learning_rates
+from trainer.optimising import Checkpointed, Report, Updates, adam, autocast, rates_of, set_learning_rates
 from trainer.systems.iterative.config import IterativeConfig
 from trainer.systems.iterative.discriminator import Discriminator, Judged
 from trainer.systems.iterative.networks import Generator, Painted
@@ -27,10 +27,10 @@ class Change(NamedTuple):
     real: Tensor  # (b, 3, s, s): the true picture after `end` turns
 
 
-class Iterative(Kept):
+class Iterative(Checkpointed):
     """Both networks, their optimisers and the generator's average: a `trainer.systems.Trainable`."""
 
-    parts = ("generator", "discriminator", "average", "g_optimizer", "d_optimizer")
+    checkpointed = ("generator", "discriminator", "average", "g_optimizer", "d_optimizer")
     shown = (
         ("D", ("d_real", "d_fake", "d_matching")),
         ("G", ("g_loss", "g_matching")),

@@ -15,7 +15,7 @@ from trainer.feed.augment import augment
 from trainer.feed.inputs import BOXES, LENGTH, MASKS, OBJECTS, TRIPLES, Batch
 from trainer.feed.sampler import Draws, parts_of
 from trainer.networks import average, losses
-from trainer.optimising import Kept, Report, Updates, adam, autocast, rates_of, set_learning_rates
+from trainer.optimising import Checkpointed, Report, Updates, adam, autocast, rates_of, set_learning_rates
 from trainer.systems.sg2im.config import Sg2imConfig, Weights
 from trainer.systems.sg2im.discriminators import CropDiscriminator, PatchDiscriminator
 from trainer.systems.sg2im.display import normalised
@@ -38,10 +38,10 @@ class Part(NamedTuple):
         return self.graphs.objects, self.boxes, self.graphs.image
 
 
-class SceneGraphGan(Kept):
+class SceneGraphGan(Checkpointed):
     """The three networks and their optimisers: a `trainer.systems.Trainable`."""
 
-    parts = (
+    checkpointed = (
         *("generator", "object_discriminator", "image_discriminator", "average"),
         *("g_optimizer", "object_optimizer", "image_optimizer"),
     )

@@ -17,7 +17,7 @@ from trainer.networks import average, losses
 from trainer.networks.attention import Tokens
 from trainer.networks.diffaugment import DRAWS, diffaugment
 from trainer.networks.trunk import Seen
-from trainer.optimising import Kept, Report, Updates, adam, autocast, rates_of, set_learning_rates
+from trainer.optimising import Checkpointed, Report, Updates, adam, autocast, rates_of, set_learning_rates
 from trainer.systems.reader import cut_dialogues
 from trainer.systems.stackgan_v2 import objective
 from trainer.systems.stackgan_v2.config import StackGanV2Config
@@ -48,13 +48,13 @@ class Told(NamedTuple):
         return Told(None if self.text is None else self.text.detach(), tokens)
 
 
-class StackGanV2(Kept):
+class StackGanV2(Checkpointed):
     """All networks, their optimisers and the generator's average: a `trainer.systems.Trainable`.
 
     One Adam for all discriminators is one for each: it knows nothing of a parameter's neighbours.
     """
 
-    parts = ("generator", "discriminators", "average", "g_optimizer", "d_optimizer")
+    checkpointed = ("generator", "discriminators", "average", "g_optimizer", "d_optimizer")
     shown = (("D", ("d_loss",)), ("G", ("g_loss",)), ("KL", ("kl",)), ("lr", ("lr_g", "lr_d")))
 
     def __init__(

@@ -194,7 +194,7 @@ def test_layouts(name: str, masked: bool) -> None:
     drawn = (parity.wave(31, (7, 8, 8)) + 1) / 2 if masked else None
     boxes = torch.tensor(recorded["boxes"] if not masked else FUNCTIONS[f"boxes_to_layout.{name}"]["boxes"]).double()
     found = layout(GRAPHS, given(recorded["vecs"]), boxes, drawn, tuple(recorded["H,W"]))
-    close(recorded["align_corners_True"], found)
+    assert_close(recorded["align_corners_True"], found)
 
 
 @pytest.mark.parametrize("name", ["graph_boxes", "odd_boxes"])
@@ -202,10 +202,10 @@ def test_crops(name: str) -> None:
     recorded = FUNCTIONS[f"crop.{name}"]
     boxes = torch.tensor(FUNCTIONS[f"boxes_to_layout.{name}"]["boxes"]).double()
     pictures = given(recorded["feats"])
-    close(recorded["align_corners_True"], crop(pictures, boxes, GRAPHS.image, tuple(recorded["HH,WW"])))
+    assert_close(recorded["align_corners_True"], crop(pictures, boxes, GRAPHS.image, tuple(recorded["HH,WW"])))
     if name == "graph_boxes":
         found = crop(pictures, boxes.flip(0), GRAPHS.image.flip(0), tuple(recorded["HH,WW"]))
-        close(FUNCTIONS["crop_unsorted"]["align_corners_True"], found)
+        assert_close(FUNCTIONS["crop_unsorted"]["align_corners_True"], found)
 
 
 def test_what_is_written_out_in_full() -> None:
@@ -293,7 +293,7 @@ def test_the_discriminators_terms(record: str) -> None:
     assert float(found) == near(recorded["gradient_penalty"])
 
 
-def close(recorded: dict[str, Any], found: Tensor) -> None:
+def assert_close(recorded: dict[str, Any], found: Tensor) -> None:
     """Functions were recorded in float32 alone."""
     values = found.detach().numpy()
     assert list(values.shape) == recorded["shape"]
