@@ -1,6 +1,6 @@
 """Stage 1 of `tiny`, alone and beside one other busy process, as torch's threads come and as store/company.py has them.
 
-    python -m benchmarks.company                  # under three minutes; prints a table, writes results/company.json
+    python -m benchmarks.company                  # under four minutes; prints a table, writes results/company.json
 
 All ways take turns within one process, in short pieces; the table holds medians. The company is a process that counts.
 How busy the machine was with anybody else stands beside the figures: above a tenth of a core they mean little.
@@ -35,7 +35,7 @@ STEPS = 8  # before company comes, while it stays, and after it left: for the co
 
 @contextlib.contextmanager
 def held() -> Iterator[None]:
-    """The idle team always there, time slices as they come: what it costs alone never to spin for long."""
+    """The idle team always there: what it costs alone never to spin for long."""
     teams = openmp.teams()
     for team in teams:
         team.hold()
@@ -147,7 +147,7 @@ def judge(found: dict[str, dict[str, dict[str, float]]], same: bool) -> dict[str
 
 
 @click.command(context_settings={"show_default": True})
-@click.option("--rounds", default=3, help="Turns that each way gets.")
+@click.option("--rounds", default=5, help="Turns that each way gets.")
 @click.option("--seconds", default=3.0, help="Of a turn, alone and in company each.")
 @click.option("--smoke", is_flag=True, help="One short turn and no file: that it runs, not how fast.")
 @click.option("--out", type=click.Path(path_type=Path), default=Path(__file__).parent / "results" / "company.json")

@@ -2,8 +2,8 @@
 
 torch on a CPU shares an operation among threads that spin until the last of them is done. Alone that is fastest. Where
 another process wants the core that the last one needs, they spin its time away, at every operation. While that is so
-they spin briefly (store/openmp.py), and have their turn sooner when they wake (store/slices.py). Figures are the same
-to the bit, since as many threads share an operation as before.
+they spin briefly (store/openmp.py). Figures are the same to the bit, since as many threads share an operation as
+before.
 """
 
 import contextlib
@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterator
 import psutil
 
 from store.openmp import Team, teams
-from store.slices import OWN, SHORTEST, give_slices
 
 DECIDED = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")  # whoever sets one has decided how threads wait
 LOOK = 0.5  # seconds from one look at the machine to the next
@@ -66,8 +65,6 @@ def watch(leave: threading.Event, others: Callable[[], float] | None = None) -> 
                         if taken - team.free > COMES:
                             team.hold()
                             held.append(team)
-                    if held:
-                        give_slices(SHORTEST)
     finally:
         _release(held)
 
@@ -95,8 +92,6 @@ class Load:
 
 
 def _release(held: list[Team]) -> None:
-    if held:
-        give_slices(OWN)
     while held:
         held.pop().release()
 

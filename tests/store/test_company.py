@@ -17,7 +17,6 @@ from painter import cli as painter_cli
 from pipeline.worker import Sync
 from store import company
 from store.company import Load, considerate, watch
-from store.slices import OWN, SHORTEST
 from trainer import loop
 from trainer.evaluation import evaluate as evaluation
 
@@ -65,18 +64,15 @@ class Noted:
 def test_a_team_is_held_while_there_is_company(
     free: int, taken: tuple[float, ...], done: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    team, looks, slices = Noted(free), Looks(*taken), list[int]()
+    team, looks = Noted(free), Looks(*taken)
     monkeypatch.setattr(company, "teams", lambda: [team])
-    monkeypatch.setattr(company, "give_slices", slices.append)
     watch(looks, looks.others)
     assert team.done == done
-    assert slices == [SHORTEST, OWN] * done.count("hold")
 
 
 def test_where_threads_run_out_the_watch_ends_and_releases(monkeypatch: pytest.MonkeyPatch) -> None:
     first, second, looks = Noted(0), Noted(0, fails=True), Looks(1.0, 1.0)
     monkeypatch.setattr(company, "teams", lambda: [first, second])
-    monkeypatch.setattr(company, "give_slices", lambda nanoseconds: None)
     watch(looks, looks.others)
     assert (first.done, second.done, looks.taken) == ("hold release ", "", [1.0])
 
