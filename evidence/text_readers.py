@@ -78,7 +78,7 @@ def scores(
     for encoder in encoders:
         name, _, folder = encoder.partition("=")
         for kind in KINDS:
-            if (Path(folder) / splits[0]).is_dir() and folder:
+            if folder and (Path(folder) / splits[0]).is_dir():
                 found = stored(Path(folder), kind, splits)
             elif kind == "captions" and folder and not any(Path(folder).glob("*.t7")):
                 continue

@@ -147,10 +147,6 @@ class Cluster:
         return client
 
     def _local(self) -> Any:
-        from distributed import LocalCluster
-
-        from pipeline.local_gpus import LocalGpus
-
         options: dict[str, Any] = {
             "threads_per_worker": 1,
             "processes": True,
@@ -160,7 +156,13 @@ class Cluster:
             "memory_limit": 0,
             "silence_logs": logging.CRITICAL,
         }
-        return LocalGpus(self.gpus, **options) if self.gpus else LocalCluster(n_workers=self.workers, **options)
+        if self.gpus:
+            from pipeline.local_gpus import LocalGpus
+
+            return LocalGpus(self.gpus, **options)
+        from distributed import LocalCluster
+
+        return LocalCluster(n_workers=self.workers, **options)
 
     def _stop(self) -> None:
         with contextlib.suppress(OSError, TimeoutError, RuntimeError):
