@@ -16,7 +16,7 @@ from store.errors import ChatPainterError, short
 if TYPE_CHECKING:
     import torch
 
-    from trainer.systems.sg2im.networks import Generator
+    from trainer.systems.sg2im.networks import Sg2imGenerator
 
 MOST = 64  # objects of a graph
 SHEET = 192  # side of the picture of boxes and masks
@@ -47,7 +47,7 @@ class Painted:
     masks: list[np.ndarray | None]  # d of (o, m, m) from 0 to 1
 
 
-def load(path: str | Path, device: str = "cpu") -> "Generator":
+def load(path: str | Path, device: str = "cpu") -> "Sg2imGenerator":
     """The generator of a run's folder or of a generator file, if it paints scene graphs.
 
     Raises:
@@ -57,11 +57,11 @@ def load(path: str | Path, device: str = "cpu") -> "Generator":
     from store import devices
     from trainer import generator_file as files
     from trainer import systems
-    from trainer.systems.sg2im.networks import Generator
+    from trainer.systems.sg2im.networks import Sg2imGenerator
 
     file = generator_file(path)
     generator = files.load(file, devices.choose(device))
-    if not isinstance(generator, Generator):
+    if not isinstance(generator, Sg2imGenerator):
         made = systems.named_in(generator.settings)
         raise ChatPainterError(f"{file}: made by {made}, which reads no scene graphs; name a run of sg2im with --run")
     return generator
@@ -101,7 +101,7 @@ def _graph(value: Any, where: str) -> SceneGraph:
     return SceneGraph(tuple(names), tuple(related))
 
 
-def told(generator: "Generator", caption: str, rounds: Sequence[tuple[str, str]]) -> SceneGraph:
+def told(generator: "Sg2imGenerator", caption: str, rounds: Sequence[tuple[str, str]]) -> SceneGraph:
     """What a caption and a dialogue of the sample world say, by that world's rules (pipeline.graphs.sample_graphs).
 
     Raises:
@@ -126,7 +126,7 @@ def told(generator: "Generator", caption: str, rounds: Sequence[tuple[str, str]]
     return SceneGraph(tuple(names), tuple(said))
 
 
-def tensors(generator: "Generator", graphs: Sequence[SceneGraph]) -> "dict[str, torch.Tensor]":
+def tensors(generator: "Sg2imGenerator", graphs: Sequence[SceneGraph]) -> "dict[str, torch.Tensor]":
     """Graphs as the generator reads them, `__image__` and `__in_image__` added.
 
     Raises:
@@ -165,7 +165,7 @@ def _number(names: list[str], name: str, what: str) -> int:
 
 
 def paint(
-    generator: "Generator", graphs: Sequence[SceneGraph], count: int = 1, seed: int = 0, truncation: float = 1.0
+    generator: "Sg2imGenerator", graphs: Sequence[SceneGraph], count: int = 1, seed: int = 0, truncation: float = 1.0
 ) -> Painted:
     """`count` pictures of each graph, with the same noises for all, and where the objects lie."""
     import torch

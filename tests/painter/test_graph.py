@@ -19,7 +19,7 @@ from store.errors import ChatPainterError
 from tests.support.models import SMALL_SG2IM
 from trainer import generator_file
 from trainer.systems.sg2im.config import Networks
-from trainer.systems.sg2im.networks import Generator, generator_settings
+from trainer.systems.sg2im.networks import Sg2imGenerator, generator_settings
 
 GRAPH: dict[str, Any] = {
     "objects": ["small red circle", "large blue square", "sand"],
@@ -34,7 +34,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     own = {name: value for name, value in SMALL_SG2IM.items() if name in Networks.__dataclass_fields__}
     sizes = Networks(**{**own, "refinement_dims": (8, 4)})
     words = {"objects": SAMPLE_WORLD.kinds, "predicates": SAMPLE_WORLD.predicates}
-    generator = Generator(generator_settings(sizes, words))
+    generator = Sg2imGenerator(generator_settings(sizes, words))
     with torch.no_grad():
         for name, parameter in generator.named_parameters():
             if parameter.ndim > 1:

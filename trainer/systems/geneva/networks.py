@@ -14,11 +14,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from store import params
-from trainer import systems
 from trainer.feed.inputs import CAPTIONS, LENGTH, TURNS, Input
 from trainer.networks.average import unmoved_statistics
 from trainer.networks.blocks import conv3x3
 from trainer.networks.text import ConditioningAugmentation, sample
+from trainer.systems import Generator
 from trainer.systems.film import first_pictures, last_pictures, paint_film, start_of
 from trainer.systems.geneva.blocks import ConditionEncoder, ImageEncoder, ResUpBlock, SentenceEncoder
 from trainer.systems.geneva.config import Networks
@@ -72,7 +72,7 @@ class TurnGenerator(nn.Module):
         return Painted(x.to(mu.dtype).tanh(), mu, logvar)
 
 
-class Generator(nn.Module, systems.Generator):
+class GenevaGenerator(nn.Module, Generator):
     """A dialogue to its pictures, each painted from the one before (see `trainer.systems.Generator`).
 
     `settings` is plain JSON: `networks` (`Networks`), `dims` (width of each input), `objects` (how many D knows).
@@ -188,5 +188,5 @@ class Generator(nn.Module, systems.Generator):
 
 
 def generator_settings(networks: Networks, dims: Mapping[str, int], objects: int, **more: Any) -> dict[str, Any]:
-    """The least that builds a Generator, and `more` beside it."""
+    """The least that builds a GenevaGenerator, and `more` beside it."""
     return {"system": "geneva", "networks": asdict(networks), "dims": dict(dims), "objects": objects, **more}

@@ -13,16 +13,17 @@ import torch
 from torch import Tensor
 
 from store.errors import ChatPainterError, one_line
-from trainer import systems, tensor_file
+from trainer import tensor_file
+from trainer.systems import Generator
 from trainer.systems.geneva.config import Networks
 from trainer.systems.geneva.discriminator import Discriminator
-from trainer.systems.geneva.networks import TURN_WORDS, Generator, generator_settings
+from trainer.systems.geneva.networks import TURN_WORDS, GenevaGenerator, generator_settings
 
 MODULES = ("generator", "rnn", "layer_norm", "image_encoder", "condition_encoder", "sentence_encoder")
 WHAT = "a snapshot of GeNeVA"
 
 
-def read_generator(path: str | Path, background: str = "", statistics: str = "running") -> Generator:
+def read_generator(path: str | Path, background: str = "", statistics: str = "running") -> GenevaGenerator:
     """What paints in a snapshot, in eval mode; it reads a turn's words as GloVe vectors (`networks.TURN_WORDS`).
 
     Args:
@@ -48,7 +49,9 @@ def read_generator(path: str | Path, background: str = "", statistics: str = "ru
             "cfg": _arguments(found.get("cfg")),
         }
         objects = len(tensors["image_encoder"]["object_detector.weight"])
-        generator = Generator(generator_settings(networks, {TURN_WORDS.name: networks.words}, objects, origin=origin))
+        generator = GenevaGenerator(
+            generator_settings(networks, {TURN_WORDS.name: networks.words}, objects, origin=origin)
+        )
         for name in MODULES:
             tensor_file.fit(generator.get_submodule(name), tensors[name])
     except (KeyError, ValueError, RuntimeError, IndexError) as error:
@@ -76,14 +79,14 @@ def read_discriminator(path: str | Path) -> Discriminator:
     return discriminator.eval()
 
 
-def write_generator(generator: systems.Generator, path: str | Path) -> None:
+def write_generator(generator: Generator, path: str | Path) -> None:
     """Write what paints as a snapshot has it, atomically; keys and bits of one that was read are those of its file.
 
     Raises:
         ChatPainterError: it reads turns as one vector each, for which a snapshot has no place.
         StoreError: the folder cannot be written.
     """
-    if not isinstance(generator, Generator) or generator.sentence_encoder is None:
+    if not isinstance(generator, GenevaGenerator) or generator.sentence_encoder is None:
         raise ChatPainterError("a snapshot of GeNeVA reads turns word by word; this generator reads a vector a turn")
     origin: dict[str, Any] = generator.settings.get("origin") or {}
     modules = origin.get("modules", {})

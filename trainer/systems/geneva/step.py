@@ -19,7 +19,7 @@ from trainer.systems.geneva import losses
 from trainer.systems.geneva.config import GenevaConfig
 from trainer.systems.geneva.dialogues import Dialogues, Turn
 from trainer.systems.geneva.discriminator import Discriminator
-from trainer.systems.geneva.networks import Generator, Painted
+from trainer.systems.geneva.networks import GenevaGenerator, Painted
 
 
 class Geneva(Checkpointed):
@@ -33,10 +33,10 @@ class Geneva(Checkpointed):
         ("lr", ("lr_g", "lr_d", "lr_rnn", "lr_features")),
     )
 
-    def __init__(self, generator: Generator, discriminator: Discriminator, training: GenevaConfig, ranks: Ranks):
+    def __init__(self, generator: GenevaGenerator, discriminator: Discriminator, training: GenevaConfig, ranks: Ranks):
         self.training, self.ranks, self.device = training, ranks, ranks.device
         self.generator, self.discriminator = generator.to(self.device).train(), discriminator.to(self.device).train()
-        self.average = Generator(generator.settings).to(self.device)
+        self.average = GenevaGenerator(generator.settings).to(self.device)
         self.average.eval().requires_grad_(False).load_state_dict(generator.state_dict())
         self.networks = (self.generator, self.discriminator, self.average)
         features: list[nn.Module] = [generator.image_encoder, generator.condition_encoder]

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from trainer.feed.data import TrainingData
     from trainer.feed.inputs import Input
     from trainer.systems.geneva.discriminator import Discriminator
-    from trainer.systems.geneva.networks import Generator
+    from trainer.systems.geneva.networks import GenevaGenerator
     from trainer.systems.geneva.step import Geneva
 
 
@@ -40,11 +40,11 @@ class _Geneva:
         objects = (PRESENCE, FIRST_PRESENCE) if config.auxiliary else ()
         return (*text_inputs(config.networks), *films, *objects)
 
-    def generator(self, settings: dict[str, Any]) -> "Generator":
-        """See `networks.Generator`."""
-        from trainer.systems.geneva.networks import Generator
+    def generator(self, settings: dict[str, Any]) -> "GenevaGenerator":
+        """See `networks.GenevaGenerator`."""
+        from trainer.systems.geneva.networks import GenevaGenerator
 
-        return Generator(settings)
+        return GenevaGenerator(settings)
 
     def trainable(self, config: GenevaConfig, data: "TrainingData", ranks: "Ranks", start: Path | None) -> "Geneva":
         """Fresh networks; films begin with the average of the first pictures."""
@@ -69,13 +69,13 @@ class _Geneva:
         painter, every = count(generator.generator), count(generator)
         return {"painter": painter, "encoders": every - painter, "discriminator": count(discriminator)}
 
-    def describe(self, config: GenevaConfig, generator: "Generator") -> dict[str, Any]:
+    def describe(self, config: GenevaConfig, generator: "GenevaGenerator") -> dict[str, Any]:
         """Widths, the number of objects, and the stores' identities."""
         return {name: generator.settings[name] for name in ("dims", "objects", "stores")}
 
     def _networks(
         self, config: GenevaConfig, data: "TrainingData", stores: dict[str, Any]
-    ) -> "tuple[Generator, Discriminator]":
+    ) -> "tuple[GenevaGenerator, Discriminator]":
         from trainer.feed.inputs import PRESENCE
         from trainer.systems.geneva.discriminator import Discriminator
         from trainer.systems.geneva.networks import generator_settings, text_inputs

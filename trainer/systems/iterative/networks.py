@@ -10,10 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from store import params
-from trainer import systems
 from trainer.feed.inputs import CAPTIONS, LENGTH, TURNS
 from trainer.networks.attention import Listening, Tokens, one_each
 from trainer.networks.blocks import ResidualBlock, UpBlock, conv3x3, conv_block, initialise
+from trainer.systems import Generator
 from trainer.systems.film import first_pictures, last_pictures, paint_film, start_of
 from trainer.systems.iterative.config import Networks
 from trainer.systems.reader import TextReader
@@ -115,7 +115,7 @@ class Drawer(nn.Module):
         return Painted(self.out(x).to(before.dtype).tanh(), maps)
 
 
-class Generator(TextReader, systems.Generator):
+class IterativeGenerator(TextReader, Generator):
     """A dialogue to its pictures, each painted from the one before (see `trainer.systems.Generator`).
 
     `settings` is plain JSON: `networks` (`Networks`), `dims` (width of captions and of turns).
@@ -185,5 +185,5 @@ class Generator(TextReader, systems.Generator):
 
 
 def generator_settings(networks: Networks, dims: Mapping[str, int], **more: Any) -> dict[str, Any]:
-    """The least that builds a Generator, and `more` beside it."""
+    """The least that builds an IterativeGenerator, and `more` beside it."""
     return {"system": "iterative", "networks": asdict(networks), "dims": dict(dims), **more}

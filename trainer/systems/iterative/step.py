@@ -15,7 +15,7 @@ from trainer.networks.attention import Tokens
 from trainer.optimising import Checkpointed, Report, Updates, adam, autocast, rates_of, set_learning_rates
 from trainer.systems.iterative.config import IterativeConfig
 from trainer.systems.iterative.discriminator import Discriminator, Judged
-from trainer.systems.iterative.networks import Generator, Painted
+from trainer.systems.iterative.networks import IterativeGenerator, Painted
 
 
 class Change(NamedTuple):
@@ -38,10 +38,12 @@ class Iterative(Checkpointed):
         ("lr", ("lr_g", "lr_d")),
     )
 
-    def __init__(self, generator: Generator, discriminator: Discriminator, training: IterativeConfig, ranks: Ranks):
+    def __init__(
+        self, generator: IterativeGenerator, discriminator: Discriminator, training: IterativeConfig, ranks: Ranks
+    ):
         self.training, self.ranks, self.device = training, ranks, ranks.device
         self.generator, self.discriminator = generator.to(self.device).train(), discriminator.to(self.device).train()
-        self.average = Generator(generator.settings).to(self.device)
+        self.average = IterativeGenerator(generator.settings).to(self.device)
         self.average.eval().requires_grad_(False).load_state_dict(generator.state_dict())
         self.networks = (self.generator, self.discriminator, self.average)
         self.g_parameters, self.d_parameters = list(generator.parameters()), list(discriminator.parameters())

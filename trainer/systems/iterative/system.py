@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from trainer.feed.data import TrainingData
     from trainer.feed.inputs import Input
     from trainer.systems.iterative.discriminator import Discriminator
-    from trainer.systems.iterative.networks import Generator
+    from trainer.systems.iterative.networks import IterativeGenerator
     from trainer.systems.iterative.step import Iterative
 
 
@@ -34,11 +34,11 @@ class _Iterative:
         films = (TURN_PICTURES, FIRST_PICTURES, pictures(config.networks.size))
         return (*text_inputs(config.networks.dialogue), *films)
 
-    def generator(self, settings: dict[str, Any]) -> "Generator":
-        """See `networks.Generator`."""
-        from trainer.systems.iterative.networks import Generator
+    def generator(self, settings: dict[str, Any]) -> "IterativeGenerator":
+        """See `networks.IterativeGenerator`."""
+        from trainer.systems.iterative.networks import IterativeGenerator
 
-        return Generator(settings)
+        return IterativeGenerator(settings)
 
     def trainable(
         self, config: IterativeConfig, data: "TrainingData", ranks: "Ranks", start: Path | None
@@ -66,13 +66,13 @@ class _Iterative:
             generator, discriminator = self._networks(config, data, {})
         return {"generator": count(generator), "discriminator": count(discriminator)}
 
-    def describe(self, config: IterativeConfig, generator: "Generator") -> dict[str, Any]:
+    def describe(self, config: IterativeConfig, generator: "IterativeGenerator") -> dict[str, Any]:
         """Widths and the stores' identities."""
         return {name: generator.settings[name] for name in ("dims", "stores")}
 
     def _networks(
         self, config: IterativeConfig, data: "TrainingData", stores: dict[str, Any]
-    ) -> "tuple[Generator, Discriminator]":
+    ) -> "tuple[IterativeGenerator, Discriminator]":
         from trainer.feed.inputs import TURNS
         from trainer.systems.iterative.discriminator import Discriminator
         from trainer.systems.iterative.networks import generator_settings

@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from trainer import systems
 from trainer.feed.inputs import LENGTH, OBJECTS, TRIPLES, Input
+from trainer.systems import Generator
 from trainer.systems.sg2im.config import Networks
 from trainer.systems.sg2im.display import shown
 from trainer.systems.sg2im.graph import Graphs, GraphTripleConv, GraphTripleConvNet, join, mlp
@@ -143,7 +143,7 @@ def mask_net(width: int, side: int) -> nn.Sequential:
     return nn.Sequential(*layers, nn.Conv2d(width, 1, 1))
 
 
-class Generator(nn.Module, systems.Generator):
+class Sg2imGenerator(nn.Module, Generator):
     """See `trainer.systems.Generator`: what it reads is a graph, its noise lies beside the layout.
 
     `settings` holds `model` (the fields of `Networks`) and `vocabulary`: {"objects": [names], "predicates": [names]},
@@ -206,7 +206,7 @@ def graphs_of(batch: Mapping[str, Tensor]) -> Graphs:
 
 
 def generator_settings(sizes: Networks, vocabulary: Mapping[str, Sequence[str]], **about: Any) -> dict[str, Any]:
-    """Settings of a `Generator`; `about` are further ones, such as whose stores it was trained on."""
+    """Settings of a `Sg2imGenerator`; `about` are further ones, such as whose stores it was trained on."""
     names = {kind: list(vocabulary[kind]) for kind in ("objects", "predicates")}
     model = asdict(sizes) | {"refinement_dims": list(sizes.refinement_dims)}
     return {"system": "sg2im", "model": model, "vocabulary": names, **about}

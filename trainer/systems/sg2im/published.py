@@ -13,16 +13,16 @@ from torch import Tensor
 
 from store.errors import ChatPainterError, one_line
 from trainer import tensor_file
-from trainer.systems import Generator as AnyGenerator
+from trainer.systems import Generator
 from trainer.systems.sg2im.config import Networks
 from trainer.systems.sg2im.discriminators import CropDiscriminator, PatchDiscriminator
-from trainer.systems.sg2im.networks import Generator, generator_settings
+from trainer.systems.sg2im.networks import Sg2imGenerator, generator_settings
 
 MISFITS = (ValueError, KeyError, TypeError, RuntimeError, IndexError, AttributeError)
 NOTHING = "NONE"  # the name of a class that nothing has
 
 
-def read_generator(path: str | Path) -> Generator:
+def read_generator(path: str | Path) -> Sg2imGenerator:
     """The generator in a checkpoint, in eval mode; arguments that its networks do not depend on are kept beside it.
 
     Raises:
@@ -41,7 +41,7 @@ def read_generator(path: str | Path) -> Generator:
             "predicates": _names(given["vocab"], "pred", len(state.tensors["pred_embeddings.weight"])),
         }
         kept = {"args": found.get("args"), "model_kwargs": given, "state": state.origin}
-        generator = Generator(generator_settings(sizes, vocabulary, published=_plain(kept)))
+        generator = Sg2imGenerator(generator_settings(sizes, vocabulary, published=_plain(kept)))
         tensor_file.fit(generator.network, state.tensors)
     except MISFITS as error:
         raise ChatPainterError(f"{path}: not a generator of sg2im's ({_reason(error)})") from None
@@ -78,7 +78,7 @@ def read_discriminators(path: str | Path) -> tuple[CropDiscriminator | None, Pat
         raise ChatPainterError(f"{path}: not discriminators of sg2im's ({_reason(error)})") from None
 
 
-def write_generator(generator: AnyGenerator, path: str | Path) -> None:
+def write_generator(generator: Generator, path: str | Path) -> None:
     """Write `generator` as a checkpoint of sg2im's, atomically, which its scripts sample from.
 
     `model_state`, `model_kwargs` and `args` are as they came in where it came from one; discriminators it has none.
@@ -87,7 +87,7 @@ def write_generator(generator: AnyGenerator, path: str | Path) -> None:
         ChatPainterError: it is not sg2im's.
         StoreError: the folder cannot be written.
     """
-    if not isinstance(generator, Generator):
+    if not isinstance(generator, Sg2imGenerator):
         raise ChatPainterError("the generator of another system has no form in sg2im's files")
     kept = generator.settings.get("published") or {"args": {}, "model_kwargs": _arguments(generator), "state": {}}
     state = tensor_file.published_state(generator.network, path, kept["state"])
@@ -133,7 +133,7 @@ def _names(vocabulary: Mapping[str, Any], kind: str, count: int) -> list[str]:
     return names
 
 
-def _arguments(generator: Generator) -> dict[str, Any]:
+def _arguments(generator: Sg2imGenerator) -> dict[str, Any]:
     """What Sg2ImModel is built with, of a generator that was trained here."""
     sizes, words = generator.sizes, generator.settings["vocabulary"]
     vocabulary = {}

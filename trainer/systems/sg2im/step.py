@@ -20,7 +20,7 @@ from trainer.systems.sg2im.config import Sg2imConfig, Weights
 from trainer.systems.sg2im.discriminators import CropDiscriminator, PatchDiscriminator
 from trainer.systems.sg2im.display import normalised
 from trainer.systems.sg2im.graph import Graphs, draw_relations, join
-from trainer.systems.sg2im.networks import Generator, Understood, graphs_of
+from trainer.systems.sg2im.networks import Sg2imGenerator, Understood, graphs_of
 
 
 class Part(NamedTuple):
@@ -53,7 +53,7 @@ class SceneGraphGan(Checkpointed):
 
     def __init__(
         self,
-        generator: Generator,
+        generator: Sg2imGenerator,
         objects: CropDiscriminator,
         pictures: PatchDiscriminator,
         training: Sg2imConfig,
@@ -63,7 +63,7 @@ class SceneGraphGan(Checkpointed):
         self.generator = generator.to(self.device).train()
         self.object_discriminator = objects.to(self.device).train()
         self.image_discriminator = pictures.to(self.device).train()
-        self.average = Generator(generator.settings).to(self.device)
+        self.average = Sg2imGenerator(generator.settings).to(self.device)
         self.average.eval().requires_grad_(False).load_state_dict(generator.state_dict())
         self.networks = (self.generator, self.object_discriminator, self.image_discriminator, self.average)
         self.g_optimizer, self.object_optimizer, self.image_optimizer = (

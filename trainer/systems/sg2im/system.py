@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from trainer.feed.data import TrainingData
     from trainer.feed.inputs import Input
     from trainer.systems.sg2im.discriminators import CropDiscriminator, PatchDiscriminator
-    from trainer.systems.sg2im.networks import Generator
+    from trainer.systems.sg2im.networks import Sg2imGenerator
     from trainer.systems.sg2im.step import SceneGraphGan
 
 
@@ -32,11 +32,11 @@ class _Sg2im:
 
         return OBJECTS, TRIPLES, BOXES, *((MASKS,) if config.mask_size else ()), pictures(config.side)
 
-    def generator(self, settings: dict[str, Any]) -> "Generator":
-        """See `networks.Generator`."""
-        from trainer.systems.sg2im.networks import Generator
+    def generator(self, settings: dict[str, Any]) -> "Sg2imGenerator":
+        """See `networks.Sg2imGenerator`."""
+        from trainer.systems.sg2im.networks import Sg2imGenerator
 
-        return Generator(settings)
+        return Sg2imGenerator(settings)
 
     def trainable(
         self, config: Sg2imConfig, data: "TrainingData", ranks: "Ranks", start: Path | None
@@ -68,19 +68,19 @@ class _Sg2im:
             sizes = [sum(p.numel() for p in network.parameters()) for network in self._networks(config, data)]
         return dict(zip(("generator", "object discriminator", "image discriminator"), sizes))
 
-    def describe(self, config: Sg2imConfig, generator: "Generator") -> dict[str, Any]:
+    def describe(self, config: Sg2imConfig, generator: "Sg2imGenerator") -> dict[str, Any]:
         """The vocabulary."""
         return {"vocabulary": generator.settings["vocabulary"]}
 
     def _networks(
         self, config: Sg2imConfig, data: "TrainingData"
-    ) -> "tuple[Generator, CropDiscriminator, PatchDiscriminator]":
+    ) -> "tuple[Sg2imGenerator, CropDiscriminator, PatchDiscriminator]":
         from trainer.feed.inputs import OBJECTS
         from trainer.systems.sg2im.discriminators import CropDiscriminator, PatchDiscriminator
-        from trainer.systems.sg2im.networks import Generator, generator_settings
+        from trainer.systems.sg2im.networks import Sg2imGenerator, generator_settings
 
         vocabulary = data.vocabulary(OBJECTS.name)
-        generator = Generator(generator_settings(config.networks, vocabulary, stores=data.identity))
+        generator = Sg2imGenerator(generator_settings(config.networks, vocabulary, stores=data.identity))
         objects = CropDiscriminator(config.arch, len(vocabulary["objects"]), config.crop_side)
         return generator, objects, PatchDiscriminator(config.arch, config.classify_patches)
 

@@ -14,7 +14,7 @@ from trainer.systems.geneva import losses
 from trainer.systems.geneva.config import GenevaConfig
 from trainer.systems.geneva.dialogues import Turn
 from trainer.systems.geneva.discriminator import Discriminator
-from trainer.systems.geneva.networks import Generator, generator_settings
+from trainer.systems.geneva.networks import GenevaGenerator, generator_settings
 from trainer.systems.geneva.step import Geneva
 
 GIVEN = parity.load("geneva")["losses"]
@@ -62,7 +62,7 @@ def trainable(kind: Any, mode: str) -> Geneva:
     """The small networks under formula weights, in float64."""
     settings = generator_settings(SMALL, {"turn_words": 300}, OBJECTS, stores={})
     config = GenevaConfig(networks=SMALL, batch=3)
-    it = Geneva(Generator(settings), Discriminator(SMALL, OBJECTS), config, Ranks(0, 1, torch.device("cpu")))
+    it = Geneva(GenevaGenerator(settings), Discriminator(SMALL, OBJECTS), config, Ranks(0, 1, torch.device("cpu")))
     parity.fill(it.generator.generator, kind).train(mode == "train")
     parity.fill(it.discriminator, kind).train(mode == "train")
     return it

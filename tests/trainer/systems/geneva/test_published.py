@@ -17,17 +17,17 @@ from trainer.feed.inputs import LENGTH
 from trainer.systems.geneva import published
 from trainer.systems.geneva.config import Networks
 from trainer.systems.geneva.discriminator import Discriminator
-from trainer.systems.geneva.networks import TURN_WORDS, WORDS, Generator, generator_settings
+from trainer.systems.geneva.networks import TURN_WORDS, WORDS, GenevaGenerator, generator_settings
 
 NETWORKS = params.build(Networks, {**SMALL_GENEVA, "words": 9, "start": "published"}, "networks")
 OBJECTS = 4
 CFG = argparse.Namespace(dataset="codraw", batch_size=32, gp_reg=10.0, load_snapshot=None, disc_sn=True)
 
 
-def networks() -> tuple[Generator, Discriminator]:
+def networks() -> tuple[GenevaGenerator, Discriminator]:
     """The same every time; the discriminator has looked at pictures, so that its norms are near the largest."""
     torch.manual_seed(0)
-    generator = Generator(generator_settings(NETWORKS, {TURN_WORDS.name: 9}, OBJECTS))
+    generator = GenevaGenerator(generator_settings(NETWORKS, {TURN_WORDS.name: 9}, OBJECTS))
     discriminator = Discriminator(NETWORKS, OBJECTS)
     with torch.no_grad():
         for _ in range(5):
@@ -154,7 +154,7 @@ def test_what_is_no_snapshot_is_refused_in_one_line(tmp_path: Path, change: Any,
 
 def test_what_a_snapshot_cannot_hold_is_not_written(tmp_path: Path) -> None:
     vectors = params.build(Networks, SMALL_GENEVA, "networks")
-    generator = Generator(generator_settings(vectors, {"captions": 4, "turns": 5}, OBJECTS))
+    generator = GenevaGenerator(generator_settings(vectors, {"captions": 4, "turns": 5}, OBJECTS))
     with pytest.raises(ChatPainterError, match="reads a vector a turn"):
         published.write_generator(generator, tmp_path / "no.pth")
     assert not (tmp_path / "no.pth").exists()

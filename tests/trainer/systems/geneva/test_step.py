@@ -18,7 +18,7 @@ from trainer.feed.inputs import CAPTIONS, LENGTH, PRESENCE, TURN_PICTURES, TURNS
 from trainer.feed.sampler import rows_for
 from trainer.optimising import Updates
 from trainer.systems.geneva.config import GenevaConfig, Networks
-from trainer.systems.geneva.networks import Generator, generator_settings
+from trainer.systems.geneva.networks import GenevaGenerator, generator_settings
 from trainer.systems.geneva.step import Geneva
 from trainer.systems.geneva.system import GENEVA
 
@@ -161,7 +161,7 @@ def test_a_share_goes_on_from_its_own_pictures(data: TrainingData, share: float)
 def test_a_dialogue_that_goes_on_keeps_its_pictures(data: TrainingData) -> None:
     networks = params.build(Networks, SMALL_GENEVA, "networks")
     torch.manual_seed(0)
-    generator = Generator(generator_settings(networks, {CAPTIONS.name: 4, TURNS.name: 5}, 0)).eval()
+    generator = GenevaGenerator(generator_settings(networks, {CAPTIONS.name: 4, TURNS.name: 5}, 0)).eval()
     stream = torch.Generator().manual_seed(1)
     turns, noise = torch.randn(2, 5, 5, generator=stream), torch.randn(2, 3, generator=stream)
     whole = {TURNS.name: turns, TURNS.name + LENGTH: torch.tensor([5, 3])}
@@ -180,7 +180,7 @@ def test_a_dialogue_that_goes_on_keeps_its_pictures(data: TrainingData) -> None:
 def test_a_films_own_first_picture_takes_the_backgrounds_place() -> None:
     networks = params.build(Networks, SMALL_GENEVA, "networks")
     torch.manual_seed(0)
-    generator = Generator(generator_settings(networks, {CAPTIONS.name: 4, TURNS.name: 5}, 0)).eval()
+    generator = GenevaGenerator(generator_settings(networks, {CAPTIONS.name: 4, TURNS.name: 5}, 0)).eval()
     said = {TURNS.name: torch.ones(2, 1, 5), TURNS.name + LENGTH: torch.tensor([0, 1])}
     white = torch.full((2, 76, 76, 3), 255, dtype=torch.uint8)
     with torch.no_grad():

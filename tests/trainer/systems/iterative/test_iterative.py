@@ -18,7 +18,7 @@ from trainer.feed.films import pictures_after
 from trainer.feed.inputs import CAPTIONS, LENGTH, TURN_PICTURES, TURNS
 from trainer.feed.sampler import Draws, rows_for
 from trainer.systems.iterative.config import IterativeConfig, Networks
-from trainer.systems.iterative.networks import Generator, SeeEachOther, generator_settings, tokens_between
+from trainer.systems.iterative.networks import IterativeGenerator, SeeEachOther, generator_settings, tokens_between
 from trainer.systems.iterative.step import Change, Iterative, drawn_change, new_turns
 from trainer.systems.iterative.system import ITERATIVE
 
@@ -38,10 +38,10 @@ def config(**training: Any) -> IterativeConfig:
     return ITERATIVE.configure({"iterative": values}, "params.yaml")
 
 
-def painter() -> Generator:
+def painter() -> IterativeGenerator:
     torch.manual_seed(0)
     networks = params.build(Networks, SMALL_ITERATIVE["networks"], "networks")
-    generator = Generator(generator_settings(networks, {CAPTIONS.name: 4, TURNS.name: 5})).eval()
+    generator = IterativeGenerator(generator_settings(networks, {CAPTIONS.name: 4, TURNS.name: 5})).eval()
     for parameter in generator.parameters():
         parameter.requires_grad_(False)
         if parameter.ndim > 1:
@@ -148,7 +148,7 @@ def test_places_see_each_other_at_the_sides_that_are_named() -> None:
     def sides(**networks: Any) -> list[int]:
         values = {**SMALL_ITERATIVE["networks"], "widths": [2, 4, 6, 8], **networks}
         shape = params.build(Networks, values, "networks")
-        modules = Generator(generator_settings(shape, {CAPTIONS.name: 4, TURNS.name: 5})).drawer.modules()
+        modules = IterativeGenerator(generator_settings(shape, {CAPTIONS.name: 4, TURNS.name: 5})).drawer.modules()
         return [int(len(one.position) ** 0.5) for one in modules if isinstance(one, SeeEachOther)]
 
     assert sides() == [8]

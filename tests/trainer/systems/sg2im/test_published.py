@@ -19,7 +19,7 @@ from trainer.systems import published as every
 from trainer.systems.sg2im import published
 from trainer.systems.sg2im.config import Networks
 from trainer.systems.sg2im.discriminators import CropDiscriminator, PatchDiscriminator
-from trainer.systems.sg2im.networks import Generator, SceneGraphNetwork, generator_settings
+from trainer.systems.sg2im.networks import SceneGraphNetwork, Sg2imGenerator, generator_settings
 
 SIZES = Networks(**RECORDED_SG2IM)
 OBJECTS = ["__image__", "person", "NONE", "dog", "grass"]
@@ -102,7 +102,7 @@ def test_it_paints_and_goes_back_to_the_bit(tmp_path: Path, prefix: str, zipped:
     sizes = Networks(**{**vars(SIZES), "gconv_num_layers": layers, "mask_size": mask})
     content = checkpoint(tmp_path / "coco64.pt", sizes, prefix, zipped)
     generator = every.read_generator("sg2im", tmp_path / "coco64.pt")
-    assert isinstance(generator, Generator)
+    assert isinstance(generator, Sg2imGenerator)
     assert generator.sizes == sizes
     assert generator.settings["vocabulary"] == {"objects": OBJECTS, "predicates": PREDICATES}
     for name, value in content["model_state"].items():
@@ -148,7 +148,7 @@ def test_ours_goes_out_as_theirs(tmp_path: Path) -> None:
     torch.manual_seed(0)
     sizes = Networks(**{name: SMALL_SG2IM[name] for name in SMALL_SG2IM if name in Networks.__dataclass_fields__})
     sizes = Networks(**{**vars(sizes), "refinement_dims": tuple(sizes.refinement_dims)})
-    ours = Generator(generator_settings(sizes, {"objects": OBJECTS, "predicates": PREDICATES}))
+    ours = Sg2imGenerator(generator_settings(sizes, {"objects": OBJECTS, "predicates": PREDICATES}))
     published.write_generator(ours, tmp_path / "ours.pt")
     content = torch.load(tmp_path / "ours.pt", weights_only=True)
     expected = arguments(sizes, gconv_pooling="avg")
