@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from trainer.networks.blocks import Norm, down, downs, same
 
 
-class Seen(NamedTuple):
+class DiscriminatorFeatures(NamedTuple):
     """What a discriminator sees in pictures."""
 
     features: Tensor  # (B, f, 4, 4)
@@ -44,7 +44,7 @@ class Trunk(nn.Module):
         """Of the features of this side, a power of two from 4 on and less than the pictures'."""
         return self.features if side == 4 else self.df * self.side // side // 2
 
-    def look(self, pictures: Tensor, side: int | None = None) -> Seen:
+    def look(self, pictures: Tensor, side: int | None = None) -> DiscriminatorFeatures:
         """pictures (B, 3, s, s) → features, and those of `side` on the way, if it is asked for."""
         x, regions = pictures, None
         for name in self.trunk:
@@ -52,4 +52,4 @@ class Trunk(nn.Module):
                 x = layer(x)
                 if isinstance(layer, nn.LeakyReLU) and x.shape[-1] == side:
                     regions = x
-        return Seen(x, regions)
+        return DiscriminatorFeatures(x, regions)

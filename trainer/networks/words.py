@@ -90,7 +90,7 @@ def sentence_scores(codes: Tensor, sentences: Tensor) -> Tensor:
     return codes @ sentences.T / (codes.norm(dim=1)[:, None] * sentences.norm(dim=1)).clamp(min=LEAST)
 
 
-class Matching(NamedTuple):
+class DamsmLosses(NamedTuple):
     """Cross-entropies (), of words (w) and sentences (s): a picture finds its text (0), a text its picture (1)."""
 
     w0: Tensor
@@ -104,14 +104,14 @@ class Matching(NamedTuple):
         return self.w0 + self.w1 + self.s0 + self.s1
 
 
-class Seen(NamedTuple):
+class ImageFeatures(NamedTuple):
     """What an image encoder makes of pictures."""
 
     regions: Tensor  # (B, D, h, w)
     code: Tensor  # (B, D)
 
 
-class Told(NamedTuple):
+class TextFeatures(NamedTuple):
     """What a text encoder makes of texts."""
 
     words: Tensor  # (B, L, D)
@@ -120,13 +120,13 @@ class Told(NamedTuple):
 
 
 def damsm_loss(
-    seen: Seen,
-    told: Told,
+    seen: ImageFeatures,
+    told: TextFeatures,
     classes: Tensor | None,
     sharpness: Sharpness,
     rank: int = 0,
     gather: Callable[[Tensor], Tensor] | None = None,
-) -> Matching:
+) -> DamsmLosses:
     """How badly pictures and their texts find each other among all of the batch (eq. 11-13).
 
     Args:
@@ -156,4 +156,4 @@ def damsm_loss(
     by_text = by_picture if alone else word_scores(gather(seen.regions), told.words, told.there, sharpness)
     w0, w1 = both(by_picture, by_text.T)
     s0, s1 = both(sentence_scores(seen.code, sentence), sentence_scores(gather(seen.code), told.sentence).T)
-    return Matching(w0, w1, s0, s1)
+    return DamsmLosses(w0, w1, s0, s1)

@@ -10,10 +10,10 @@ from torch import Tensor
 from tests.support import parity
 from trainer.networks.attention import first
 from trainer.networks.words import (
-    Matching,
-    Seen,
+    DamsmLosses,
+    ImageFeatures,
     Sharpness,
-    Told,
+    TextFeatures,
     WordAttention,
     damsm_loss,
     picked_regions,
@@ -96,14 +96,14 @@ def test_a_text_without_words_says_nothing_and_its_gradient_is_finite() -> None:
     assert network.conv_context.weight.grad.isfinite().all()
 
 
-def published(name: str) -> tuple[Matching, dict[str, Any]]:
+def published(name: str) -> tuple[DamsmLosses, dict[str, Any]]:
     """Our losses for the inputs of the record `name`, words and sentences together."""
     words, sentences = (RECORDED["losses"][f"{kind}_loss.{name}"] for kind in ("words", "sent"))
     regions, told = parity.given(words["regions"]), parity.given(words["words"]).transpose(1, 2)
     there = first(torch.tensor(words["lengths"]), told.shape[1])
-    seen = Seen(regions, parity.given(sentences["cnn_code"]))
+    seen = ImageFeatures(regions, parity.given(sentences["cnn_code"]))
     classes = None if words["class_ids"] is None else torch.tensor(words["class_ids"])
-    text = Told(told, there, parity.given(sentences["rnn_code"]))
+    text = TextFeatures(told, there, parity.given(sentences["rnn_code"]))
     return damsm_loss(seen, text, classes, Sharpness(*words["gammas"])), {**words, **sentences}
 
 
@@ -166,7 +166,7 @@ def test_what_pads_a_text_changes_nothing() -> None:
     regions, words, lengths = random(3, 4, 2, 2), random(3, 5, 4, seed=1), torch.tensor([5, 2, 1])
     code, sentence, there = random(3, 4, seed=2), random(3, 4, seed=3), first(lengths, 5)
     other = torch.where(there[..., None], words, torch.full_like(words, 7.0))
-    seen, told = Seen(regions, code), [Told(some, there, sentence) for some in (words, other)]
+    seen, told = ImageFeatures(regions, code), [TextFeatures(some, there, sentence) for some in (words, other)]
     losses = [damsm_loss(seen, one, None, Sharpness()) for one in told]
 
     assert [float(value) for value in losses[0]] == [float(value) for value in losses[1]]
@@ -174,8 +174,8 @@ def test_what_pads_a_text_changes_nothing() -> None:
 
 def test_processes_together_have_the_loss_of_the_whole_batch() -> None:
     """The mean over two processes of two rows each is the loss, and has the gradient, of four rows."""
-    seen = Seen(random(4, 3, 2, 2).requires_grad_(), random(4, 3, seed=1))
-    told = Told(random(4, 3, 3, seed=2), first(torch.tensor([3, 1, 2, 3]), 3), random(4, 3, seed=3))
+    seen = ImageFeatures(random(4, 3, 2, 2).requires_grad_(), random(4, 3, seed=1))
+    told = TextFeatures(random(4, 3, 3, seed=2), first(torch.tensor([3, 1, 2, 3]), 3), random(4, 3, seed=3))
     classes = torch.tensor([1, 2, 2, 3])
     whole = damsm_loss(seen, told, classes, Sharpness()).total
     (wanted,) = torch.autograd.grad(whole, seen.regions)
@@ -187,7 +187,7 @@ def test_processes_together_have_the_loss_of_the_whole_batch() -> None:
         def gather(rows: Tensor, lookup: Any = lookup) -> Tensor:
             return next(value for part, value in lookup if part.shape == rows.shape and torch.equal(part, rows))
 
-        own = Seen(*(value[mine] for value in seen)), Told(*(value[mine] for value in told))
+        own = ImageFeatures(*(value[mine] for value in seen)), TextFeatures(*(value[mine] for value in told))
         parts.append(damsm_loss(*own, classes[mine], Sharpness(), rank, gather).total)
     mean = torch.stack(parts).mean()
     torch.testing.assert_close(mean, whole)

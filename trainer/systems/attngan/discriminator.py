@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from trainer.networks.blocks import Norm, same, spectral
 from trainer.networks.matching import MatchingHead
-from trainer.networks.trunk import Seen, Trunk
+from trainer.networks.trunk import DiscriminatorFeatures, Trunk
 from trainer.systems.dialogue import Matching
 
 
@@ -66,6 +66,6 @@ class Discriminator(Trunk):
             about = {name: getattr(matching, name) for name in ("focus", "pooling", "scale", "hidden")}
             self.matching = MatchingHead(self.channels(matching.side), matching.side, token_dims, width, **about)
 
-    def forward(self, pictures: Tensor) -> Seen:
+    def forward(self, pictures: Tensor) -> DiscriminatorFeatures:
         """(B, 3, s, s) → what is seen in them."""
         return self.look(pictures, self.region_side)

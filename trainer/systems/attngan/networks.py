@@ -22,7 +22,7 @@ from trainer.systems.attngan.config import AttnGanModel
 from trainer.systems.reader import TextReader
 
 
-class Painted(NamedTuple):
+class GeneratorOutput(NamedTuple):
     """What the generator gives."""
 
     pictures: dict[int, Tensor]  # by side, smallest first, (B, 3, s, s) in [-1, 1]
@@ -93,7 +93,7 @@ class Branches(nn.Module):
         *,
         shuffled: bool = False,
         largest: int | None = None,
-    ) -> Painted:
+    ) -> GeneratorOutput:
         """text (B, T), noise (B, z), epsilon (B, c) or None for the mean condition.
 
         Args:
@@ -113,7 +113,7 @@ class Branches(nn.Module):
                 pictures[side] = self.img_net(h)
             if side == largest:
                 break
-        return Painted({side: picture.to(mu.dtype) for side, picture in pictures.items()}, mu, logvar, maps)
+        return GeneratorOutput({side: picture.to(mu.dtype) for side, picture in pictures.items()}, mu, logvar, maps)
 
 
 class AttnGanGenerator(TextReader, Generator):
@@ -165,7 +165,7 @@ class AttnGanGenerator(TextReader, Generator):
         words, turns = self.heard(encoded)
         largest = None if sides is None else max(sides)
         return cast(
-            Painted, self.network(encoded["text"], noise, condition_noise, words, turns, largest=largest)
+            GeneratorOutput, self.network(encoded["text"], noise, condition_noise, words, turns, largest=largest)
         ).pictures
 
     @property
@@ -181,7 +181,7 @@ class AttnGanGenerator(TextReader, Generator):
         Words first, then turns, which are weighed against words by the size of their gate.
         """
         words, turns = self.heard(encoded)
-        return cast(Painted, self.network(encoded["text"], noise, None, words, turns)).attention
+        return cast(GeneratorOutput, self.network(encoded["text"], noise, None, words, turns)).attention
 
 
 def generator_settings(

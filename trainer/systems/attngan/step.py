@@ -16,11 +16,11 @@ from trainer.feed.sampler import Draws, parts_of
 from trainer.networks import average, losses
 from trainer.networks.attention import Tokens, first
 from trainer.networks.diffaugment import DRAWS, diffaugment
-from trainer.networks.words import Sharpness, Told, damsm_loss
+from trainer.networks.words import Sharpness, TextFeatures, damsm_loss
 from trainer.optimising import Checkpointed, Report, Updates, adam, autocast, rates_of, set_learning_rates
 from trainer.systems.attngan.config import AttnGanConfig
 from trainer.systems.attngan.discriminator import Discriminator
-from trainer.systems.attngan.networks import AttnGanGenerator, Painted
+from trainer.systems.attngan.networks import AttnGanGenerator, GeneratorOutput
 from trainer.systems.damsm.image_encoders import ImageEncoder
 from trainer.systems.reader import cut_dialogues
 
@@ -168,16 +168,16 @@ class AttnGan(Checkpointed):
         told = encoded["text"] if self.training.d_condition == "text" else encoded[CAPTIONS.name]
         return Heard(encoded["text"], told.detach(), words, turns, self.generator.tokens(encoded))
 
-    def paint(self, heard: Heard, part: Part) -> Painted:
+    def paint(self, heard: Heard, part: Part) -> GeneratorOutput:
         """Pictures of every side."""
         shuffled = self.training.mask == "shuffled"
         with autocast(self.training, self.device):
-            painted: Painted = self.generator.network(
+            painted: GeneratorOutput = self.generator.network(
                 heard.text, part.noise, part.epsilon, heard.words, heard.turns, shuffled=shuffled
             )
         return painted
 
-    def discriminators_loss(self, part: Part, heard: Heard, painted: Painted) -> tuple[Tensor, Figures]:
+    def discriminators_loss(self, part: Part, heard: Heard, painted: GeneratorOutput) -> tuple[Tensor, Figures]:
         """() summed over the sides, and the figures to report."""
         total, figures = torch.zeros((), device=self.device), Figures()
         for side, network in zip(self.sides, self.opponents):
@@ -206,7 +206,7 @@ class AttnGan(Checkpointed):
             loss = loss + self.matching_loss(network, seen.regions, heard.apart(), figures)
         return loss, figures
 
-    def generator_loss(self, part: Part, heard: Heard, painted: Painted) -> tuple[Tensor, Figures]:
+    def generator_loss(self, part: Part, heard: Heard, painted: GeneratorOutput) -> tuple[Tensor, Figures]:
         """(), and the figures to report."""
         training = self.training
         figures: Figures = {}
@@ -237,12 +237,12 @@ class AttnGan(Checkpointed):
             **{f"{stage}_turns": gate for stage, gate in gates.items()},
         }
 
-    def judged(self, part: Part, painted: Painted) -> tuple[Tensor, Tensor]:
+    def judged(self, part: Part, painted: GeneratorOutput) -> tuple[Tensor, Tensor]:
         """How badly the largest pictures show their words, and their sentences, by the DAMSM; zeros without it."""
         if self.judge is None:
             return torch.zeros((), device=self.device), torch.zeros((), device=self.device)
         words, lengths = part.texts[WORDS.name].float(), part.texts[WORDS.name + LENGTH]
-        told = Told(words, first(lengths, words.shape[1]), part.texts[CAPTIONS.name].float())
+        told = TextFeatures(words, first(lengths, words.shape[1]), part.texts[CAPTIONS.name].float())
         with autocast(self.training, self.device):
             seen = self.judge(painted.pictures[self.sides[-1]])
         gather = gather_rows if self.ranks.world > 1 else None

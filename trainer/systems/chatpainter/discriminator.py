@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from trainer.networks.blocks import Logits, Norm, downs, same
 from trainer.networks.matching import MatchingHead
-from trainer.networks.trunk import Seen
+from trainer.networks.trunk import DiscriminatorFeatures
 from trainer.systems.chatpainter.config import Matching, ModelConfig, Stage
 
 
@@ -62,12 +62,12 @@ class Discriminator(nn.Module):
                 hidden=matching.hidden,
             )
 
-    def forward(self, pictures: Tensor) -> Seen:
+    def forward(self, pictures: Tensor) -> DiscriminatorFeatures:
         """(B, 3, s, s) → what is seen in them."""
         return self.look(pictures)
 
-    def look(self, pictures: Tensor) -> Seen:
+    def look(self, pictures: Tensor) -> DiscriminatorFeatures:
         """The same, never compiled: `Module.compile` replaces calls of the module alone."""
         regions = self.encode_img[: self.until_regions](pictures)
         features = self.encode_img[self.until_regions :](regions)
-        return Seen(features, None if self.matching is None else regions)
+        return DiscriminatorFeatures(features, None if self.matching is None else regions)

@@ -22,7 +22,7 @@ from trainer.feed.sampler import Draws, parts_of
 from trainer.networks import average, losses
 from trainer.networks.attention import Tokens
 from trainer.networks.diffaugment import DRAWS, diffaugment
-from trainer.networks.trunk import Seen
+from trainer.networks.trunk import DiscriminatorFeatures
 from trainer.optimising import Checkpointed, Report, Updates, adam, autocast, rates_of, set_learning_rates
 from trainer.systems.chatpainter.config import Stage1Config, Stage2Config
 from trainer.systems.chatpainter.discriminator import Discriminator
@@ -192,7 +192,7 @@ class Gan(Checkpointed):
         return loss, {"d_loss": loss, **figures}
 
     def logits_loss(
-        self, real: Seen, fake: Seen, condition: Tensor, others: Tensor, found: Tensor
+        self, real: DiscriminatorFeatures, fake: DiscriminatorFeatures, condition: Tensor, others: Tensor, found: Tensor
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """() of real, mismatched and painted pairs, and logits; others (b, k): other images' rows, if found (b,)."""
         training, score, plain = self.training, self.discriminator.get_cond_logits, self.discriminator.get_uncond_logits
@@ -243,7 +243,7 @@ class Gan(Checkpointed):
         active = (spread > 0.01).float().mean()
         return total, {"g_loss": loss, "kl": divergence, "mu_spread": spread, "mu_active": active, **figures}
 
-    def game_loss(self, seen: Seen, condition: Tensor, part: Part) -> Tensor:
+    def game_loss(self, seen: DiscriminatorFeatures, condition: Tensor, part: Part) -> Tensor:
         """() what the generator loses by all logits of its pictures."""
         training, score, plain = self.training, self.discriminator.get_cond_logits, self.discriminator.get_uncond_logits
         heads: list[Callable[[Tensor], Tensor]] = [] if score is None else [partial(score, condition=condition)]
@@ -259,7 +259,7 @@ class Gan(Checkpointed):
             each = [losses.generator(logits, training.loss, saturating) for logits in painted]
         return torch.stack(each).sum()
 
-    def matching_loss(self, seen: Seen, told: Told, figures: dict[str, Tensor], who: str) -> Tensor:
+    def matching_loss(self, seen: DiscriminatorFeatures, told: Told, figures: dict[str, Tensor], who: str) -> Tensor:
         """() how badly the pictures of the batch, of all processes, and what was said find each other; adds figures."""
         head, weights = self.discriminator.matching, self.training.matching
         if head is None or seen.regions is None or told.tokens is None:

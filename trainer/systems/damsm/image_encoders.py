@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from store.errors import ChatPainterError
 from trainer.networks.blocks import GROUPS
-from trainer.networks.words import Seen
+from trainer.networks.words import ImageFeatures
 
 TRUNK = (
     *("Conv2d_1a_3x3", "Conv2d_2a_3x3", "Conv2d_2b_3x3", "Conv2d_3b_1x1", "Conv2d_4a_3x3"),
@@ -57,7 +57,7 @@ class InceptionEncoder(nn.Module):
                 self.get_submodule(name).eval()
         return self
 
-    def forward(self, pictures: Tensor) -> Seen:
+    def forward(self, pictures: Tensor) -> ImageFeatures:
         """See the class."""
         x = F.interpolate(
             pictures, size=(INCEPTION_SIDE, INCEPTION_SIDE), mode="bilinear", align_corners=self.align_corners
@@ -70,7 +70,7 @@ class InceptionEncoder(nn.Module):
             if name == LAST_REGIONS:
                 regions = x
         code = F.avg_pool2d(x, 8).flatten(1)
-        return Seen(self.emb_features(regions), self.emb_cnn_code(code))
+        return ImageFeatures(self.emb_features(regions), self.emb_cnn_code(code))
 
 
 class SmallEncoder(nn.Module):
@@ -97,12 +97,12 @@ class SmallEncoder(nn.Module):
         self.emb_features = nn.Conv2d(4 * width, dim, 1, bias=False)
         self.emb_cnn_code = nn.Linear(4 * width, dim)
 
-    def forward(self, pictures: Tensor) -> Seen:
+    def forward(self, pictures: Tensor) -> ImageFeatures:
         """See the class."""
         if pictures.shape[-1] != self.side:
             pictures = F.interpolate(pictures, size=(self.side, self.side), mode="bilinear", align_corners=False)
         features = self.features(pictures)
-        return Seen(self.emb_features(features), self.emb_cnn_code(features.mean((2, 3))))
+        return ImageFeatures(self.emb_features(features), self.emb_cnn_code(features.mean((2, 3))))
 
 
 def _layer(inputs: int, outputs: int, kernel: int, stride: int) -> list[nn.Module]:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from trainer.feed.inputs import LENGTH, TOKENS, Input
 from trainer.networks.attention import first
-from trainer.networks.words import Told
+from trainer.networks.words import TextFeatures
 from trainer.systems import Generator
 from trainer.systems.damsm.image_encoders import ImageEncoder, InceptionEncoder, SmallEncoder
 from words.text_encoder import TextEncoder
@@ -37,13 +37,13 @@ class Encoders(nn.Module, Generator):
         """None: nothing is painted."""
         return {}
 
-    def tell(self, ids: Tensor, lengths: Tensor, kept: Tensor | None = None) -> Told:
+    def text_features(self, ids: Tensor, lengths: Tensor, kept: Tensor | None = None) -> TextFeatures:
         """ids (B, L) and lengths (B,) → words (B, L, dim), which are there (B, L), sentence (B, dim).
 
         kept: (B, L, word_dim) bool, for dropout.
         """
         words, sentence = self.text(ids, lengths, kept)
-        return Told(words, first(lengths, ids.shape[1]), sentence)
+        return TextFeatures(words, first(lengths, ids.shape[1]), sentence)
 
     def encode(self, texts: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """tokens (B, L, 1) with their lengths → words (B, L, dim), sentence (B, dim)."""

@@ -53,7 +53,7 @@ class Damsm(Checkpointed):
             kept = draws.uniform("dropout", ids.shape[1], training.word_dim) < 0.5
             with autocast(training, self.device):
                 seen = self.average.image(pictures)
-                told = self.average.tell(ids, lengths, kept)
+                told = self.average.text_features(ids, lengths, kept)
             gather = gather_rows if self.ranks.world > 1 else None
             sharpness = Sharpness(training.focus, training.pooling, training.scale, training.root)
             classes = part[CLASSES.name].flatten().long() if training.classes else None

@@ -11,7 +11,7 @@ from trainer.systems.geneva.blocks import ResDownBlock
 from trainer.systems.geneva.config import Networks
 
 
-class Judged(NamedTuple):
+class DiscriminatorOutput(NamedTuple):
     """What the discriminator says of B pictures."""
 
     logits: Tensor  # (B,)
@@ -43,7 +43,7 @@ class Discriminator(nn.Module):
             hidden = nn.Linear(wide, n.auxiliary)
             self.aux_objective = nn.Sequential(hidden, nn.ReLU(), nn.Linear(n.auxiliary, objects))
 
-    def forward(self, pictures: Tensor, y: Tensor, before: Tensor) -> Judged:
+    def forward(self, pictures: Tensor, y: Tensor, before: Tensor) -> DiscriminatorOutput:
         """pictures and those before them (B, 3, s, s), what was said up to the turn y (B, h)."""
         return self.judge(self.difference(pictures, before), y)
 
@@ -59,7 +59,7 @@ class Discriminator(nn.Module):
             new = getattr(self, name)(new)
         return new - old
 
-    def judge(self, difference: Tensor, y: Tensor) -> Judged:
+    def judge(self, difference: Tensor, y: Tensor) -> DiscriminatorOutput:
         """What is said of a difference (B, d, s', s') under y (B, h)."""
         for name in self.together:
             difference = getattr(self, name)(difference)
@@ -68,4 +68,4 @@ class Discriminator(nn.Module):
             seen = F.leaky_relu(difference).to(y.dtype).sum((2, 3))
             logits = self.linear(seen)[:, 0] + (self.condition_projector(y) * seen).sum(1)
             objects = None if self.aux_objective is None else cast(Tensor, self.aux_objective(seen))
-        return Judged(logits, objects)
+        return DiscriminatorOutput(logits, objects)

@@ -33,7 +33,7 @@ def text_inputs(networks: Networks) -> tuple[Input, ...]:
     return (TURN_WORDS,) if networks.words else (CAPTIONS, TURNS)
 
 
-class Painted(NamedTuple):
+class GeneratorOutput(NamedTuple):
     """One turn's picture, and the condition that it was drawn under."""
 
     picture: Tensor  # (B, 3, s, s) in [-1, 1]
@@ -61,7 +61,7 @@ class TurnGenerator(nn.Module):
             nn.Linear(n.hidden, n.features[-1]), nn.LeakyReLU(), nn.Linear(n.features[-1], n.features[-1])
         )
 
-    def forward(self, noise: Tensor, y: Tensor, features: Tensor, epsilon: Tensor | None = None) -> Painted:
+    def forward(self, noise: Tensor, y: Tensor, features: Tensor, epsilon: Tensor | None = None) -> GeneratorOutput:
         """noise (B, z), y (B, h), features of the previous picture (B, f, s', s'), epsilon (B, c); None: the mean."""
         mu, logvar = self.condition_projector(y)
         x = self.fc1(torch.cat([noise, sample(mu, logvar, epsilon)], 1)).view(-1, self.channels, 4, 4)
@@ -69,7 +69,7 @@ class TurnGenerator(nn.Module):
             x = torch.cat([x, features], 1) if number == self.before else x
             x = getattr(self, name)(x, y)
         x = self.conv(F.leaky_relu(self.bn(x)))
-        return Painted(x.to(mu.dtype).tanh(), mu, logvar)
+        return GeneratorOutput(x.to(mu.dtype).tanh(), mu, logvar)
 
 
 class GenevaGenerator(nn.Module, Generator):
@@ -126,9 +126,11 @@ class GenevaGenerator(nn.Module, Generator):
         said: Tensor = self.layer_norm(states.transpose(0, 1))
         return said
 
-    def next_picture(self, before: Tensor, said: Tensor, noise: Tensor, epsilon: Tensor | None = None) -> Painted:
+    def next_picture(
+        self, before: Tensor, said: Tensor, noise: Tensor, epsilon: Tensor | None = None
+    ) -> GeneratorOutput:
         """One turn: previous pictures (B, 3, s, s), what was said up to it (B, h), noise (B, z), epsilon (B, c)."""
-        painted: Painted = self.generator(noise, said, self.image_encoder(before), epsilon)
+        painted: GeneratorOutput = self.generator(noise, said, self.image_encoder(before), epsilon)
         return painted
 
     def encode(self, texts: Mapping[str, Tensor]) -> dict[str, Tensor]:

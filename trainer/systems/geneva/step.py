@@ -19,7 +19,7 @@ from trainer.systems.geneva import losses
 from trainer.systems.geneva.config import GenevaConfig
 from trainer.systems.geneva.dialogues import Dialogues, Turn
 from trainer.systems.geneva.discriminator import Discriminator
-from trainer.systems.geneva.networks import GenevaGenerator, Painted
+from trainer.systems.geneva.networks import GeneratorOutput, GenevaGenerator
 
 
 class Geneva(Checkpointed):
@@ -134,7 +134,7 @@ class Geneva(Checkpointed):
         return loss, {"d_loss": loss.detach(), **figures}
 
     def generator_loss(
-        self, turn: Turn, said: Tensor, painted: Painted, before: Tensor
+        self, turn: Turn, said: Tensor, painted: GeneratorOutput, before: Tensor
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """(), and the figures to report; the discriminator takes no gradient, and neither does `said` (b, h)."""
         training = self.training

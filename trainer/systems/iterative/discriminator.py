@@ -12,7 +12,7 @@ from trainer.systems.dialogue import Matching
 from trainer.systems.iterative.config import DNorm, Networks
 
 
-class Judged(NamedTuple):
+class DiscriminatorOutput(NamedTuple):
     """What the discriminator sees in B changes."""
 
     logits: Tensor  # (B,)
@@ -48,7 +48,7 @@ class Discriminator(nn.Module):
         )
         self.apply(initialise)
 
-    def forward(self, pictures: Tensor, before: Tensor) -> Judged:
+    def forward(self, pictures: Tensor, before: Tensor) -> DiscriminatorOutput:
         """pictures and those before them, (B, 3, s, s)."""
         regions = self.until_regions(torch.cat([pictures, before, pictures - before], 1))
-        return Judged(cast(Tensor, self.score(self.after_regions(regions))), regions)
+        return DiscriminatorOutput(cast(Tensor, self.score(self.after_regions(regions))), regions)

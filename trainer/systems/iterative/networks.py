@@ -21,7 +21,7 @@ from trainer.systems.reader import TextReader
 LOWEST = 8  # side of the smallest features
 
 
-class Painted(NamedTuple):
+class GeneratorOutput(NamedTuple):
     """The next picture, and what its places listened to."""
 
     picture: Tensor  # (B, 3, s, s) in [-1, 1]
@@ -96,7 +96,7 @@ class Drawer(nn.Module):
         listening = {side: n.width(side) for side in n.sides if side in n.attention.sides}
         self.listening = Listening(listening, token_dims, n.attention.width)
 
-    def forward(self, before: Tensor, noise: Tensor, tokens: Mapping[str, Tokens]) -> Painted:
+    def forward(self, before: Tensor, noise: Tensor, tokens: Mapping[str, Tokens]) -> GeneratorOutput:
         """before (B, 3, s, s), noise (B, z), tokens of `tokens_between`."""
         heard = self.listening.hear(tokens)
         maps: dict[int, Tensor] = {}
@@ -112,7 +112,7 @@ class Drawer(nn.Module):
             x = self.listening(merge(torch.cat([up(x), seen.pop()], 1)), heard, maps)
             if (side := str(x.shape[-1])) in self.see_above:
                 x = self.see_above[side](x)
-        return Painted(self.out(x).to(before.dtype).tanh(), maps)
+        return GeneratorOutput(self.out(x).to(before.dtype).tanh(), maps)
 
 
 class IterativeGenerator(TextReader, Generator):
@@ -148,10 +148,10 @@ class IterativeGenerator(TextReader, Generator):
 
     def next_picture(
         self, encoded: Mapping[str, Tensor], before: Tensor, noise: Tensor, start: Tensor, end: Tensor
-    ) -> Painted:
+    ) -> GeneratorOutput:
         """From pictures after `start` turns (B, 3, s, s) to those after `end` turns; start, end (B,)."""
         told = tokens_between(encoded[TURNS.name], encoded[CAPTIONS.name], start, end, self.model.ages)
-        painted: Painted = self.drawer(before, noise, told)
+        painted: GeneratorOutput = self.drawer(before, noise, told)
         return painted
 
     def draw(

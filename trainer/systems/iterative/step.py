@@ -14,8 +14,8 @@ from trainer.networks import average, losses
 from trainer.networks.attention import Tokens
 from trainer.optimising import Checkpointed, Report, Updates, adam, autocast, rates_of, set_learning_rates
 from trainer.systems.iterative.config import IterativeConfig
-from trainer.systems.iterative.discriminator import Discriminator, Judged
-from trainer.systems.iterative.networks import IterativeGenerator, Painted
+from trainer.systems.iterative.discriminator import Discriminator, DiscriminatorOutput
+from trainer.systems.iterative.networks import GeneratorOutput, IterativeGenerator
 
 
 class Change(NamedTuple):
@@ -112,7 +112,7 @@ class Iterative(Checkpointed):
         return loss, {"d_loss": loss.detach(), **figures}
 
     def generator_loss(
-        self, change: Change, painted: Painted, before: Tensor, told: Tokens
+        self, change: Change, painted: GeneratorOutput, before: Tensor, told: Tokens
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """(), and the figures to report; the discriminator takes no gradient."""
         training = self.training
@@ -124,7 +124,7 @@ class Iterative(Checkpointed):
         distance = F.l1_loss(painted.picture, change.real)
         return loss + training.l1 * distance, figures | {"l1": distance.detach()}
 
-    def matching_loss(self, judged: Judged, told: Tokens, figures: dict[str, Tensor], who: str) -> Tensor:
+    def matching_loss(self, judged: DiscriminatorOutput, told: Tokens, figures: dict[str, Tensor], who: str) -> Tensor:
         """() how badly the changes of the batch, of all processes, and the turns find each other; adds figures."""
         weights = self.training.matching
         gather = gather_rows if self.ranks.world > 1 else None

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from trainer.networks.blocks import Norm, logit, same, spectral, tiled
 from trainer.networks.matching import MatchingHead
-from trainer.networks.trunk import Seen, Trunk
+from trainer.networks.trunk import DiscriminatorFeatures, Trunk
 from trainer.systems.dialogue import Matching
 
 
@@ -51,7 +51,9 @@ class Discriminator(Trunk):
                 focus=matching.focus, pooling=matching.pooling, scale=matching.scale, hidden=matching.hidden,
             )  # fmt: skip
 
-    def forward(self, pictures: Tensor, condition: Tensor | None = None) -> tuple[Tensor, Tensor | None, Seen]:
+    def forward(
+        self, pictures: Tensor, condition: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None, DiscriminatorFeatures]:
         """pictures (B, 3, s, s), condition (B, c) → logits with the text, those without it, and what was seen.
 
         Where no text is read, the one kind of logits and None.

@@ -20,7 +20,7 @@ from trainer.systems.reader import TextReader
 from trainer.systems.stackgan_v2.config import NAME, Model
 
 
-class Painted(NamedTuple):
+class GeneratorOutput(NamedTuple):
     """What the generator gives: a picture a branch, its condition, and what that was drawn from."""
 
     pictures: dict[int, Tensor]  # by side, smallest first, (B, 3, s, s) in [-1, 1]
@@ -81,7 +81,7 @@ class Network(nn.Module):
         epsilon: Tensor | None = None,
         tokens: Mapping[str, Tokens] | None = None,
         branches: int | None = None,
-    ) -> Painted:
+    ) -> GeneratorOutput:
         """text (B, T) or None, noise (B, z), epsilon (B, c) or None for the mean condition; the first `branches`.
 
         tokens: what is said, where places listen: to features of any side before a picture or the next branch is made
@@ -107,7 +107,7 @@ class Network(nn.Module):
             if number > 1:
                 features = listen(self.get_submodule(f"h_net{number}")(features, condition))
             pictures[side] = self.get_submodule(f"img_net{number}")(features)
-        return Painted(pictures, condition, mu, logvar, maps)
+        return GeneratorOutput(pictures, condition, mu, logvar, maps)
 
 
 class StackGanV2Generator(TextReader, Generator):

@@ -16,13 +16,13 @@ from trainer.feed.sampler import Draws, parts_of
 from trainer.networks import average, losses
 from trainer.networks.attention import Tokens
 from trainer.networks.diffaugment import DRAWS, diffaugment
-from trainer.networks.trunk import Seen
+from trainer.networks.trunk import DiscriminatorFeatures
 from trainer.optimising import Checkpointed, Report, Updates, adam, autocast, rates_of, set_learning_rates
 from trainer.systems.reader import cut_dialogues
 from trainer.systems.stackgan_v2 import objective
 from trainer.systems.stackgan_v2.config import StackGanV2Config
 from trainer.systems.stackgan_v2.discriminator import Discriminator
-from trainer.systems.stackgan_v2.networks import Painted, StackGanV2Generator
+from trainer.systems.stackgan_v2.networks import GeneratorOutput, StackGanV2Generator
 
 
 class Part(NamedTuple):
@@ -151,12 +151,12 @@ class StackGanV2(Checkpointed):
             encoded = self.generator.encode(part.texts)
             return Told(encoded.get("text"), self.generator.tokens(encoded))
 
-    def paint(self, told: Told, part: Part) -> Painted:
+    def paint(self, told: Told, part: Part) -> GeneratorOutput:
         """A picture a branch."""
         with autocast(self.training, self.device):
             return self.generator.network(told.text, part.noise, part.epsilon, told.tokens)
 
-    def discriminator_loss(self, part: Part, told: Told, painted: Painted) -> tuple[Tensor, dict[str, Tensor]]:
+    def discriminator_loss(self, part: Part, told: Told, painted: GeneratorOutput) -> tuple[Tensor, dict[str, Tensor]]:
         """() of all branches together, and the figures to report. Each of three kinds of pictures is a batch alone."""
         training, total = self.training, torch.zeros((), device=self.device)
         figures: dict[str, Tensor] = {}
@@ -176,7 +176,7 @@ class StackGanV2(Checkpointed):
                 figures[f"d{number}_wrong"] = wrong[0]
         return total, {"d_loss": total, **figures}
 
-    def generator_loss(self, part: Part, told: Told, painted: Painted) -> tuple[Tensor, dict[str, Tensor]]:
+    def generator_loss(self, part: Part, told: Told, painted: GeneratorOutput) -> tuple[Tensor, dict[str, Tensor]]:
         """() for the generator; the discriminators' weights are the new ones, the painted pictures the same."""
         training, heard = self.training, told.detach()
         figures: dict[str, Tensor] = {}
@@ -206,7 +206,9 @@ class StackGanV2(Checkpointed):
         embed = judge.embed_text
         return mu if embed is None else embed(told.text)  # type: ignore[operator]
 
-    def matching_loss(self, judge: nn.Module, seen: Seen, told: Told, figures: dict[str, Tensor], who: str) -> Tensor:
+    def matching_loss(
+        self, judge: nn.Module, seen: DiscriminatorFeatures, told: Told, figures: dict[str, Tensor], who: str
+    ) -> Tensor:
         """() how badly the pictures of the batch, of all processes, and what was said find each other; adds figures."""
         head, weights = judge.matching, self.training.matching
         if head is None or seen.regions is None or told.tokens is None:

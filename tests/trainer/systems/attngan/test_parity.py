@@ -11,10 +11,10 @@ from tests.support.plain_attngan import PlainAttnG, sentence_loss, words_loss
 from tests.support.plain_stackgan_v2 import PlainV2D
 from trainer.networks import losses
 from trainer.networks.attention import Tokens, first
-from trainer.networks.words import Seen, Sharpness, Told, damsm_loss
+from trainer.networks.words import ImageFeatures, Sharpness, TextFeatures, damsm_loss
 from trainer.systems.attngan.config import AttnGanModel
 from trainer.systems.attngan.discriminator import Discriminator, Head
-from trainer.systems.attngan.networks import Branches, Painted
+from trainer.systems.attngan.networks import Branches, GeneratorOutput
 from trainer.systems.attngan.step import judge_pairs, wrong_pairs
 
 RECORDED = parity.load("attngan")
@@ -73,7 +73,7 @@ def inputs(record: dict[str, Any]) -> tuple[Tensor, Tensor, Tensor, Tokens]:
     return sentences, noise, epsilon, Tokens(words.transpose(1, 2), first(LENGTHS, words.shape[2]))
 
 
-def assert_painted(painted: Painted, out: dict[str, Any]) -> None:
+def assert_painted(painted: GeneratorOutput, out: dict[str, Any]) -> None:
     assert {name for name in out if name.startswith("fake")}
     for name, record in out.items():
         if name.startswith("fake"):
@@ -148,8 +148,8 @@ def test_heads_judge_as_the_published_ones(conditional: bool, which: str) -> Non
 class Stub(nn.Module):
     """An image encoder that sees the same in everything."""
 
-    def forward(self, pictures: Tensor) -> Seen:
-        return Seen(parity.wave(11, (3, 8, 17, 17)), parity.wave(12, (3, 8)))
+    def forward(self, pictures: Tensor) -> ImageFeatures:
+        return ImageFeatures(parity.wave(11, (3, 8, 17, 17)), parity.wave(12, (3, 8)))
 
 
 @pytest.mark.parametrize("which", RECORDS)
@@ -179,7 +179,7 @@ def test_one_step_has_the_published_losses(which: str) -> None:
             seen = d(fake).features
             adversarial += losses.generator(d.COND_DNET(seen, sentence), "bce")
             adversarial += losses.generator(d.UNCOND_DNET(seen), "bce")
-    told = Told(words, first(torch.tensor(record["lengths"]), 5), sentence)
+    told = TextFeatures(words, first(torch.tensor(record["lengths"]), 5), sentence)
     found = damsm_loss(Stub()(torch.zeros(())), told, None, Sharpness())
     assert float(50 * (found.w0 + found.w1)) == pytest.approx(record["LAMBDA_w"], rel=1e-5)
     assert float(50 * (found.s0 + found.s1)) == pytest.approx(record["LAMBDA_s"], rel=1e-5)

@@ -189,7 +189,7 @@ def test_it_learns_which_caption_is_whose() -> None:
     assert losses[-1] < losses[0] / 4
     texts = scenes()
     with torch.no_grad():
-        told = damsm.average.tell(texts["tokens"][..., 0], texts["tokens" + LENGTH])
+        told = damsm.average.text_features(texts["tokens"][..., 0], texts["tokens" + LENGTH])
         seen = damsm.average.image(augment(texts["images"], 16))
     assert sentence_scores(seen.code, told.sentence).argmax(1).tolist() == list(range(6))
 
