@@ -27,7 +27,7 @@ from tests.support.stores import write_graphs, write_training_stores
 from trainer.distributed import Ranks
 from trainer.feed.data import TrainingData
 from trainer.feed.inputs import stored_side
-from trainer.feed.sampler import parts_of, rows_for
+from trainer.feed.sampler import microbatches, rows_for
 from trainer.systems.sg2im.graph import Graphs
 from trainer.systems.sg2im.layout import layout, places
 from trainer.systems.sg2im.step import SceneGraphGan
@@ -79,7 +79,7 @@ def measure(case: str, device: torch.device, seconds: float, rate: float) -> dic
     with FlopCounterMode(display=False) as counted:
         trainable.step(rows, 0, 0, lambda values: None)
     step = median(lambda: trainable.step(rows, 0, 0, lambda values: None), seconds, device)
-    part = trainable.part(*next(parts_of(rows, config, 0, trainable.ranks)))
+    part = trainable.microbatch(*next(microbatches(rows, config, 0, trainable.ranks)))
     vectors = torch.randn(len(part.boxes), config.gconv_dim, device=device)
     masks = torch.rand(len(part.boxes), 16, 16, device=device)
     size = (config.side, config.side)

@@ -92,8 +92,8 @@ class Draws:
         return torch.Generator(self._device).manual_seed(int(words.generate_state(1, np.uint64)[0] >> 1))
 
 
-def parts_of(batch: Batch, training: Training, images_seen: int, ranks: Ranks) -> Iterator[tuple[Batch, Draws]]:
-    """One process's share of a batch in `accumulate` equal parts, each with the draws of its rows.
+def microbatches(batch: Batch, training: Training, images_seen: int, ranks: Ranks) -> Iterator[tuple[Batch, Draws]]:
+    """One process's share of a batch in `accumulate` equal parts, each with its rows' draws.
 
     Args:
         images_seen: before the step.

@@ -12,7 +12,7 @@ from trainer.distributed import Ranks, gather_rows, synchronise_batchnorm
 from trainer.feed.augment import at_sides, augment
 from trainer.feed.inputs import CAPTIONS, CLASSES, LENGTH, WORDS, Batch
 from trainer.feed.pairs import mismatched_rows
-from trainer.feed.sampler import Draws, parts_of
+from trainer.feed.sampler import Draws, microbatches
 from trainer.networks import average, losses
 from trainer.networks.attention import Tokens, first
 from trainer.networks.diffaugment import DRAWS, diffaugment
@@ -27,8 +27,8 @@ from trainer.systems.reader import cut_dialogues
 Figures = dict[str, Tensor]
 
 
-class Part(NamedTuple):
-    """Some rows of the batch, and what is random about them."""
+class Microbatch(NamedTuple):
+    """Rows of the batch that take one way forward and back, and what is random about them."""
 
     texts: Batch  # with the dialogues cut where they are
     real: dict[int, Tensor]  # by side, (b, 3, s, s), the same crops
@@ -37,8 +37,8 @@ class Part(NamedTuple):
     draws: Draws  # for what is drawn on the way
 
 
-class Heard(NamedTuple):
-    """What the generator makes of the texts of one part."""
+class TextEncoding(NamedTuple):
+    """What the generator makes of a microbatch's texts."""
 
     text: Tensor  # (b, T) for Conditioning Augmentation
     sentence: Tensor  # (b, d) that discriminators are told, without gradient
@@ -114,16 +114,18 @@ class AttnGan(Checkpointed):
         """
         training = self.training
         set_learning_rates(training, epoch, self.g_optimizer, *self.d_optimizers)
-        parts = [self.part(texts, draws) for texts, draws in parts_of(batch, training, images_seen, self.ranks)]
+        parts = [
+            self.microbatch(texts, draws) for texts, draws in microbatches(batch, training, images_seen, self.ranks)
+        ]
 
         # With several parts only one graph is kept at a time: each part is painted again for the generator's step,
         # with the same draws and unmoved BatchNorm statistics.
         alone = len(parts) == 1
         for part in parts:
             with torch.set_grad_enabled(alone):
-                heard = self.hear(part)
-                painted = self.paint(heard, part)
-            total, figures = self.discriminators_loss(part, heard, painted)
+                encoding = self.encode(part)
+                painted = self.paint(encoding, part)
+            total, figures = self.discriminators_loss(part, encoding, painted)
             (total / training.accumulate).backward()
             report({"d_loss": total, **figures})
         for side, network, optimizer in zip(self.sides, self.opponents, self.d_optimizers):
@@ -133,9 +135,9 @@ class AttnGan(Checkpointed):
         for part in parts:
             if not alone:
                 with average.unmoved_statistics(self.generator):
-                    heard = self.hear(part)
-                    painted = self.paint(heard, part)
-            total, figures = self.generator_loss(part, heard, painted)
+                    encoding = self.encode(part)
+                    painted = self.paint(encoding, part)
+            total, figures = self.generator_loss(part, encoding, painted)
             (total / training.accumulate).backward()
             report(figures)
         report({"g_grad_norm": self.updates(self.g_optimizer, list(self.generator.parameters()))})
@@ -148,7 +150,7 @@ class AttnGan(Checkpointed):
         """Of the pictures that are painted, smallest first."""
         return self.training.sides
 
-    def part(self, texts: Batch, draws: Draws) -> Part:
+    def microbatch(self, texts: Batch, draws: Draws) -> Microbatch:
         """Rows of the batch, with all that is random about them."""
         training = self.training
         crop = draws.uniform("crop", 3) if training.crop == "random" else None
@@ -156,39 +158,41 @@ class AttnGan(Checkpointed):
         if training.cut_dialogues:
             texts = cut_dialogues(texts, training.cut_dialogues, draws.uniform("end of the dialogue", 2))
         noise = draws.normal("noise", training.noise_dim)
-        return Part(
+        return Microbatch(
             texts, at_sides(pictures, self.sides), noise, draws.normal("condition", training.condition_dim), draws
         )
 
-    def hear(self, part: Part) -> Heard:
-        """What the generator makes of the part's texts."""
+    def encode(self, part: Microbatch) -> TextEncoding:
+        """What the generator makes of the microbatch's texts."""
         with autocast(self.training, self.device):
             encoded = self.generator.encode(part.texts)
             words, turns = self.generator.heard(encoded)
         told = encoded["text"] if self.training.d_condition == "text" else encoded[CAPTIONS.name]
-        return Heard(encoded["text"], told.detach(), words, turns, self.generator.tokens(encoded))
+        return TextEncoding(encoded["text"], told.detach(), words, turns, self.generator.tokens(encoded))
 
-    def paint(self, heard: Heard, part: Part) -> GeneratorOutput:
+    def paint(self, encoding: TextEncoding, part: Microbatch) -> GeneratorOutput:
         """Pictures of every side."""
         shuffled = self.training.mask == "shuffled"
         with autocast(self.training, self.device):
             painted: GeneratorOutput = self.generator.network(
-                heard.text, part.noise, part.epsilon, heard.words, heard.turns, shuffled=shuffled
+                encoding.text, part.noise, part.epsilon, encoding.words, encoding.turns, shuffled=shuffled
             )
         return painted
 
-    def discriminators_loss(self, part: Part, heard: Heard, painted: GeneratorOutput) -> tuple[Tensor, Figures]:
+    def discriminators_loss(
+        self, part: Microbatch, encoding: TextEncoding, painted: GeneratorOutput
+    ) -> tuple[Tensor, Figures]:
         """() summed over the sides, and the figures to report."""
         total, figures = torch.zeros((), device=self.device), Figures()
         for side, network in zip(self.sides, self.opponents):
             real, fake = part.real[side], painted.pictures[side].detach()
-            loss, logits = self.discriminator_loss(network, part, heard, real, fake)
+            loss, logits = self.discriminator_loss(network, part, encoding, real, fake)
             total = total + loss
             figures |= {f"d{side}_{name}": value for name, value in logits.items()}
         return total, figures
 
     def discriminator_loss(
-        self, network: Discriminator, part: Part, heard: Heard, real: Tensor, fake: Tensor
+        self, network: Discriminator, part: Microbatch, encoding: TextEncoding, real: Tensor, fake: Tensor
     ) -> tuple[Tensor, Figures]:
         """() of one side's real, mismatched and painted pairs, and its logits."""
         training = self.training
@@ -198,15 +202,17 @@ class AttnGan(Checkpointed):
                 network,
                 seen.features,
                 network(self.augmented(fake, part, "painted")).features,
-                heard.sentence,
+                encoding.sentence,
                 *wrong_pairs(part.texts["image_id"], training.wrong_pairs),
             )
             loss = losses.matching_aware(r, w, f, training.loss, plain)
             figures = {"real": r, "wrong": w, "fake": f}
-            loss = loss + self.matching_loss(network, seen.regions, heard.apart(), figures)
+            loss = loss + self.matching_loss(network, seen.regions, encoding.apart(), figures)
         return loss, figures
 
-    def generator_loss(self, part: Part, heard: Heard, painted: GeneratorOutput) -> tuple[Tensor, Figures]:
+    def generator_loss(
+        self, part: Microbatch, encoding: TextEncoding, painted: GeneratorOutput
+    ) -> tuple[Tensor, Figures]:
         """(), and the figures to report."""
         training = self.training
         figures: Figures = {}
@@ -215,11 +221,11 @@ class AttnGan(Checkpointed):
             for side, network in zip(self.sides, self.opponents):
                 seen = network(self.augmented(painted.pictures[side], part, "painted anew"))
                 adversarial = adversarial + losses.generator(
-                    network.COND_DNET(seen.features, heard.sentence), training.loss
+                    network.COND_DNET(seen.features, encoding.sentence), training.loss
                 )
                 if network.UNCOND_DNET is not None:
                     adversarial = adversarial + losses.generator(network.UNCOND_DNET(seen.features), training.loss)
-                adversarial = adversarial + self.matching_loss(network, seen.regions, heard.tokens, figures)
+                adversarial = adversarial + self.matching_loss(network, seen.regions, encoding.tokens, figures)
         words, sentence = self.judged(part, painted)
         divergence = losses.kl(painted.mu, painted.logvar)
         total = adversarial + training.damsm_weight * (words + sentence) + training.kl_weight * divergence
@@ -237,7 +243,7 @@ class AttnGan(Checkpointed):
             **{f"{stage}_turns": gate for stage, gate in gates.items()},
         }
 
-    def judged(self, part: Part, painted: GeneratorOutput) -> tuple[Tensor, Tensor]:
+    def judged(self, part: Microbatch, painted: GeneratorOutput) -> tuple[Tensor, Tensor]:
         """How badly the largest pictures show their words, and their sentences, by the DAMSM; zeros without it."""
         if self.judge is None:
             return torch.zeros((), device=self.device), torch.zeros((), device=self.device)
@@ -262,7 +268,7 @@ class AttnGan(Checkpointed):
         figures |= {"matching": found.pooled, "matching_single": found.single}
         return weights.pooled * found.pooled + weights.single * found.single
 
-    def augmented(self, pictures: Tensor, part: Part, which: str) -> Tensor:
+    def augmented(self, pictures: Tensor, part: Microbatch, which: str) -> Tensor:
         """(b, 3, s, s) as a discriminator gets them; `which` of the step's pictures they are."""
         if self.training.channels_last:
             pictures = pictures.contiguous(memory_format=torch.channels_last)

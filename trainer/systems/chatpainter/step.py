@@ -18,7 +18,7 @@ from trainer.feed.films import pictures_after
 from trainer.feed.inputs import LENGTH, TURNS, Batch
 from trainer.feed.labels import Labels
 from trainer.feed.pairs import mismatched_rows
-from trainer.feed.sampler import Draws, parts_of
+from trainer.feed.sampler import Draws, microbatches
 from trainer.networks import average, losses
 from trainer.networks.attention import Tokens
 from trainer.networks.diffaugment import DRAWS, diffaugment
@@ -30,8 +30,8 @@ from trainer.systems.chatpainter.networks import ChatPainterGenerator, Generator
 from trainer.systems.reader import cut_dialogues
 
 
-class Part(NamedTuple):
-    """Some rows of the batch, and what is random about them."""
+class Microbatch(NamedTuple):
+    """Rows of the batch that take one way forward and back, and what is random about them."""
 
     texts: Batch  # with the dialogues cut where they are
     pictures: Tensor  # real (b, 3, s, s), cropped and flipped
@@ -40,16 +40,16 @@ class Part(NamedTuple):
     draws: Draws  # for what is drawn on the way
 
 
-class Told(NamedTuple):
-    """What the networks make of the texts of one part."""
+class TextEncoding(NamedTuple):
+    """What the networks make of a microbatch's texts."""
 
     text: Tensor  # (b, T) caption and dialogue for Conditioning Augmentation, and for D's own layer
     tokens: dict[str, Tokens] | None  # what places and regions are told, where there is attention
 
-    def detach(self) -> "Told":
+    def detach(self) -> "TextEncoding":
         """The same, without the way back into the text's layers."""
         tokens = self.tokens and {kind: Tokens(one.vectors.detach(), one.there) for kind, one in self.tokens.items()}
-        return Told(self.text.detach(), tokens)
+        return TextEncoding(self.text.detach(), tokens)
 
 
 class Gan(Checkpointed):
@@ -107,19 +107,21 @@ class Gan(Checkpointed):
         """
         training = self.training
         set_learning_rates(training, epoch, self.g_optimizer, self.d_optimizer)
-        parts = [self.part(texts, draws) for texts, draws in parts_of(batch, training, images_seen, self.ranks)]
+        parts = [
+            self.microbatch(texts, draws) for texts, draws in microbatches(batch, training, images_seen, self.ranks)
+        ]
         penalised = bool(training.penalties) and images_seen // training.batch % training.penalties.every == 0
 
         # One forward of the generator serves both steps. With several parts only one graph is kept at a time, so
         # each part is painted again for the generator's step, with the same draws and unmoved BatchNorm statistics.
         alone = len(parts) == 1
         for part in parts:
-            told = self.tell(part)
+            encoding = self.encode(part)
             with torch.set_grad_enabled(alone):
-                painted = self.paint(told, part)
-            loss, figures = self.discriminator_loss(part, told, painted, penalised)
+                painted = self.paint(encoding, part)
+            loss, figures = self.discriminator_loss(part, encoding, painted, penalised)
             # The generator's step still needs the text's graph.
-            (loss / training.accumulate).backward(retain_graph=alone and told.text.requires_grad)
+            (loss / training.accumulate).backward(retain_graph=alone and encoding.text.requires_grad)
             report(figures)
         report({"d_grad_norm": self.updates(self.d_optimizer, self.d_parameters)})
 
@@ -127,9 +129,9 @@ class Gan(Checkpointed):
         for part in parts:
             if not alone:
                 with average.unmoved_statistics(self.generator):
-                    told = self.tell(part)
-                    painted = self.paint(told, part)
-            loss, figures = self.generator_loss(part, told, painted)
+                    encoding = self.encode(part)
+                    painted = self.paint(encoding, part)
+            loss, figures = self.generator_loss(part, encoding, painted)
             (loss / training.accumulate).backward()
             report(figures)
         report({"g_grad_norm": self.updates(self.g_optimizer, self.g_parameters)})
@@ -137,7 +139,7 @@ class Gan(Checkpointed):
         seen = images_seen + training.batch
         average.update_average(self.average, self.generator, training.ema_half_life, seen, training.batch)
 
-    def part(self, texts: Batch, draws: Draws) -> Part:
+    def microbatch(self, texts: Batch, draws: Draws) -> Microbatch:
         """Rows of the batch, with all that is random about them."""
         training, generator = self.training, self.generator
         # A central crop is not drawn, and neither is a mirror then.
@@ -149,18 +151,18 @@ class Gan(Checkpointed):
             texts = cut_dialogues(texts, training.cut_dialogues, draws.uniform("end of the dialogue", 2))
         if training.turn_pictures:
             pictures = pictures_after(texts, texts[TURNS.name + LENGTH], max(generator.names))
-        return Part(texts, pictures, noise, torch.stack(epsilon[::-1]), draws)
+        return Microbatch(texts, pictures, noise, torch.stack(epsilon[::-1]), draws)
 
-    def tell(self, part: Part) -> Told:
-        """What the networks make of the part's texts."""
+    def encode(self, part: Microbatch) -> TextEncoding:
+        """What the networks make of the microbatch's texts."""
         with autocast(self.training, self.device):
             encoded = self.generator.encode(part.texts)
-            return Told(encoded["text"], self.generator.tokens(encoded))
+            return TextEncoding(encoded["text"], self.generator.tokens(encoded))
 
-    def paint(self, told: Told, part: Part) -> GeneratorOutput:
+    def paint(self, encoding: TextEncoding, part: Microbatch) -> GeneratorOutput:
         """The stage's pictures."""
         with autocast(self.training, self.device):
-            return self.generator.network(told.text, part.noise, part.epsilon, told.tokens)
+            return self.generator.network(encoding.text, part.noise, part.epsilon, encoding.tokens)
 
     def condition(self, text: Tensor, painted: GeneratorOutput) -> Tensor:
         """What the discriminator's logits are told of the text (b, T), (b, c).
@@ -173,17 +175,17 @@ class Gan(Checkpointed):
         return (painted.mu if self.training.d_condition == "mu" else painted.condition).detach()
 
     def discriminator_loss(
-        self, part: Part, told: Told, painted: GeneratorOutput, penalised: bool
+        self, part: Microbatch, encoding: TextEncoding, painted: GeneratorOutput, penalised: bool
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """(), and the figures to report (paper eq. 3, 5)."""
         training, discriminator = self.training, self.discriminator
         others, found = mismatched_rows(part.texts["image_id"], training.wrong_candidates)
         with autocast(training, self.device):
-            condition = self.condition(told.text, painted)
+            condition = self.condition(encoding.text, painted)
             real = discriminator(self.augmented(part.pictures, part, "real"))
             fake = discriminator(self.augmented(painted.picture.detach(), part, "painted"))
             loss, figures = self.logits_loss(real, fake, condition, others, found)
-            loss = loss + self.matching_loss(real, told, figures, "d")
+            loss = loss + self.matching_loss(real, encoding, figures, "d")
         if self.labels is not None:
             loss = loss + training.auxiliary.weight * self.auxiliary_loss(real.features, part, self.labels)
         if penalised:
@@ -221,15 +223,17 @@ class Gan(Checkpointed):
             logits = torch.stack([score(real, condition[rows]) for rows in others.unbind(1)], 1)
         return others.gather(1, logits.argmax(1, keepdim=True))[:, 0]
 
-    def generator_loss(self, part: Part, told: Told, painted: GeneratorOutput) -> tuple[Tensor, dict[str, Tensor]]:
+    def generator_loss(
+        self, part: Microbatch, encoding: TextEncoding, painted: GeneratorOutput
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """(), and the figures to report (paper eq. 4, 6); the discriminator takes no gradient."""
         training, discriminator = self.training, self.discriminator
         figures: dict[str, Tensor] = {}
-        heard = told.detach()
+        detached = encoding.detach()
         with autocast(training, self.device):
             seen = discriminator(self.augmented(painted.picture, part, "painted anew"))
-            loss = self.game_loss(seen, self.condition(heard.text, painted), part)
-            total = loss + self.matching_loss(seen, heard, figures, "g")
+            loss = self.game_loss(seen, self.condition(detached.text, painted), part)
+            total = loss + self.matching_loss(seen, detached, figures, "g")
         divergence = losses.kl(painted.mu, painted.logvar)
         total = total + training.kl_weight * divergence
         if self.labels is not None:
@@ -243,7 +247,7 @@ class Gan(Checkpointed):
         active = (spread > 0.01).float().mean()
         return total, {"g_loss": loss, "kl": divergence, "mu_spread": spread, "mu_active": active, **figures}
 
-    def game_loss(self, seen: DiscriminatorFeatures, condition: Tensor, part: Part) -> Tensor:
+    def game_loss(self, seen: DiscriminatorFeatures, condition: Tensor, part: Microbatch) -> Tensor:
         """() what the generator loses by all logits of its pictures."""
         training, score, plain = self.training, self.discriminator.get_cond_logits, self.discriminator.get_uncond_logits
         heads: list[Callable[[Tensor], Tensor]] = [] if score is None else [partial(score, condition=condition)]
@@ -259,17 +263,19 @@ class Gan(Checkpointed):
             each = [losses.generator(logits, training.loss, saturating) for logits in painted]
         return torch.stack(each).sum()
 
-    def matching_loss(self, seen: DiscriminatorFeatures, told: Told, figures: dict[str, Tensor], who: str) -> Tensor:
+    def matching_loss(
+        self, seen: DiscriminatorFeatures, encoding: TextEncoding, figures: dict[str, Tensor], who: str
+    ) -> Tensor:
         """() how badly the pictures of the batch, of all processes, and what was said find each other; adds figures."""
         head, weights = self.discriminator.matching, self.training.matching
-        if head is None or seen.regions is None or told.tokens is None:
+        if head is None or seen.regions is None or encoding.tokens is None:
             return torch.zeros((), device=self.device)
         gather = gather_rows if self.ranks.world > 1 else None
-        found = head(seen.regions, told.tokens, self.ranks.rank, gather)
+        found = head(seen.regions, encoding.tokens, self.ranks.rank, gather)
         figures |= {f"{who}_matching": found.pooled, f"{who}_matching_single": found.single}
         return weights.pooled * found.pooled + weights.single * found.single
 
-    def augmented(self, pictures: Tensor, part: Part, which: str) -> Tensor:
+    def augmented(self, pictures: Tensor, part: Microbatch, which: str) -> Tensor:
         """(b, 3, s, s) as the discriminator gets them; `which` of the step's pictures they are."""
         if self.training.channels_last:
             pictures = pictures.contiguous(memory_format=torch.channels_last)
@@ -277,14 +283,14 @@ class Gan(Checkpointed):
             return pictures
         return diffaugment(pictures, part.draws.uniform(f"diffaugment {which}", DRAWS))
 
-    def auxiliary_loss(self, features: Tensor, part: Part, labels: Labels) -> Tensor:
+    def auxiliary_loss(self, features: Tensor, part: Microbatch, labels: Labels) -> Tensor:
         """How badly the discriminator names the objects of the image (paper section 6)."""
         assert self.discriminator.classify is not None
         with torch.autocast(features.device.type, enabled=False):
             logits = self.discriminator.classify(features.float()).flatten(1)
             return F.binary_cross_entropy_with_logits(logits, labels(part.texts["image_id"]))
 
-    def penalty(self, part: Part, painted: GeneratorOutput, condition: Tensor) -> Tensor:
+    def penalty(self, part: Microbatch, painted: GeneratorOutput, condition: Tensor) -> Tensor:
         """The configured gradient penalties, in float32 and never compiled, as neither survives a double backward."""
         weights, discriminator = self.training.penalties, self.discriminator
 

@@ -8,7 +8,7 @@ from torch import nn
 from trainer.distributed import Ranks, average_gradients, gather_rows, synchronise_batchnorm
 from trainer.feed.augment import augment
 from trainer.feed.inputs import CLASSES, LENGTH, TOKENS, Batch
-from trainer.feed.sampler import parts_of
+from trainer.feed.sampler import microbatches
 from trainer.networks.words import Sharpness, damsm_loss
 from trainer.optimising import Checkpointed, Report, Updates, adam, autocast, rates_of
 from trainer.systems.damsm.config import DamsmConfig
@@ -44,7 +44,7 @@ class Damsm(Checkpointed):
             self.optimizer.state.clear()
         self.epoch = epoch
         self.average.train()
-        for part, draws in parts_of(batch, training, images_seen, self.ranks):
+        for part, draws in microbatches(batch, training, images_seen, self.ranks):
             crop = draws.uniform("crop", 3) if training.crop == "random" else None
             pictures = augment(part["images"], training.side, crop, training.flip)
             ids = part[TOKENS.name][..., 0]

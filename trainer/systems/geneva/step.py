@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from trainer.distributed import Ranks
 from trainer.feed.inputs import CAPTIONS, Batch
 from trainer.feed.pairs import mismatched_rows
-from trainer.feed.sampler import parts_of
+from trainer.feed.sampler import microbatches
 from trainer.networks import average
 from trainer.optimising import Checkpointed, Report, Updates, adam, autocast, rates_of, set_learning_rates
 from trainer.systems.geneva import losses
@@ -62,7 +62,7 @@ class Geneva(Checkpointed):
         """Train on every turn of one process's share of a batch of dialogues."""
         training, generator = self.training, self.generator
         set_learning_rates(training, epoch, *self.optimizers.values())
-        ((batch, draws),) = parts_of(batch, training, images_seen, self.ranks)
+        ((batch, draws),) = microbatches(batch, training, images_seen, self.ranks)
         dialogues = Dialogues(batch, *generator.turns(batch), training, draws)
         others = mismatched_rows(batch["image_id"])[0][:, 0] if training.ended == "repeated" else None
         own = draws.uniform("goes on from its own pictures") < training.own_pictures

@@ -9,7 +9,7 @@ from torch import Tensor
 from trainer.distributed import Ranks, gather_rows
 from trainer.feed.films import pictures_after
 from trainer.feed.inputs import LENGTH, TURNS, Batch
-from trainer.feed.sampler import Draws, parts_of
+from trainer.feed.sampler import Draws, microbatches
 from trainer.networks import average, losses
 from trainer.networks.attention import Tokens
 from trainer.optimising import Checkpointed, Report, Updates, adam, autocast, rates_of, set_learning_rates
@@ -55,7 +55,7 @@ class Iterative(Checkpointed):
         """Train on one process's share of a batch of dialogues."""
         training, generator = self.training, self.generator
         set_learning_rates(training, epoch, self.g_optimizer, self.d_optimizer)
-        ((batch, draws),) = parts_of(batch, training, images_seen, self.ranks)
+        ((batch, draws),) = microbatches(batch, training, images_seen, self.ranks)
         change = drawn_change(batch, training, draws.uniform("change", 3))
         with torch.no_grad():
             encoded = generator.encode(batch)

@@ -13,7 +13,7 @@ from torch import Tensor
 from trainer.distributed import Ranks
 from trainer.feed.augment import augment
 from trainer.feed.inputs import BOXES, LENGTH, MASKS, OBJECTS, TRIPLES, Batch
-from trainer.feed.sampler import Draws, parts_of
+from trainer.feed.sampler import Draws, microbatches
 from trainer.networks import average, losses
 from trainer.optimising import Checkpointed, Report, Updates, adam, autocast, rates_of, set_learning_rates
 from trainer.systems.sg2im.config import Sg2imConfig, Weights
@@ -23,7 +23,7 @@ from trainer.systems.sg2im.graph import Graphs, draw_relations, join
 from trainer.systems.sg2im.networks import Sg2imGenerator, Understood, graphs_of
 
 
-class Part(NamedTuple):
+class Microbatch(NamedTuple):
     """Some pictures of the batch and what is in them. o: objects of all, `__image__` of each picture included."""
 
     graphs: Graphs
@@ -82,7 +82,9 @@ class SceneGraphGan(Checkpointed):
         training = self.training
         set_learning_rates(training, epoch, self.g_optimizer, self.object_optimizer, self.image_optimizer)
         self.fix_statistics(images_seen)
-        parts = [self.part(texts, draws) for texts, draws in parts_of(batch, training, images_seen, self.ranks)]
+        parts = [
+            self.microbatch(texts, draws) for texts, draws in microbatches(batch, training, images_seen, self.ranks)
+        ]
 
         self.object_discriminator.requires_grad_(False)
         self.image_discriminator.requires_grad_(False)
@@ -120,7 +122,7 @@ class SceneGraphGan(Checkpointed):
         if images_seen - self.training.batch < after:
             self.g_optimizer.state.clear()
 
-    def part(self, texts: Batch, draws: Draws) -> Part:
+    def microbatch(self, texts: Batch, draws: Draws) -> Microbatch:
         """Some rows of the batch, and everything that is drawn for them."""
         training, sizes = self.training, self.generator.sizes
         objects, lengths = texts[OBJECTS.name], texts[OBJECTS.name + LENGTH]
@@ -137,9 +139,9 @@ class SceneGraphGan(Checkpointed):
         boxes = in_the_middle(texts[BOXES.name][real], sizes.side / stored)
         masks = texts[MASKS.name][real].float() if sizes.mask_size else None
         noise = draws.normal("noise", sizes.layout_noise_dim, sizes.side, sizes.side)
-        return Part(graphs, pictures, boxes, masks, noise)
+        return Microbatch(graphs, pictures, boxes, masks, noise)
 
-    def generator_loss(self, part: Part) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    def generator_loss(self, part: Microbatch) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """(), the painted pictures, and the figures to report; the discriminators take no gradient."""
         training, network = self.training, self.generator.network
         with autocast(self.training, self.device):
@@ -157,7 +159,7 @@ class SceneGraphGan(Checkpointed):
         total = total + sum(weight * term for weight, term in zip(weights, game.values()))
         return total, painted, {"g_loss": total, **terms, **game}
 
-    def object_loss(self, part: Part, painted: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    def object_loss(self, part: Microbatch, painted: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """() of real and painted objects, both to be named, and the figures to report."""
         with autocast(self.training, self.device):
             real, named = self.object_discriminator(part.pictures, *part.about)
@@ -166,7 +168,7 @@ class SceneGraphGan(Checkpointed):
         figures = {"d_object_real": real, "d_object_fake": fake, "d_class_real": named, "d_class_fake": misnamed}
         return loss, figures
 
-    def image_loss(self, part: Part, painted: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    def image_loss(self, part: Microbatch, painted: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """() of real and painted pictures, and the figures to report."""
         with autocast(self.training, self.device):
             real, fake = self.image_discriminator(part.pictures), self.image_discriminator(painted)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from trainer.distributed import Ranks, gather_rows, synchronise_batchnorm
 from trainer.feed.augment import at_sides, augment
 from trainer.feed.inputs import Batch
-from trainer.feed.sampler import Draws, parts_of
+from trainer.feed.sampler import Draws, microbatches
 from trainer.networks import average, losses
 from trainer.networks.attention import Tokens
 from trainer.networks.diffaugment import DRAWS, diffaugment
@@ -25,8 +25,8 @@ from trainer.systems.stackgan_v2.discriminator import Discriminator
 from trainer.systems.stackgan_v2.networks import GeneratorOutput, StackGanV2Generator
 
 
-class Part(NamedTuple):
-    """Some rows of the batch, and what is random about them."""
+class Microbatch(NamedTuple):
+    """Rows of the batch that take one way forward and back, and what is random about them."""
 
     texts: Batch  # with the dialogues cut where they are
     real: dict[int, Tensor]  # by side, (b, 3, s, s), cropped and flipped
@@ -36,16 +36,16 @@ class Part(NamedTuple):
     draws: Draws  # for what is drawn on the way
 
 
-class Told(NamedTuple):
-    """What the networks make of the texts of one part."""
+class TextEncoding(NamedTuple):
+    """What the networks make of a microbatch's texts."""
 
     text: Tensor | None  # (b, T); None where none is read
     tokens: dict[str, Tokens] | None  # what places and regions are told, where there is attention
 
-    def detach(self) -> "Told":
+    def detach(self) -> "TextEncoding":
         """The same, without the way back into the text's layers."""
         tokens = self.tokens and {kind: Tokens(one.vectors.detach(), one.there) for kind, one in self.tokens.items()}
-        return Told(None if self.text is None else self.text.detach(), tokens)
+        return TextEncoding(None if self.text is None else self.text.detach(), tokens)
 
 
 class StackGanV2(Checkpointed):
@@ -92,19 +92,21 @@ class StackGanV2(Checkpointed):
         """
         training = self.training
         set_learning_rates(training, epoch, self.g_optimizer, self.d_optimizer)
-        parts = [self.part(texts, draws) for texts, draws in parts_of(batch, training, images_seen, self.ranks)]
+        parts = [
+            self.microbatch(texts, draws) for texts, draws in microbatches(batch, training, images_seen, self.ranks)
+        ]
 
         # With several parts only one graph is kept at a time, so each part is painted again for the generator's step,
         # with the same draws and unmoved BatchNorm statistics.
         alone = len(parts) == 1
         for part in parts:
-            told = self.tell(part)
+            encoding = self.encode(part)
             with torch.set_grad_enabled(alone):
-                painted = self.paint(told, part)
-            loss, figures = self.discriminator_loss(part, told, painted)
+                painted = self.paint(encoding, part)
+            loss, figures = self.discriminator_loss(part, encoding, painted)
             # The generator's step still needs the text's graph.
             (loss / training.accumulate).backward(
-                retain_graph=alone and told.text is not None and told.text.requires_grad
+                retain_graph=alone and encoding.text is not None and encoding.text.requires_grad
             )
             report(figures)
         report({"d_grad_norm": self.updates(self.d_optimizer, self.d_parameters)})
@@ -113,9 +115,9 @@ class StackGanV2(Checkpointed):
         for part in parts:
             if not alone:
                 with average.unmoved_statistics(self.generator):
-                    told = self.tell(part)
-                    painted = self.paint(told, part)
-            loss, figures = self.generator_loss(part, told, painted)
+                    encoding = self.encode(part)
+                    painted = self.paint(encoding, part)
+            loss, figures = self.generator_loss(part, encoding, painted)
             (loss / training.accumulate).backward()
             report(figures)
         report({"g_grad_norm": self.updates(self.g_optimizer, self.g_parameters)})
@@ -126,7 +128,7 @@ class StackGanV2(Checkpointed):
             seen = images_seen + training.batch
             average.update_average(self.average, self.generator, training.ema_half_life, seen, training.batch)
 
-    def part(self, texts: Batch, draws: Draws) -> Part:
+    def microbatch(self, texts: Batch, draws: Draws) -> Microbatch:
         """Rows of the batch, with all that is random about them."""
         training, generator = self.training, self.generator
         sides, epsilon = list(generator.names), None
@@ -137,7 +139,7 @@ class StackGanV2(Checkpointed):
         noise = draws.normal("noise", generator.noise_dim)
         if training.cut_dialogues:
             texts = cut_dialogues(texts, training.cut_dialogues, draws.uniform("end of the dialogue", 2))
-        return Part(texts, real, wrong, noise, epsilon, draws)
+        return Microbatch(texts, real, wrong, noise, epsilon, draws)
 
     def at_sides(self, images: Tensor, draws: Draws, purpose: str, sides: list[int]) -> dict[int, Tensor]:
         """images (b, S, S, 3) uint8 → the same crops at every side."""
@@ -145,24 +147,26 @@ class StackGanV2(Checkpointed):
         crop = draws.uniform(purpose, 3) if self.training.crop == "random" else None
         return at_sides(augment(images, max(sides), crop, self.training.flip), sides)
 
-    def tell(self, part: Part) -> Told:
-        """What the networks make of the part's texts."""
+    def encode(self, part: Microbatch) -> TextEncoding:
+        """What the networks make of the microbatch's texts."""
         with autocast(self.training, self.device):
             encoded = self.generator.encode(part.texts)
-            return Told(encoded.get("text"), self.generator.tokens(encoded))
+            return TextEncoding(encoded.get("text"), self.generator.tokens(encoded))
 
-    def paint(self, told: Told, part: Part) -> GeneratorOutput:
+    def paint(self, encoding: TextEncoding, part: Microbatch) -> GeneratorOutput:
         """A picture a branch."""
         with autocast(self.training, self.device):
-            return self.generator.network(told.text, part.noise, part.epsilon, told.tokens)
+            return self.generator.network(encoding.text, part.noise, part.epsilon, encoding.tokens)
 
-    def discriminator_loss(self, part: Part, told: Told, painted: GeneratorOutput) -> tuple[Tensor, dict[str, Tensor]]:
+    def discriminator_loss(
+        self, part: Microbatch, encoding: TextEncoding, painted: GeneratorOutput
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """() of all branches together, and the figures to report. Each of three kinds of pictures is a batch alone."""
         training, total = self.training, torch.zeros((), device=self.device)
         figures: dict[str, Tensor] = {}
         for number, (side, judge) in enumerate(zip(part.real, self.discriminators), 1):
             with autocast(training, self.device):
-                condition = self.condition(judge, told, painted.mu.detach())
+                condition = self.condition(judge, encoding, painted.mu.detach())
                 *real, seen = judge(self.augmented(part.real[side], part, f"real {side}"), condition)
                 wrong = None
                 if part.wrong:
@@ -170,24 +174,26 @@ class StackGanV2(Checkpointed):
                 fake = judge(self.augmented(painted.pictures[side].detach(), part, f"painted {side}"), condition)[:2]
                 weight, kind = training.unconditional_weight, training.loss
                 loss = objective.discriminator(tuple(real), fake, wrong, weight, kind, training.balanced)
-                total = total + loss + self.matching_loss(judge, seen, told, figures, f"d{number}")
+                total = total + loss + self.matching_loss(judge, seen, encoding, figures, f"d{number}")
             figures |= {f"d{number}_loss": loss, f"d{number}_real": real[0], f"d{number}_fake": fake[0]}
             if wrong is not None:
                 figures[f"d{number}_wrong"] = wrong[0]
         return total, {"d_loss": total, **figures}
 
-    def generator_loss(self, part: Part, told: Told, painted: GeneratorOutput) -> tuple[Tensor, dict[str, Tensor]]:
+    def generator_loss(
+        self, part: Microbatch, encoding: TextEncoding, painted: GeneratorOutput
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """() for the generator; the discriminators' weights are the new ones, the painted pictures the same."""
-        training, heard = self.training, told.detach()
+        training, detached = self.training, encoding.detach()
         figures: dict[str, Tensor] = {}
         loss = matched = torch.zeros((), device=self.device)
         mu = painted.mu if training.g_through_condition else painted.mu.detach()
         for number, (side, judge) in enumerate(zip(part.real, self.discriminators), 1):
             with autocast(training, self.device):
                 pictures = self.augmented(painted.pictures[side], part, f"painted anew {side}")
-                *fake, seen = judge(pictures, self.condition(judge, heard, mu))
+                *fake, seen = judge(pictures, self.condition(judge, detached, mu))
                 loss = loss + objective.generator(tuple(fake), training.unconditional_weight, training.loss)
-                matched = matched + self.matching_loss(judge, seen, heard, figures, f"g{number}")
+                matched = matched + self.matching_loss(judge, seen, detached, figures, f"g{number}")
         total = loss + matched
         figures["kl"] = losses.kl(painted.mu, painted.logvar) if training.conditional else torch.zeros_like(loss)
         total = total + training.kl_weight * figures["kl"]
@@ -199,27 +205,32 @@ class StackGanV2(Checkpointed):
             figures["mu_spread"] = painted.mu.detach().std(0)
         return total, {"g_loss": loss, **figures}
 
-    def condition(self, judge: nn.Module, told: Told, mu: Tensor) -> Tensor | None:
+    def condition(self, judge: nn.Module, encoding: TextEncoding, mu: Tensor) -> Tensor | None:
         """What a discriminator is told of the text, (b, c): the generator's mean, or what its own layer makes of it."""
-        if told.text is None:
+        if encoding.text is None:
             return None
         embed = judge.embed_text
-        return mu if embed is None else embed(told.text)  # type: ignore[operator]
+        return mu if embed is None else embed(encoding.text)  # type: ignore[operator]
 
     def matching_loss(
-        self, judge: nn.Module, seen: DiscriminatorFeatures, told: Told, figures: dict[str, Tensor], who: str
+        self,
+        judge: nn.Module,
+        seen: DiscriminatorFeatures,
+        encoding: TextEncoding,
+        figures: dict[str, Tensor],
+        who: str,
     ) -> Tensor:
         """() how badly the pictures of the batch, of all processes, and what was said find each other; adds figures."""
         head, weights = judge.matching, self.training.matching
-        if head is None or seen.regions is None or told.tokens is None:
+        if head is None or seen.regions is None or encoding.tokens is None:
             return torch.zeros((), device=self.device)
         gather = gather_rows if self.ranks.world > 1 else None
-        found = head(seen.regions, told.tokens, self.ranks.rank, gather)  # type: ignore[operator]
+        found = head(seen.regions, encoding.tokens, self.ranks.rank, gather)  # type: ignore[operator]
         figures |= {f"{who}_matching": found.pooled, f"{who}_matching_single": found.single}
         matched: Tensor = weights.pooled * found.pooled + weights.single * found.single
         return matched
 
-    def augmented(self, pictures: Tensor, part: Part, which: str) -> Tensor:
+    def augmented(self, pictures: Tensor, part: Microbatch, which: str) -> Tensor:
         """(b, 3, s, s) as a discriminator gets them; `which` of the step's pictures they are."""
         if self.training.channels_last:
             pictures = pictures.contiguous(memory_format=torch.channels_last)

@@ -16,7 +16,7 @@ from tests.support.stores import write_training_stores
 from trainer import distributed, generator_file, loop
 from trainer.checkpoints import Checkpoints, load
 from trainer.feed.inputs import Batch, stored_side
-from trainer.feed.sampler import parts_of
+from trainer.feed.sampler import microbatches
 from trainer.logs.attention import attend
 from trainer.systems.chatpainter.config import (
     Attention,
@@ -186,8 +186,8 @@ def test_dialogues_end_early_as_often_as_asked_after_few_rounds_rather_than_many
 @pytest.mark.parametrize("stage", [1, 2])
 def test_both_networks_learn_from_what_was_said(stage: int) -> None:
     gan = gan_of(stage, cut_dialogues=0.0)
-    part = gan.part(*next(parts_of(batch(gan), gan.training, 0, gan.ranks)))
-    told = gan.tell(part)
+    part = gan.microbatch(*next(microbatches(batch(gan), gan.training, 0, gan.ranks)))
+    told = gan.encode(part)
     painted = gan.paint(told, part)
     loss, found = gan.discriminator_loss(part, told, painted, penalised=False)
     assert {"d_matching", "d_matching_single", "d_real", "d_fake"} <= set(found)
@@ -264,9 +264,9 @@ def matched(out: Path) -> None:
     whole = batch(gan)
     size = 6 // ranks.world
     share = whole.rows(slice(ranks.rank * size, (ranks.rank + 1) * size))
-    part = gan.part(*next(parts_of(share, gan.training, 0, ranks)))
+    part = gan.microbatch(*next(microbatches(share, gan.training, 0, ranks)))
     found: dict[str, Tensor] = {}
-    gan.matching_loss(gan.discriminator(part.pictures), gan.tell(part), found, "d")
+    gan.matching_loss(gan.discriminator(part.pictures), gan.encode(part), found, "d")
     sum(found.values(), torch.zeros(())).backward()
     distributed.average_gradients(gan.d_parameters)
     gradients = {n: p.grad for n, p in gan.discriminator.named_parameters() if p.grad is not None}

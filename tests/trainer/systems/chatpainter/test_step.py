@@ -15,7 +15,7 @@ from trainer.feed.augment import augment
 from trainer.feed.inputs import Batch, stored_side
 from trainer.feed.labels import Labels
 from trainer.feed.pairs import mismatched_rows
-from trainer.feed.sampler import parts_of
+from trainer.feed.sampler import microbatches
 from trainer.networks import average
 from trainer.networks.diffaugment import cutout, diffaugment, translate
 from trainer.optimising import set_learning_rates
@@ -28,7 +28,7 @@ from trainer.systems.chatpainter.config import (
     StageSettings,
 )
 from trainer.systems.chatpainter.networks import ChatPainterGenerator, generator_settings
-from trainer.systems.chatpainter.step import Gan, Part, Told
+from trainer.systems.chatpainter.step import Gan, Microbatch, TextEncoding
 from trainer.systems.chatpainter.system import discriminator
 
 MODEL: ModelConfig = small_model(dialogue="recurrent", standardise=True)
@@ -71,10 +71,10 @@ def silent(values: object) -> None:
     """Reports nothing."""
 
 
-def painted_by(gan: Gan, one: Batch) -> tuple[Part, Told, Any]:
+def painted_by(gan: Gan, one: Batch) -> tuple[Microbatch, TextEncoding, Any]:
     """One part with its draws, what the networks are told, and its picture."""
-    part = gan.part(*next(parts_of(one, gan.training, 0, gan.ranks)))
-    told = gan.tell(part)
+    part = gan.microbatch(*next(microbatches(one, gan.training, 0, gan.ranks)))
+    told = gan.encode(part)
     return part, told, gan.paint(told, part)
 
 
@@ -184,7 +184,7 @@ def test_an_iteration_is_stackgans(stage: int, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(ChatPainterGenerator, "encode", _encode_double)
     # StackGAN leaves the last image without a mismatched pair; ours gives it the first one's text.
     monkeypatch.setattr(plain, "d_loss", _closed_circle)
-    part = gan.part(*next(parts_of(one, gan.training, 0, gan.ranks)))
+    part = gan.microbatch(*next(microbatches(one, gan.training, 0, gan.ranks)))
     noise, epsilon = part.noise.double(), part.epsilon.double()
     fixed = part._replace(pictures=part.pictures.double(), noise=noise, epsilon=epsilon)
     monkeypatch.setattr(gan, "part", lambda *_: fixed)
@@ -510,10 +510,10 @@ def test_accumulated_gradients_are_the_mean_of_the_parts(monkeypatch: pytest.Mon
     whole = make(d_norm="none", batch=6, accumulate=2)
     one = batch()
     grads: list[list[Tensor]] = []
-    for half in parts_of(one, whole.training, 0, whole.ranks):
-        part = whole.part(*half)
+    for half in microbatches(one, whole.training, 0, whole.ranks):
+        part = whole.microbatch(*half)
         with torch.no_grad():
-            told = whole.tell(part)
+            told = whole.encode(part)
             painted = whole.paint(told, part)
         (whole.discriminator_loss(part, told, painted, penalised=False)[0] / 2).backward()
         grads.append([p.grad.clone() for p in whole.d_parameters if p.grad is not None])
@@ -595,8 +595,8 @@ def test_a_dialogue_that_is_cut_is_shown_the_picture_of_its_last_turn() -> None:
     texts = Batch({**one, "turn_pictures": turns, "first_pictures": firsts})
     seen = set()
     for images_seen in range(0, 120, 6):
-        ((rows, draws),) = parts_of(texts, gan.training, images_seen, gan.ranks)
-        part = gan.part(rows, draws)
+        ((rows, draws),) = microbatches(texts, gan.training, images_seen, gan.ranks)
+        part = gan.microbatch(rows, draws)
         rounds = part.texts["turns.length"]
         level = ((part.pictures[:, 0] + 1) * 127.5).round().flatten(1)
         assert (level == level[:, :1]).all()

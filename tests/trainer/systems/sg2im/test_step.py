@@ -17,10 +17,10 @@ from tests.support.stores import KINDS, edit_manifest, write_graphs, write_train
 from trainer.distributed import Ranks
 from trainer.feed.data import TrainingData
 from trainer.feed.inputs import Batch
-from trainer.feed.sampler import parts_of, rows_for
+from trainer.feed.sampler import microbatches, rows_for
 from trainer.systems.sg2im.config import Sg2imConfig
 from trainer.systems.sg2im.display import MEAN
-from trainer.systems.sg2im.step import Part, SceneGraphGan, in_the_middle
+from trainer.systems.sg2im.step import Microbatch, SceneGraphGan, in_the_middle
 from trainer.systems.sg2im.system import SG2IM
 
 BATCH = 4
@@ -50,8 +50,8 @@ def batch(data: TrainingData, seen: int = 0, rank: int = 0, world: int = 1) -> B
     return data.gather(rows_for(0, seen, BATCH, len(data), rank, world))
 
 
-def part_of(gan: SceneGraphGan, rows: Batch, seen: int = 0) -> Part:
-    return gan.part(*next(parts_of(rows, gan.training, seen, gan.ranks)))
+def part_of(gan: SceneGraphGan, rows: Batch, seen: int = 0) -> Microbatch:
+    return gan.microbatch(*next(microbatches(rows, gan.training, seen, gan.ranks)))
 
 
 def no_report(values: Mapping[str, Tensor]) -> None:
@@ -110,7 +110,7 @@ def test_the_generator_moves_first_and_all_see_the_same_pictures(data: TrainingD
     assert not same(ours.state_dict(), build(data, predicate_weight=0.3).state_dict())
 
 
-def test_parts_of_a_batch_are_the_batch(data: TrainingData) -> None:
+def test_microbatches_are_the_batch(data: TrainingData) -> None:
     """Whatever the number of processes, rows keep their relations and their noise."""
     whole = part_of(build(data), batch(data, 8), 8)
     halves = [part_of(build(data, rank, 2), batch(data, 8, rank, 2), 8) for rank in range(2)]

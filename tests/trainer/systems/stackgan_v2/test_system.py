@@ -18,7 +18,7 @@ from trainer import generator_file
 from trainer.distributed import Ranks
 from trainer.feed.data import TrainingData
 from trainer.feed.inputs import LENGTH, Batch
-from trainer.feed.sampler import parts_of, rows_for
+from trainer.feed.sampler import microbatches, rows_for
 from trainer.networks.average import decay_average
 from trainer.networks.blocks import initialise_orthogonal
 from trainer.systems import published
@@ -202,13 +202,13 @@ def test_a_batch_in_parts_moves_by_the_mean_of_the_parts(data: Any, monkeypatch:
     made, expected = trained(data, 0, **changes)[0], trained(data, 0, **changes)[0]
     rows = data(made.training)
     batch = rows.gather(rows_for(0, 0, 6, len(rows)))
-    parts = [expected.part(*part) for part in parts_of(batch, expected.training, 0, expected.ranks)]
+    parts = [expected.microbatch(*part) for part in microbatches(batch, expected.training, 0, expected.ranks)]
     assert [len(part.noise) for part in parts] == [3, 3]
 
     def grads(optimizer: torch.optim.Optimizer) -> list[torch.Tensor]:
         return [p.grad.clone() for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
 
-    heard = [expected.tell(part) for part in parts]
+    heard = [expected.encode(part) for part in parts]
     with torch.no_grad():
         painted = [expected.paint(*pair) for pair in zip(heard, parts)]
     torch.stack([expected.discriminator_loss(*three)[0] / 2 for three in zip(parts, heard, painted)]).sum().backward()
@@ -218,7 +218,7 @@ def test_a_batch_in_parts_moves_by_the_mean_of_the_parts(data: Any, monkeypatch:
     statistics = {k: v.clone() for k, v in expected.generator.state_dict().items() if "running" in k}
     expected.discriminators.requires_grad_(False)
     for part in parts:
-        told = expected.tell(part)
+        told = expected.encode(part)
         (expected.generator_loss(part, told, expected.paint(told, part))[0] / 2).backward()
     wanted.append(grads(expected.g_optimizer))
 
@@ -262,8 +262,8 @@ def test_the_generator_learns_through_the_condition_only_where_it_may(data: Any,
     made, _ = trained(data, g_through_condition=through, kl_weight=0.0)
     rows = data(config())
     batch = rows.gather(rows_for(0, 0, 6, len(rows)))
-    part = made.part(*next(parts_of(batch, made.training, 0, made.ranks)))
-    told = made.tell(part)
+    part = made.microbatch(*next(microbatches(batch, made.training, 0, made.ranks)))
+    told = made.encode(part)
     painted = made.paint(told, part)
     still = painted._replace(pictures={side: each.detach() for side, each in painted.pictures.items()})
     loss, _ = made.generator_loss(part, told, still)
