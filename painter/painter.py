@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import torch
 
     from painter.encoding import Notes, TextEncoders
-    from trainer.logs.attention import Attention
+    from trainer.logs.attention import AttentionMaps
     from trainer.systems import Generator
 
 AT_ONCE = 16
@@ -148,10 +148,10 @@ class Painter:
 
     def attention(
         self, caption: str, rounds: Sequence[Round] = (), n: int = 1, seed: int = 0, truncation: float = 1.0
-    ) -> "list[Attention]":
+    ) -> "list[AttentionMaps]":
         """Which part of what was said each place of the n pictures of `paint` listened to.
 
-        [] of a generator whose places do not listen; `trainer.logs.attention.Attention` makes pictures and words of it.
+        [] of a generator whose places do not listen; `AttentionMaps` makes pictures and words of it.
         """
         from trainer.logs.attention import attend
 

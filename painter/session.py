@@ -16,7 +16,7 @@ from painter.interviewer import Interviewer, Question
 from painter.memory import History, Remembered, recall
 from painter.studio import Paints, Refused, Studio
 from store.errors import ChatPainterError
-from trainer.logs.attention import Attention
+from trainer.logs.attention import AttentionMaps
 
 if TYPE_CHECKING:
     from PIL.PngImagePlugin import PngInfo
@@ -64,7 +64,7 @@ class Session:
     can_listen: bool = False
     attending: bool = False
     """Show what places listened to."""
-    heard: list[tuple[bytes, Attention]] = field(default_factory=list)
+    heard: list[tuple[bytes, AttentionMaps]] = field(default_factory=list)
     """While `attending`, one a noise: the coloured picture as JPEG, and what it shows."""
 
     @property
@@ -252,7 +252,7 @@ class Session:
         self.pictures, self.frames, self.editing = shown, [*kept, frame][-FRAMES:], None
         self.can_listen, self.attending, self.heard = can_listen, attending, heard
 
-    def _listen(self, painter: Paints, pictures: list[np.ndarray]) -> list[tuple[bytes, Attention]]:
+    def _listen(self, painter: Paints, pictures: list[np.ndarray]) -> list[tuple[bytes, AttentionMaps]]:
         if self.dialogue is None:
             return []
         found = painter.attention(self.dialogue.caption, self.rounds, NOISES, self.seed, self.truncation)

@@ -11,7 +11,7 @@ from painter.dialogue import Dialogue, Round
 from painter.encoding import Notes
 from painter.interviewer import Interviewer
 from store.errors import ChatPainterError
-from trainer.logs.attention import Attention
+from trainer.logs.attention import AttentionMaps
 
 WAITING = 64
 
@@ -36,7 +36,7 @@ class Paints(Protocol):
 
     def attention(
         self, caption: str, rounds: Sequence[Round], n: int, seed: int, truncation: float
-    ) -> list[Attention]: ...
+    ) -> list[AttentionMaps]: ...
 
     def read(self, dialogue: Dialogue) -> Notes: ...
 
@@ -78,7 +78,9 @@ class OneAtATime:
         with self._turns:
             return self._painter.paint(caption, rounds, n, seed, truncation)
 
-    def attention(self, caption: str, rounds: Sequence[Round], n: int, seed: int, truncation: float) -> list[Attention]:
+    def attention(
+        self, caption: str, rounds: Sequence[Round], n: int, seed: int, truncation: float
+    ) -> list[AttentionMaps]:
         """As `Painter.attention`.
 
         Raises:

@@ -31,9 +31,9 @@ def identity(name: str, settings: EncoderSettings) -> dict[str, Any]:
     }
 
 
-def build(name: str, settings: EncoderSettings) -> "Damsm":
+def build(name: str, settings: EncoderSettings) -> "DamsmTextEncoder":
     """The encoder, loaded."""
-    return Damsm(name, settings)
+    return DamsmTextEncoder(name, settings)
 
 
 def _files(name: str, settings: EncoderSettings) -> list[Path]:
@@ -59,7 +59,7 @@ def _files(name: str, settings: EncoderSettings) -> list[Path]:
     return [where, beside]
 
 
-class Damsm:
+class DamsmTextEncoder:
     """A `pipeline.encoders.WordEncoder` and `Encoder`."""
 
     def __init__(self, name: str, settings: EncoderSettings) -> None:

@@ -18,7 +18,7 @@ from store.errors import ChatPainterError
 from tests.support.worlds import untrained_generator
 from trainer import generator_file
 from trainer.feed.augment import to_uint8
-from trainer.systems.stackgan_v2.config import Model
+from trainer.systems.stackgan_v2.config import StackGanV2Model
 from trainer.systems.stackgan_v2.networks import StackGanV2Generator, generator_settings
 
 
@@ -26,7 +26,7 @@ from trainer.systems.stackgan_v2.networks import StackGanV2Generator, generator_
 def run(tmp_path: Path) -> Path:
     """An untrained generator of pictures of 16 and 32."""
     torch.manual_seed(0)
-    model = Model(conditional=False, size=16, branches=2, gf=4, noise_dim=5)
+    model = StackGanV2Model(conditional=False, size=16, branches=2, gf=4, noise_dim=5)
     generator_file.save(StackGanV2Generator(generator_settings(model, 0, None)), tmp_path / "generator.safetensors")
     return tmp_path
 

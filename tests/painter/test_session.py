@@ -16,7 +16,7 @@ from painter import Dialogue, Painter, html, interviewer
 from painter.session import CAPTION_LETTERS, FRAMES, NOISES, ROUNDS, STEPS, TEXT_LETTERS, Frame, Session
 from painter.studio import Refused, Studio
 from store.errors import ChatPainterError
-from trainer.logs.attention import Attention
+from trainer.logs.attention import AttentionMaps
 
 
 def pixels(png: bytes) -> np.ndarray:
@@ -89,12 +89,12 @@ class Counting:
         self.calls += 1
         return np.full((n, 8, 8, 3), len(rounds) % 256, np.uint8)
 
-    def attention(self, caption: str, rounds: Any, n: int, seed: int, truncation: float) -> list[Attention]:
+    def attention(self, caption: str, rounds: Any, n: int, seed: int, truncation: float) -> list[AttentionMaps]:
         tokens = ("caption", *(f"round {number}" for number in range(1, len(rounds) + 1)))
         share = np.zeros((len(tokens), 2, 2))
         share[0], share[-1, :, 1] = 0.6, 1.0
         share[0, :, 1] = 0.0 if len(tokens) > 1 else 1.0
-        return [Attention(tokens, {2: share})] * n
+        return [AttentionMaps(tokens, {2: share})] * n
 
     def read(self, dialogue: Any) -> Any:
         from painter.encoding import Notes

@@ -118,8 +118,8 @@ def test_gradients_that_stay_infinite_stop_the_run(
     folder = tmp_path / "run"
     train(run_of(stores, folder, stop_at=16))
     kept = {p.name for p in (folder / "checkpoints").iterdir()}
-    part = Gan.part
-    monkeypatch.setattr(Gan, "part", lambda *a: part(*a)._replace(noise=torch.full((4, 3), torch.nan)))
+    microbatch = Gan.microbatch
+    monkeypatch.setattr(Gan, "microbatch", lambda *a: microbatch(*a)._replace(noise=torch.full((4, 3), torch.nan)))
     with pytest.raises(ChatPainterError, match=r"gradients were not finite; the last good.*images-000000000016\.pt"):
         train(run_of(stores, folder, images=400))
     assert {p.name for p in (folder / "checkpoints").iterdir()} == kept

@@ -31,7 +31,7 @@ def load(path: Path, device: str) -> Judge:
 
     from trainer import generator_file
     from trainer.systems.damsm.image_encoders import ImageEncoder
-    from trainer.systems.damsm.networks import Encoders
+    from trainer.systems.damsm.networks import DamsmEncoders
     from trainer.systems.damsm.published import read_image_encoder
 
     file = path / "generator.safetensors" if path.is_dir() else path
@@ -42,7 +42,7 @@ def load(path: Path, device: str) -> Judge:
         encoder = read_image_encoder(file)
     else:
         encoders = generator_file.load(file)
-        if not isinstance(encoders, Encoders):
+        if not isinstance(encoders, DamsmEncoders):
             raise ChatPainterError(f"{file}: holds a generator, not the DAMSM's encoders (evaluate.published.damsm)")
         encoder = encoders.image
     encoder.to(device).eval().requires_grad_(False)

@@ -15,7 +15,7 @@ from store import templates
 from store.files import replacing
 from trainer.evaluation.settings import EvaluateSettings
 from trainer.evaluation.split import Condition, HeldOutSplit, paint
-from trainer.logs.attention import Attention, attend
+from trainer.logs.attention import AttentionMaps, attend
 from trainer.logs.grid import write_grid
 from trainer.systems import device_of
 
@@ -108,7 +108,7 @@ def write(
 
 def _attention(
     generator: "Generator", held_out: HeldOutSplit, images: np.ndarray, condition: Condition
-) -> list[Attention]:
+) -> list[AttentionMaps]:
     """What places of the first noise's pictures listen to; [] of a generator whose places do not."""
     noise, _ = held_out.noise(images, (generator.noise_dim, generator.condition_dim))
     device = device_of(generator)

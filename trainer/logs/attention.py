@@ -31,7 +31,7 @@ DIMMED = 0.2
 
 
 @dataclass(frozen=True)
-class Attention:
+class AttentionMaps:
     """What the places of one picture listened to.
 
     Attributes:
@@ -57,7 +57,8 @@ class Attention:
     def words(self) -> list[str]:
         """For every quarter of the picture the token listened to most, and its mean share there.
 
-        >>> Attention(("caption", "round 1"), {2: np.array([[[0.9, 0], [0, 0]], [[0, 0.75], [0, 0.5]]])}).words()[:3]
+        >>> shares = np.array([[[0.9, 0], [0, 0]], [[0, 0.75], [0, 0.5]]])
+        >>> AttentionMaps(("caption", "round 1"), {2: shares}).words()[:3]
         ['top left: caption (90 %)', 'top right: round 1 (75 %)', 'bottom left: nothing said']
         """
         shares = self.shares
@@ -94,7 +95,7 @@ class Attention:
         return np.stack([picture, self.coloured(picture), *(self.alone(picture, t) for t in range(len(self.tokens)))])
 
 
-def attend(generator: "Generator", texts: "Mapping[str, Tensor]", noise: "Tensor") -> list[Attention]:
+def attend(generator: "Generator", texts: "Mapping[str, Tensor]", noise: "Tensor") -> list[AttentionMaps]:
     """What each of B pictures listens to while it is painted, with the mean condition.
 
     Args:
@@ -115,7 +116,7 @@ def attend(generator: "Generator", texts: "Mapping[str, Tensor]", noise: "Tensor
     for row, names in enumerate(_tokens(generator.listens_to, texts, len(noise))):
         there = [number for number, name in enumerate(names) if name]
         kept = {side: shares[row, there] for side, shares in by_side.items()}
-        found.append(Attention(tuple(names[number] for number in there), kept))
+        found.append(AttentionMaps(tuple(names[number] for number in there), kept))
     return found
 
 

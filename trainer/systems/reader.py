@@ -132,6 +132,6 @@ def cut_dialogues(texts: Batch, share: float, draws: Tensor) -> Batch:
     return Batch({**texts, TURNS.name + LENGTH: torch.where(draws[:, 0] < share, fewer, rounds)})
 
 
-def count(module: Any) -> int:
+def parameter_count(module: Any) -> int:
     """Parameters of a module."""
     return sum(p.numel() for p in module.parameters())

@@ -18,7 +18,7 @@ from words.vocabulary import END
 
 def train(folder: Path) -> Path:
     from trainer import generator_file
-    from trainer.systems.damsm.networks import Encoders
+    from trainer.systems.damsm.networks import DamsmEncoders
 
     settings = {
         "system": "damsm",
@@ -29,7 +29,7 @@ def train(folder: Path) -> Path:
         "word_dim": 6,
         "words": 3,
     }
-    made = Encoders({**settings, "vocabulary": KNOWN})
+    made = DamsmEncoders({**settings, "vocabulary": KNOWN})
     made.text.load_state_dict(network().state_dict())
     generator_file.save(made, folder / "generator.safetensors")
     return folder

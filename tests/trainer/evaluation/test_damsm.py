@@ -14,7 +14,7 @@ from trainer import generator_file
 from trainer.evaluation import damsm
 from trainer.evaluation.figures import Figures
 from trainer.evaluation.weights import Missing
-from trainer.systems.damsm.networks import Encoders
+from trainer.systems.damsm.networks import DamsmEncoders
 
 
 def held_out(captions: np.ndarray, encoder: str = "damsm") -> Any:
@@ -52,7 +52,7 @@ def test_vectors_of_another_encoder_are_no_match_and_it_is_said() -> None:
 def test_codes_are_the_image_encoder_s(tmp_path: Path) -> None:
     sizes = {"side": 16, "width": 2, "dim": 8, "word_dim": 4, "words": 3}
     settings = {"system": "damsm", "image_encoder": "small", **sizes}
-    encoders = Encoders({**settings, "vocabulary": WORDS}).eval()
+    encoders = DamsmEncoders({**settings, "vocabulary": WORDS}).eval()
     generator_file.save(encoders, tmp_path / "generator.safetensors")
     judge = damsm.load(tmp_path, "cpu")
     pictures = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)

@@ -19,7 +19,7 @@ from store.lock import FolderLock
 from trainer import generator_file
 from trainer.evaluation import parts, split
 from trainer.evaluation.cli import main
-from trainer.systems.stackgan_v2.config import Model
+from trainer.systems.stackgan_v2.config import StackGanV2Model
 from trainer.systems.stackgan_v2.networks import StackGanV2Generator, generator_settings
 
 
@@ -125,7 +125,7 @@ def test_pictures_of_one_side_alone_have_the_figures_that_they_have_among_all(ev
 def test_pictures_painted_from_noise_alone_are_evaluated(world, tmp_path):
     """No text is read, so nothing of the scenes can be right but by chance, and nothing is probed."""
     torch.manual_seed(0)
-    model = Model(conditional=False, branches=1, gf=2, noise_dim=4)
+    model = StackGanV2Model(conditional=False, branches=1, gf=2, noise_dim=4)
     generator_file.save(StackGanV2Generator(generator_settings(model, 0, None)), tmp_path / "g.safetensors")
     run(world, tmp_path / "g.safetensors", tmp_path / "out")
     values = metrics(tmp_path / "out")

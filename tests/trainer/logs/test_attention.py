@@ -8,7 +8,7 @@ import torch
 
 from trainer import systems
 from trainer.logs import attention
-from trainer.logs.attention import COLOURS, DIMMED, TINT, Attention, attend
+from trainer.logs.attention import COLOURS, DIMMED, TINT, AttentionMaps, attend
 
 TOP_LEFT = np.array([[1.0, 0.0], [0.0, 0.0]])
 RIGHT = np.array([[0.0, 0.75], [0.0, 0.5]])
@@ -19,7 +19,7 @@ def test_docstring_examples() -> None:
 
 
 def test_the_token_that_each_place_listened_to_most() -> None:
-    heard = Attention(("caption", "round 1"), {2: np.stack([0.9 * TOP_LEFT, RIGHT])})
+    heard = AttentionMaps(("caption", "round 1"), {2: np.stack([0.9 * TOP_LEFT, RIGHT])})
 
     assert heard.most.tolist() == [[0, 1], [2, 1]], "2: silence"
     assert heard.words() == [
@@ -35,7 +35,7 @@ def test_sides_are_averaged_at_the_largest() -> None:
     fine = np.zeros((2, 2, 2))
     fine[1, 0, 0] = 1.0
 
-    heard = Attention(("caption", "round 1"), {1: coarse, 2: fine})
+    heard = AttentionMaps(("caption", "round 1"), {1: coarse, 2: fine})
 
     np.testing.assert_allclose(heard.shares[0], 0.4)
     np.testing.assert_allclose(heard.shares[1], [[0.55, 0.05], [0.05, 0.05]])
@@ -43,7 +43,7 @@ def test_sides_are_averaged_at_the_largest() -> None:
 
 
 def test_pictures_of_it() -> None:
-    heard = Attention(("caption", "round 1"), {2: np.stack([0.5 * TOP_LEFT, RIGHT])})
+    heard = AttentionMaps(("caption", "round 1"), {2: np.stack([0.5 * TOP_LEFT, RIGHT])})
     picture = np.full((128, 128, 3), (30, 60, 210), np.uint8)
 
     painted, coloured, caption, first = heard.strip(picture)
@@ -62,7 +62,7 @@ def test_pictures_of_it() -> None:
 
 
 def test_a_token_that_nobody_listened_to_is_dark() -> None:
-    heard = Attention(("caption",), {2: np.zeros((1, 2, 2))})
+    heard = AttentionMaps(("caption",), {2: np.zeros((1, 2, 2))})
     assert (heard.alone(np.full((64, 64, 3), 100, np.uint8), 0)[32, 32] == 100 * DIMMED).all()
     assert heard.words() == [f"{quarter}: nothing said" for quarter in
                              ("top left", "top right", "bottom left", "bottom right")]  # fmt: skip

@@ -6,17 +6,19 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from trainer.networks.blocks import Norm, same, spectral
+from trainer.networks.blocks import Norm, logit, same, spectral, tiled
 from trainer.networks.matching import MatchingHead
 from trainer.networks.trunk import DiscriminatorFeatures, Trunk
 from trainer.systems.dialogue import Matching
 
 
-class Head(nn.Module):
+class GetLogits(nn.Module):
     """Features (B, f, 4, 4) and perhaps a sentence to logits (B,): D_GET_LOGITS without its Sigmoid.
 
+    `trainer.networks.blocks.Logits` under the names of AttnGAN's files.
+
     Args:
-        sentence_dim: None where the head is told no text.
+        sentence_dim: None where the logits are told no text.
     """
 
     def __init__(self, features: int, sentence_dim: int | None, norm: Norm) -> None:
@@ -27,11 +29,8 @@ class Head(nn.Module):
     def forward(self, features: Tensor, sentence: Tensor | None = None) -> Tensor:
         """features (B, f, 4, 4), sentence (B, d) or None → logits (B,), never in bfloat16."""
         if self.jointConv is not None and sentence is not None:
-            tiled = sentence[:, :, None, None].expand(-1, -1, *features.shape[2:]).to(features.dtype)
-            features = self.jointConv(torch.cat([features, tiled], 1))
-        with torch.autocast(features.device.type, enabled=False):
-            last = cast(nn.Conv2d, self.outlogits[0])
-            return cast(Tensor, last(features.to(cast(Tensor, last.bias).dtype))).flatten()
+            features = self.jointConv(torch.cat([features, tiled(sentence, features)], 1))
+        return logit(cast(nn.Conv2d, self.outlogits[0]), features)
 
 
 class Discriminator(Trunk):
@@ -58,8 +57,8 @@ class Discriminator(Trunk):
         width: int = 64,
     ) -> None:
         super().__init__(df, base, branch, norm)
-        self.UNCOND_DNET = Head(self.features, None, norm) if unconditional else None
-        self.COND_DNET = Head(self.features, sentence_dim, norm)
+        self.UNCOND_DNET = GetLogits(self.features, None, norm) if unconditional else None
+        self.COND_DNET = GetLogits(self.features, sentence_dim, norm)
         self.matching, self.region_side = None, None
         if matching is not None and token_dims is not None:
             self.region_side = matching.side

@@ -24,8 +24,6 @@ from trainer.systems.attngan.networks import AttnGanGenerator, GeneratorOutput
 from trainer.systems.damsm.image_encoders import ImageEncoder
 from trainer.systems.reader import cut_dialogues
 
-Figures = dict[str, Tensor]
-
 
 class Microbatch(NamedTuple):
     """Rows of the batch that take one way forward and back, and what is random about them."""
@@ -56,7 +54,7 @@ class AttnGan(Checkpointed):
 
     Args:
         discriminators: one for each side that is painted, smallest first.
-        judge: the DAMSM's image encoder, frozen, where the generator is told how well words and regions match.
+        image_encoder: the DAMSM's image encoder, frozen, where the generator is told how well words and regions match.
     """
 
     checkpointed = ("generator", "discriminators", "average", "g_optimizer")
@@ -72,7 +70,7 @@ class AttnGan(Checkpointed):
         self,
         generator: AttnGanGenerator,
         discriminators: list[Discriminator],
-        judge: ImageEncoder | None,
+        image_encoder: ImageEncoder | None,
         training: AttnGanConfig,
         ranks: Ranks,
     ) -> None:
@@ -87,9 +85,9 @@ class AttnGan(Checkpointed):
         self.generator: AttnGanGenerator = placed(generator)
         self.opponents: list[Discriminator] = [placed(network) for network in discriminators]
         self.discriminators = nn.ModuleList(self.opponents)
-        self.judge = None if judge is None else judge.to(self.device).to(memory_format=layout)
-        if self.judge is not None:
-            self.judge.eval().requires_grad_(False)
+        self.image_encoder = None if image_encoder is None else image_encoder.to(self.device).to(memory_format=layout)
+        if self.image_encoder is not None:
+            self.image_encoder.eval().requires_grad_(False)
         self.average = AttnGanGenerator(generator.settings).to(self.device).to(memory_format=layout)
         self.average.eval().requires_grad_(False).load_state_dict(generator.state_dict())
         self.g_optimizer = adam([{"params": list(self.generator.parameters()), "lr": training.g_lr}], training.betas)
@@ -181,9 +179,10 @@ class AttnGan(Checkpointed):
 
     def discriminators_loss(
         self, part: Microbatch, encoding: TextEncoding, painted: GeneratorOutput
-    ) -> tuple[Tensor, Figures]:
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """() summed over the sides, and the figures to report."""
-        total, figures = torch.zeros((), device=self.device), Figures()
+        figures: dict[str, Tensor] = {}
+        total = torch.zeros((), device=self.device)
         for side, network in zip(self.sides, self.opponents):
             real, fake = part.real[side], painted.pictures[side].detach()
             loss, logits = self.discriminator_loss(network, part, encoding, real, fake)
@@ -193,12 +192,12 @@ class AttnGan(Checkpointed):
 
     def discriminator_loss(
         self, network: Discriminator, part: Microbatch, encoding: TextEncoding, real: Tensor, fake: Tensor
-    ) -> tuple[Tensor, Figures]:
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """() of one side's real, mismatched and painted pairs, and its logits."""
         training = self.training
         with autocast(training, self.device):
             seen = network(self.augmented(real, part, "real"))
-            r, w, f, plain = judge_pairs(
+            r, w, f, plain = pair_logits(
                 network,
                 seen.features,
                 network(self.augmented(fake, part, "painted")).features,
@@ -212,10 +211,10 @@ class AttnGan(Checkpointed):
 
     def generator_loss(
         self, part: Microbatch, encoding: TextEncoding, painted: GeneratorOutput
-    ) -> tuple[Tensor, Figures]:
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """(), and the figures to report."""
         training = self.training
-        figures: Figures = {}
+        figures: dict[str, Tensor] = {}
         adversarial = torch.zeros((), device=self.device)
         with autocast(training, self.device):
             for side, network in zip(self.sides, self.opponents):
@@ -226,7 +225,7 @@ class AttnGan(Checkpointed):
                 if network.UNCOND_DNET is not None:
                     adversarial = adversarial + losses.generator(network.UNCOND_DNET(seen.features), training.loss)
                 adversarial = adversarial + self.matching_loss(network, seen.regions, encoding.tokens, figures)
-        words, sentence = self.judged(part, painted)
+        words, sentence = self.words_and_sentence_loss(part, painted)
         divergence = losses.kl(painted.mu, painted.logvar)
         total = adversarial + training.damsm_weight * (words + sentence) + training.kl_weight * divergence
         gates = {
@@ -243,14 +242,14 @@ class AttnGan(Checkpointed):
             **{f"{stage}_turns": gate for stage, gate in gates.items()},
         }
 
-    def judged(self, part: Microbatch, painted: GeneratorOutput) -> tuple[Tensor, Tensor]:
+    def words_and_sentence_loss(self, part: Microbatch, painted: GeneratorOutput) -> tuple[Tensor, Tensor]:
         """How badly the largest pictures show their words, and their sentences, by the DAMSM; zeros without it."""
-        if self.judge is None:
+        if self.image_encoder is None:
             return torch.zeros((), device=self.device), torch.zeros((), device=self.device)
         words, lengths = part.texts[WORDS.name].float(), part.texts[WORDS.name + LENGTH]
         told = TextFeatures(words, first(lengths, words.shape[1]), part.texts[CAPTIONS.name].float())
         with autocast(self.training, self.device):
-            seen = self.judge(painted.pictures[self.sides[-1]])
+            seen = self.image_encoder(painted.pictures[self.sides[-1]])
         gather = gather_rows if self.ranks.world > 1 else None
         seen = type(seen)(*(value.float() for value in seen))
         classes = part.texts[CLASSES.name].flatten().long() if self.training.classes else None
@@ -258,7 +257,11 @@ class AttnGan(Checkpointed):
         return found.w0 + found.w1, found.s0 + found.s1
 
     def matching_loss(
-        self, network: Discriminator, regions: Tensor | None, tokens: dict[str, Tokens] | None, figures: Figures
+        self,
+        network: Discriminator,
+        regions: Tensor | None,
+        tokens: dict[str, Tokens] | None,
+        figures: dict[str, Tensor],
     ) -> Tensor:
         """() how badly regions of the pictures and what was said find each other; adds figures."""
         weights = self.training.matching
@@ -281,7 +284,7 @@ class AttnGan(Checkpointed):
         return rates_of(lr_g=self.g_optimizer, lr_d=self.d_optimizers[0])
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that continuing needs; the judge stays in its own file."""
+        """Everything that continuing needs; the image encoder stays in its own file."""
         return {
             **super().state_dict(),
             "d_optimizers": [optimizer.state_dict() for optimizer in self.d_optimizers],
@@ -306,7 +309,7 @@ def wrong_pairs(image_ids: Tensor, kind: str) -> tuple[Tensor, Tensor]:
     return rows, mismatched_rows(image_ids)[0][:, 0]
 
 
-def judge_pairs(
+def pair_logits(
     network: Discriminator, real: Tensor, fake: Tensor, sentence: Tensor, pictures: Tensor, texts: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, tuple[Tensor, Tensor] | None]:
     """Logits of real, mismatched (`pictures` with `texts`) and painted pairs, and of real and painted without a text.

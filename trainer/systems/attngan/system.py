@@ -52,9 +52,9 @@ class _AttnGan:
         from trainer.systems.attngan.widening import begin_with, silence_dialogue
         from trainer.systems.reader import standardise
 
-        judge = None
+        image_encoder = None
         if config.damsm_weight:
-            judge = judge_of(start, data)
+            image_encoder = damsm_image_encoder(start, data)
         torch.manual_seed(config.seed)
         generator = self.generator(self._settings(config, data, data.identity))
         generator.network.apply(initialise_orthogonal)
@@ -65,19 +65,19 @@ class _AttnGan:
         standardise(generator, data)
         if config.generator is not None:
             begin_with(generator, Path(config.generator))
-        return AttnGan(generator, opponents, judge, config, ranks)
+        return AttnGan(generator, opponents, image_encoder, config, ranks)
 
     def parameters(self, config: AttnGanConfig, data: "TrainingData") -> dict[str, int]:
         """Of the generator and of each discriminator; nothing is drawn."""
         import torch
 
-        from trainer.systems.reader import count
+        from trainer.systems.reader import parameter_count
 
         with torch.device("meta"):
             generator = self.generator(self._settings(config, data, {}))
             opponents = discriminators(generator, config)
-        named = {f"discriminator of {network.side}": count(network) for network in opponents}
-        return {"generator": count(generator), **named}
+        named = {f"discriminator of {network.side}": parameter_count(network) for network in opponents}
+        return {"generator": parameter_count(generator), **named}
 
     def describe(self, config: AttnGanConfig, generator: "AttnGanGenerator") -> dict[str, Any]:
         """Widths and the stores' identities."""
@@ -117,7 +117,7 @@ def discriminators(generator: "AttnGanGenerator", config: AttnGanConfig) -> "lis
     ]
 
 
-def judge_of(start: Path | None, data: "TrainingData") -> "ImageEncoder":
+def damsm_image_encoder(start: Path | None, data: "TrainingData") -> "ImageEncoder":
     """The DAMSM's image encoder: of a run of `damsm`, or a published image_encoder*.pth.
 
     Raises:
@@ -125,7 +125,7 @@ def judge_of(start: Path | None, data: "TrainingData") -> "ImageEncoder":
     """
     from trainer import generator_file
     from trainer.feed.inputs import CAPTIONS, WORDS
-    from trainer.systems.damsm.networks import Encoders
+    from trainer.systems.damsm.networks import DamsmEncoders
     from trainer.systems.damsm.published import read_image_encoder
 
     if start is None or not start.is_file():
@@ -138,7 +138,7 @@ def judge_of(start: Path | None, data: "TrainingData") -> "ImageEncoder":
         encoder = read_image_encoder(start)
     else:
         encoders = generator_file.load(start)
-        if not isinstance(encoders, Encoders):
+        if not isinstance(encoders, DamsmEncoders):
             raise ChatPainterError(f"{start}: holds a generator, not the DAMSM's encoders")
         encoder = encoders.image
         refuse_other_words(start, data)

@@ -69,30 +69,30 @@ class _Stage:
         """Of the stage's generator, the dialogue encoder and the discriminator."""
         import torch
 
-        from trainer.systems.reader import count
+        from trainer.systems.reader import parameter_count
 
         with torch.device("meta"):
             generator = self.generator(self._settings(config, data, {}))
             opponent = discriminator(generator, config)
-        own = count(generator.network)
+        own = parameter_count(generator.network)
         sizes = {"generator": own}
         if self.stage == 2:
-            sizes = {"generator": own - count(generator.first), "generator with stage 1": own}
+            sizes = {"generator": own - parameter_count(generator.first), "generator with stage 1": own}
         if generator.dialogue_encoder is not None:
-            sizes["dialogue encoder"] = count(generator.dialogue_encoder)
-        return {**sizes, "discriminator": count(opponent)}
+            sizes["dialogue encoder"] = parameter_count(generator.dialogue_encoder)
+        return {**sizes, "discriminator": parameter_count(opponent)}
 
     def describe(self, config: StageSettings, generator: "ChatPainterGenerator") -> dict[str, Any]:
         """Stage, widths, the stores' identities and the sizes of the networks."""
-        from trainer.systems.reader import count
+        from trainer.systems.reader import parameter_count
 
         encoder = generator.dialogue_encoder
         return {
             "stage": self.stage,
             **{name: generator.settings[name] for name in ("caption_dim", "dialogue_dim", "stores")},
             "parameters": {
-                "generator": count(generator.network),
-                "dialogue_encoder": 0 if encoder is None else count(encoder),
+                "generator": parameter_count(generator.network),
+                "dialogue_encoder": 0 if encoder is None else parameter_count(encoder),
             },
         }
 

@@ -14,7 +14,7 @@ from trainer.systems.damsm.image_encoders import ImageEncoder, InceptionEncoder,
 from words.text_encoder import TextEncoder
 
 
-class Encoders(nn.Module, Generator):
+class DamsmEncoders(nn.Module, Generator):
     """A `trainer.systems.Generator` that paints nothing: `text` and `image` encoder, whose vectors can be compared.
 
     `settings` is plain JSON: `image_encoder` ("inception" or "small"), `side`, `width`, `dim`, `word_dim`, `words`,

@@ -12,7 +12,7 @@ from trainer.feed.sampler import microbatches
 from trainer.networks.words import Sharpness, damsm_loss
 from trainer.optimising import Checkpointed, Report, Updates, adam, autocast, rates_of
 from trainer.systems.damsm.config import DamsmConfig
-from trainer.systems.damsm.networks import Encoders, drawn_words
+from trainer.systems.damsm.networks import DamsmEncoders, drawn_words
 
 
 class Damsm(Checkpointed):
@@ -21,7 +21,7 @@ class Damsm(Checkpointed):
     checkpointed = ("average", "optimizer")
     shown = (("words", ("w0", "w1")), ("sentences", ("s0", "s1")), ("lr", ("lr",)))
 
-    def __init__(self, encoders: Encoders, training: DamsmConfig, ranks: Ranks) -> None:
+    def __init__(self, encoders: DamsmEncoders, training: DamsmConfig, ranks: Ranks) -> None:
         self.training, self.ranks, self.device = training, ranks, ranks.device
         if training.sync_batchnorm:
             encoders = synchronise_batchnorm(encoders, ranks)

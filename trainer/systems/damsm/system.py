@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from trainer.feed.data import TrainingData
     from trainer.feed.inputs import Input
     from trainer.systems.damsm.image_encoders import ImageEncoder
-    from trainer.systems.damsm.networks import Encoders
+    from trainer.systems.damsm.networks import DamsmEncoders
     from trainer.systems.damsm.step import Damsm
 
 
@@ -33,11 +33,11 @@ class _Damsm:
 
         return TOKENS, pictures(config.side), *((CLASSES,) if config.classes else ())
 
-    def generator(self, settings: dict[str, Any]) -> "Encoders":
-        """See `networks.Encoders`."""
-        from trainer.systems.damsm.networks import Encoders
+    def generator(self, settings: dict[str, Any]) -> "DamsmEncoders":
+        """See `networks.DamsmEncoders`."""
+        from trainer.systems.damsm.networks import DamsmEncoders
 
-        return Encoders(settings)
+        return DamsmEncoders(settings)
 
     def trainable(self, config: DamsmConfig, data: "TrainingData", ranks: "Ranks", start: Path | None) -> "Damsm":
         """Fresh encoders, the same for the same seed; Inception from its published weights."""
@@ -64,11 +64,11 @@ class _Damsm:
             "image encoder": sum(p.numel() for p in encoders.image.parameters()),
         }
 
-    def describe(self, config: DamsmConfig, generator: "Encoders") -> dict[str, Any]:
+    def describe(self, config: DamsmConfig, generator: "DamsmEncoders") -> dict[str, Any]:
         """How many words there are, and the stores' identities."""
         return {"vocabulary": len(generator.settings["vocabulary"]), "stores": generator.settings["stores"]}
 
-    def _fresh(self, config: DamsmConfig, data: "TrainingData") -> "Encoders":
+    def _fresh(self, config: DamsmConfig, data: "TrainingData") -> "DamsmEncoders":
         from trainer.feed.inputs import TOKENS
 
         names = ("image_encoder", "inception_batchnorm", "side", "dim", "word_dim", "words", "width")

@@ -75,7 +75,7 @@ class Objective(Concern):
 
 
 @dataclass(frozen=True)
-class Encoders(Concern):
+class EncoderOptimisers(Concern):
     """Adam of what turns words and pictures into features, beside those of generator and discriminator."""
 
     rnn_lr: float = 3e-4
@@ -85,7 +85,7 @@ class Encoders(Concern):
 
 
 @dataclass(frozen=True)
-class GenevaConfig(OwnSection, Optimisers, Encoders, Objective):
+class GenevaConfig(OwnSection, Optimisers, EncoderOptimisers, Objective):
     """GeNeVA-GAN, and how it is trained. Where others count pictures seen, this counts dialogues."""
 
     section = "geneva"

@@ -62,12 +62,12 @@ class _Geneva:
         """Of what paints, of what reads words and pictures, and of the discriminator."""
         import torch
 
-        from trainer.systems.reader import count
+        from trainer.systems.reader import parameter_count
 
         with torch.device("meta"):
             generator, discriminator = self._networks(config, data, {})
-        painter, every = count(generator.generator), count(generator)
-        return {"painter": painter, "encoders": every - painter, "discriminator": count(discriminator)}
+        painter, every = parameter_count(generator.generator), parameter_count(generator)
+        return {"painter": painter, "encoders": every - painter, "discriminator": parameter_count(discriminator)}
 
     def describe(self, config: GenevaConfig, generator: "GenevaGenerator") -> dict[str, Any]:
         """Widths, the number of objects, and the stores' identities."""

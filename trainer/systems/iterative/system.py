@@ -60,11 +60,11 @@ class _Iterative:
         """Of generator and discriminator."""
         import torch
 
-        from trainer.systems.reader import count
+        from trainer.systems.reader import parameter_count
 
         with torch.device("meta"):
             generator, discriminator = self._networks(config, data, {})
-        return {"generator": count(generator), "discriminator": count(discriminator)}
+        return {"generator": parameter_count(generator), "discriminator": parameter_count(discriminator)}
 
     def describe(self, config: IterativeConfig, generator: "IterativeGenerator") -> dict[str, Any]:
         """Widths and the stores' identities."""

@@ -19,7 +19,7 @@ NAME = "stackgan-v2"
 
 
 @dataclass(frozen=True)
-class Model(Concern):
+class StackGanV2Model(Concern):
     """Shapes and switches of the generator: what its file holds beside the weights."""
 
     conditional: bool = True  # whether a text is read; without one, noise stands in its place
@@ -90,7 +90,7 @@ class Objective(Concern):
 
 
 @dataclass(frozen=True)
-class StackGanV2Config(OwnSection, Optimisers, PictureAugmentation, Convolutions, Objective, Model):
+class StackGanV2Config(OwnSection, Optimisers, PictureAugmentation, Convolutions, Objective, StackGanV2Model):
     """One training of all branches together."""
 
     section = NAME
@@ -113,9 +113,9 @@ class StackGanV2Config(OwnSection, Optimisers, PictureAugmentation, Convolutions
             raise ValueError("conditional: false draws no wrong pairs and has no text: no other_class, no d_condition")
 
     @property
-    def model(self) -> Model:
+    def model(self) -> StackGanV2Model:
         """What the generator is built from."""
-        return Model(**{one.name: getattr(self, one.name) for one in fields(Model)})
+        return StackGanV2Model(**{one.name: getattr(self, one.name) for one in fields(StackGanV2Model)})
 
 
 PRESETS: Presets = {

@@ -17,7 +17,7 @@ from trainer.networks.stages import GetImage, InitStage
 from trainer.networks.text import ConditioningAugmentation, sample
 from trainer.systems import Generator
 from trainer.systems.reader import TextReader
-from trainer.systems.stackgan_v2.config import NAME, Model
+from trainer.systems.stackgan_v2.config import NAME, StackGanV2Model
 
 
 class GeneratorOutput(NamedTuple):
@@ -55,7 +55,7 @@ class Network(nn.Module):
     """
 
     def __init__(
-        self, model: Model, caption_dim: int, beside: int = 0, token_dims: Mapping[str, int] | None = None
+        self, model: StackGanV2Model, caption_dim: int, beside: int = 0, token_dims: Mapping[str, int] | None = None
     ) -> None:
         super().__init__()
         self.sides, self.ca_net = model.sides, None
@@ -113,12 +113,12 @@ class Network(nn.Module):
 class StackGanV2Generator(TextReader, Generator):
     """Everything from text vectors and noise to pictures.
 
-    `settings` is plain JSON: `model` (config.Model), `caption_dim` (0 where no text is read), `dialogue_dim`, and
+    `settings` is plain JSON: `model` (StackGanV2Model), `caption_dim` (0 where no text is read), `dialogue_dim`, and
     whatever the training adds (stores' identities, training configuration, images seen).
     """
 
     def __init__(self, settings: dict[str, Any]) -> None:
-        model = params.build(Model, settings["model"], "model")
+        model = params.build(StackGanV2Model, settings["model"], "model")
         super().__init__(model, settings["caption_dim"], settings["dialogue_dim"])
         self.settings, self.model = settings, model
         self.noise_dim, self.condition_dim = model.noise_dim, model.condition_dim
@@ -161,7 +161,9 @@ class StackGanV2Generator(TextReader, Generator):
         return dict(self.network(encoded["text"], noise, None, tokens).attention) if tokens else {}
 
 
-def generator_settings(model: Model, caption_dim: int, dialogue_dim: int | None, **more: Any) -> dict[str, Any]:
+def generator_settings(
+    model: StackGanV2Model, caption_dim: int, dialogue_dim: int | None, **more: Any
+) -> dict[str, Any]:
     """The least that builds a StackGanV2Generator, and `more` beside it."""
     about = {"model": asdict(model), "caption_dim": caption_dim, "dialogue_dim": dialogue_dim}
     return {"system": NAME, **about, **more}

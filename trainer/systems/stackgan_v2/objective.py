@@ -1,7 +1,6 @@
 """StackGAN++'s losses (StackGAN-v2, code/trainer.py), each a few lines on logits and pictures."""
 
 import itertools
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -9,12 +8,16 @@ from torch import Tensor
 
 from trainer.networks import losses
 
-Loss = Literal["bce", "hinge"]
-Logits = tuple[Tensor, Tensor | None]  # with the text, and without
+BranchLogits = tuple[Tensor, Tensor | None]  # with the text, and without
 
 
 def discriminator(
-    real: Logits, fake: Logits, wrong: Logits | None, weight: float, loss: Loss, balanced: bool = False
+    real: BranchLogits,
+    fake: BranchLogits,
+    wrong: BranchLogits | None,
+    weight: float,
+    loss: losses.Single,
+    balanced: bool = False,
 ) -> Tensor:
     """What one branch's discriminator loses.
 
@@ -35,7 +38,7 @@ def discriminator(
     return told + weight * plain
 
 
-def generator(fake: Logits, weight: float, loss: Loss) -> Tensor:
+def generator(fake: BranchLogits, weight: float, loss: losses.Single) -> Tensor:
     """What the generator loses to one branch's discriminator."""
     plain = 0.0 if fake[1] is None or not weight else weight * losses.generator(fake[1], loss)
     return losses.generator(fake[0], loss) + plain

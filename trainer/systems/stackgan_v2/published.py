@@ -10,7 +10,7 @@ from torch import Tensor
 from store.errors import ChatPainterError
 from trainer import tensor_file
 from trainer.systems import Generator
-from trainer.systems.stackgan_v2.config import Model
+from trainer.systems.stackgan_v2.config import StackGanV2Model
 from trainer.systems.stackgan_v2.discriminator import Discriminator
 from trainer.systems.stackgan_v2.networks import StackGanV2Generator, generator_settings
 
@@ -80,19 +80,19 @@ def write_discriminator(discriminator: Discriminator, path: str | Path) -> None:
     tensor_file.write_state(discriminator, path, prefix=tensor_file.PREFIX)
 
 
-def _model(state: dict[str, Tensor]) -> tuple[Model, int]:
+def _model(state: dict[str, Tensor]) -> tuple[StackGanV2Model, int]:
     """Sizes, and the width of a caption's vector (0: no text)."""
     wide, inputs = state["h_net1.fc.0.weight"].shape
     doublings = len({name.split(".")[1] for name in state if name.startswith("h_net1.upsample")})
     blocks = len({name.split(".")[2] for name in state if name.startswith("h_net2.residual.")})
     fc = state.get("ca_net.fc.weight")
     condition_dim = 0 if fc is None else len(fc) // 4
-    return Model(
+    return StackGanV2Model(
         conditional=fc is not None,
         size=4 << doublings,
         branches=len({name.split(".")[0] for name in state if name.startswith("img_net")}),
         gf=wide // 32 >> doublings,
         residual_blocks=blocks,
-        condition_dim=condition_dim or Model().condition_dim,
+        condition_dim=condition_dim or StackGanV2Model().condition_dim,
         noise_dim=inputs - condition_dim,
     ), 0 if fc is None else fc.shape[1]

@@ -164,17 +164,17 @@ class StackGanV2(Checkpointed):
         """() of all branches together, and the figures to report. Each of three kinds of pictures is a batch alone."""
         training, total = self.training, torch.zeros((), device=self.device)
         figures: dict[str, Tensor] = {}
-        for number, (side, judge) in enumerate(zip(part.real, self.discriminators), 1):
+        for number, (side, network) in enumerate(zip(part.real, self.discriminators), 1):
             with autocast(training, self.device):
-                condition = self.condition(judge, encoding, painted.mu.detach())
-                *real, seen = judge(self.augmented(part.real[side], part, f"real {side}"), condition)
+                condition = self.condition(network, encoding, painted.mu.detach())
+                *real, seen = network(self.augmented(part.real[side], part, f"real {side}"), condition)
                 wrong = None
                 if part.wrong:
-                    wrong = judge(self.augmented(part.wrong[side], part, f"wrong {side}"), condition)[:2]
-                fake = judge(self.augmented(painted.pictures[side].detach(), part, f"painted {side}"), condition)[:2]
+                    wrong = network(self.augmented(part.wrong[side], part, f"wrong {side}"), condition)[:2]
+                fake = network(self.augmented(painted.pictures[side].detach(), part, f"painted {side}"), condition)[:2]
                 weight, kind = training.unconditional_weight, training.loss
                 loss = objective.discriminator(tuple(real), fake, wrong, weight, kind, training.balanced)
-                total = total + loss + self.matching_loss(judge, seen, encoding, figures, f"d{number}")
+                total = total + loss + self.matching_loss(network, seen, encoding, figures, f"d{number}")
             figures |= {f"d{number}_loss": loss, f"d{number}_real": real[0], f"d{number}_fake": fake[0]}
             if wrong is not None:
                 figures[f"d{number}_wrong"] = wrong[0]
@@ -188,12 +188,12 @@ class StackGanV2(Checkpointed):
         figures: dict[str, Tensor] = {}
         loss = matched = torch.zeros((), device=self.device)
         mu = painted.mu if training.g_through_condition else painted.mu.detach()
-        for number, (side, judge) in enumerate(zip(part.real, self.discriminators), 1):
+        for number, (side, network) in enumerate(zip(part.real, self.discriminators), 1):
             with autocast(training, self.device):
                 pictures = self.augmented(painted.pictures[side], part, f"painted anew {side}")
-                *fake, seen = judge(pictures, self.condition(judge, detached, mu))
+                *fake, seen = network(pictures, self.condition(network, detached, mu))
                 loss = loss + objective.generator(tuple(fake), training.unconditional_weight, training.loss)
-                matched = matched + self.matching_loss(judge, seen, detached, figures, f"g{number}")
+                matched = matched + self.matching_loss(network, seen, detached, figures, f"g{number}")
         total = loss + matched
         figures["kl"] = losses.kl(painted.mu, painted.logvar) if training.conditional else torch.zeros_like(loss)
         total = total + training.kl_weight * figures["kl"]
@@ -205,23 +205,23 @@ class StackGanV2(Checkpointed):
             figures["mu_spread"] = painted.mu.detach().std(0)
         return total, {"g_loss": loss, **figures}
 
-    def condition(self, judge: nn.Module, encoding: TextEncoding, mu: Tensor) -> Tensor | None:
+    def condition(self, network: nn.Module, encoding: TextEncoding, mu: Tensor) -> Tensor | None:
         """What a discriminator is told of the text, (b, c): the generator's mean, or what its own layer makes of it."""
         if encoding.text is None:
             return None
-        embed = judge.embed_text
+        embed = network.embed_text
         return mu if embed is None else embed(encoding.text)  # type: ignore[operator]
 
     def matching_loss(
         self,
-        judge: nn.Module,
+        network: nn.Module,
         seen: DiscriminatorFeatures,
         encoding: TextEncoding,
         figures: dict[str, Tensor],
         who: str,
     ) -> Tensor:
         """() how badly the pictures of the batch, of all processes, and what was said find each other; adds figures."""
-        head, weights = judge.matching, self.training.matching
+        head, weights = network.matching, self.training.matching
         if head is None or seen.regions is None or encoding.tokens is None:
             return torch.zeros((), device=self.device)
         gather = gather_rows if self.ranks.world > 1 else None

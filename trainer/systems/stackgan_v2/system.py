@@ -70,26 +70,26 @@ class _StackGanV2:
         """Of the generator, the dialogue encoder and every discriminator."""
         import torch
 
-        from trainer.systems.reader import count
+        from trainer.systems.reader import parameter_count
 
         with torch.device("meta"):
             generator = self.generator(self._settings(config, data, {}))
             opponents = discriminators(generator, config, draw=False)
-        sizes = {"generator": count(generator.network)}
+        sizes = {"generator": parameter_count(generator.network)}
         if generator.dialogue_encoder is not None:
-            sizes["dialogue encoder"] = count(generator.dialogue_encoder)
-        return sizes | {f"discriminator of {side}": count(one) for side, one in zip(config.sides, opponents)}
+            sizes["dialogue encoder"] = parameter_count(generator.dialogue_encoder)
+        return sizes | {f"discriminator of {side}": parameter_count(one) for side, one in zip(config.sides, opponents)}
 
     def describe(self, config: StackGanV2Config, generator: "StackGanV2Generator") -> dict[str, Any]:
         """Widths, the stores' identities and the sizes of the networks."""
-        from trainer.systems.reader import count
+        from trainer.systems.reader import parameter_count
 
         encoder = generator.dialogue_encoder
         return {
             **{name: generator.settings[name] for name in ("caption_dim", "dialogue_dim", "stores")},
             "parameters": {
-                "generator": count(generator.network),
-                "dialogue_encoder": 0 if encoder is None else count(encoder),
+                "generator": parameter_count(generator.network),
+                "dialogue_encoder": 0 if encoder is None else parameter_count(encoder),
             },
         }
 

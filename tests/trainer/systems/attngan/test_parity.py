@@ -13,9 +13,9 @@ from trainer.networks import losses
 from trainer.networks.attention import Tokens, first
 from trainer.networks.words import ImageFeatures, Sharpness, TextFeatures, damsm_loss
 from trainer.systems.attngan.config import AttnGanModel
-from trainer.systems.attngan.discriminator import Discriminator, Head
+from trainer.systems.attngan.discriminator import Discriminator, GetLogits
 from trainer.systems.attngan.networks import Branches, GeneratorOutput
-from trainer.systems.attngan.step import judge_pairs, wrong_pairs
+from trainer.systems.attngan.step import pair_logits, wrong_pairs
 
 RECORDED = parity.load("attngan")
 SMALL: dict[str, Any] = {"gf": 4, "noise_dim": 5, "condition_dim": 6}
@@ -135,7 +135,7 @@ def test_heads_judge_as_the_published_ones(conditional: bool, which: str) -> Non
     record = RECORDED["networks"]["D_GET_LOGITS_cond" if conditional else "D_GET_LOGITS_uncond"]
     if which not in record:
         pytest.skip("without a BatchNorm, training is as evaluation")
-    head = Head(32, 8 if conditional else None, "batch")
+    head = GetLogits(32, 8 if conditional else None, "batch")
     assert parity.keys(head) == record["keys"]
     parity.fill(head, which[-1])  # type: ignore[arg-type]
     head.train(which.startswith("train"))
@@ -171,7 +171,7 @@ def test_one_step_has_the_published_losses(which: str) -> None:
             d = network(branch, unconditional)
             with torch.no_grad():
                 features = d(real).features, d(fake).features
-                r, w, f, plain = judge_pairs(d, *features, sentence, *wrong_pairs(images, "published"))
+                r, w, f, plain = pair_logits(d, *features, sentence, *wrong_pairs(images, "published"))
             name = f"errD{side}" + ("" if unconditional else "_without_uncond")
             assert float(losses.matching_aware(r, w, f, "bce", plain)) == pytest.approx(record[name], rel=1e-5)
         d = network(branch)

@@ -187,7 +187,7 @@ def test_an_iteration_is_stackgans(stage: int, monkeypatch: pytest.MonkeyPatch) 
     part = gan.microbatch(*next(microbatches(one, gan.training, 0, gan.ranks)))
     noise, epsilon = part.noise.double(), part.epsilon.double()
     fixed = part._replace(pictures=part.pictures.double(), noise=noise, epsilon=epsilon)
-    monkeypatch.setattr(gan, "part", lambda *_: fixed)
+    monkeypatch.setattr(gan, "microbatch", lambda *_: fixed)
     numbers = iter([*epsilon, noise])
     monkeypatch.setattr(torch, "randn", lambda *_, **__: next(numbers))
     g_trained = [p for p in [*netg.parameters(), *dialogue.parameters()] if p.requires_grad]

@@ -21,7 +21,7 @@ from trainer.feed.inputs import LENGTH, Batch
 from trainer.networks.words import sentence_scores
 from trainer.systems.damsm.config import DamsmConfig
 from trainer.systems.damsm.image_encoders import InceptionEncoder, SmallEncoder
-from trainer.systems.damsm.networks import Encoders, drawn_words
+from trainer.systems.damsm.networks import DamsmEncoders, drawn_words
 from trainer.systems.damsm.published import read_image_encoder, write_image_encoder
 from trainer.systems.damsm.step import Damsm
 from trainer.systems.damsm.system import DAMSM, adopt_inception
@@ -157,7 +157,7 @@ def small(**changes: Any) -> tuple[Damsm, DamsmConfig]:
     config = DAMSM.configure({"damsm": values}, "params.yaml")
     torch.manual_seed(0)
     settings = {name: getattr(config, name) for name in ("image_encoder", "side", "dim", "word_dim", "words", "width")}
-    encoders = Encoders({"system": "damsm", **settings, "vocabulary": WORDS})
+    encoders = DamsmEncoders({"system": "damsm", **settings, "vocabulary": WORDS})
     return Damsm(encoders, config, CPU), config
 
 

@@ -9,7 +9,7 @@ from tests.support import parity
 from tests.support.plain_stackgan_v2 import PlainV2D, PlainV2G
 from trainer.networks import losses
 from trainer.systems.stackgan_v2 import objective
-from trainer.systems.stackgan_v2.config import PRESETS, Model, StackGanV2Config
+from trainer.systems.stackgan_v2.config import PRESETS, StackGanV2Config, StackGanV2Model
 from trainer.systems.stackgan_v2.discriminator import Discriminator
 from trainer.systems.stackgan_v2.networks import Network
 
@@ -26,7 +26,7 @@ MODES = [(mode, fill) for mode in ("eval", "train") for fill in ("A", "B")]
 
 
 def generator(conditional: bool) -> Network:
-    return Network(Model(**SIZES, conditional=conditional), SMALL["DIMENSION"] if conditional else 0)
+    return Network(StackGanV2Model(**SIZES, conditional=conditional), SMALL["DIMENSION"] if conditional else 0)
 
 
 def discriminator(branch: int, conditional: bool) -> Discriminator:
@@ -58,7 +58,7 @@ def test_the_plain_step_of_the_benchmark_is_of_the_published_sizes() -> None:
 def test_fewer_branches_have_the_first_keys(branches: int) -> None:
     """One branch is the first one of three: what follows is left out."""
     with torch.device("meta"):
-        few = Network(Model(**SIZES, branches=branches), SMALL["DIMENSION"])
+        few = Network(StackGanV2Model(**SIZES, branches=branches), SMALL["DIMENSION"])
     left_out = tuple(f"{part}{number}." for part in ("h_net", "img_net") for number in range(branches + 1, 4))
     every = RECORDED["networks"]["G_NET"]["keys"]
     assert parity.keys(few) == [[key, shape] for key, shape in every if not key.startswith(left_out)]

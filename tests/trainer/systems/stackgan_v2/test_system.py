@@ -24,7 +24,7 @@ from trainer.networks.blocks import initialise_orthogonal
 from trainer.systems import published
 from trainer.systems.stackgan_v2 import objective
 from trainer.systems.stackgan_v2 import published as files
-from trainer.systems.stackgan_v2.config import Model, StackGanV2Config
+from trainer.systems.stackgan_v2.config import StackGanV2Config, StackGanV2Model
 from trainer.systems.stackgan_v2.discriminator import Discriminator
 from trainer.systems.stackgan_v2.networks import StackGanV2Generator, generator_settings, silence_dialogue
 from trainer.systems.stackgan_v2.step import StackGanV2
@@ -36,7 +36,7 @@ CAPTION, TURN = 12, 10
 
 def generator(**changes: Any) -> StackGanV2Generator:
     torch.manual_seed(0)
-    model = Model(**({**NETWORK, "condition_dim": 6} | changes))
+    model = StackGanV2Model(**({**NETWORK, "condition_dim": 6} | changes))
     dialogue_dim = None if model.dialogue == "none" else TURN
     made = StackGanV2Generator(generator_settings(model, CAPTION if model.conditional else 0, dialogue_dim))
     made.network.apply(initialise_orthogonal)
@@ -136,7 +136,7 @@ def test_a_dialogue_that_is_silent_at_first_paints_the_same_to_the_bit(changes: 
     from store import params
 
     alone = generator()
-    values = params.build(Model, {**NETWORK, "condition_dim": 6, **changes}, "model")
+    values = params.build(StackGanV2Model, {**NETWORK, "condition_dim": 6, **changes}, "model")
     wide = StackGanV2Generator(generator_settings(values, CAPTION, TURN)).eval()
     wide.network.load_state_dict(alone.network.state_dict(), strict=False)
     noise, shaken = torch.randn(3, alone.noise_dim), torch.randn(3, alone.condition_dim)
