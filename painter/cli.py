@@ -1,7 +1,6 @@
 """chatpainter-paint: pictures from words. Options and messages only."""
 
 import os
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +17,7 @@ from painter.options import (
     out_option,
     several_generators_options,
 )
+from painter.request import PaintRequest
 from store import devices
 from store.company import considerate
 from store.options import CONTEXT, device_option, version_option
@@ -78,64 +78,12 @@ def main() -> None:
 @generator_options
 def paint(**options: Any) -> None:
     """Paint a caption, a file of dialogues, or images of a split (the command when none is named)."""
-    _paint(Paint(**options))
+    _paint(PaintRequest(**options))
 
 
-@dataclass(frozen=True)
-class Paint:
-    """What `paint` was asked for: its options by their names."""
-
-    caption: str | None
-    ask: tuple[str, ...]
-    answer: tuple[str, ...]
-    source: Path | None
-    split: str | None
-    image_ids: tuple[int, ...]
-    data: Path
-    count: int
-    seed: int
-    truncation: float
-    every_round: bool
-    attention: bool
-    size: int | str | None
-    plain: bool
-    out: Path
-    run: Path | None
-    weights: str | None
-    device: str
-
-    def dialogues(self) -> list[Dialogue]:
-        """What is to be painted.
-
-        Raises:
-            click.UsageError: it is said in no way, or in several.
-            ChatPainterError: a file cannot be read, or the split has no such image.
-        """
-        if (self.caption is not None) + (self.source is not None) + (self.split is not None) != 1:
-            raise click.UsageError("say one of: a caption, --from FILE, or --split NAME with --image-id")
-        if bool(self.image_ids) != (self.split is not None):
-            raise click.UsageError("--split and --image-id go together")
-        if self.caption is None and (self.ask or self.answer):
-            raise click.UsageError("--ask and --answer go with a caption")
-        if self.source is not None:
-            return read(self.source)
-        if self.split is not None:
-            from painter import splits
-
-            return splits.dialogues(self.data, self.split, self.image_ids)
-        assert self.caption is not None
-        return [check(Dialogue(self.caption, ask_and_answer(self.ask, self.answer)))]
-
-
-def _paint(asked: Paint) -> None:
+def _paint(asked: PaintRequest) -> None:
     _refuse_suffix(asked.out, moving=asked.every_round)
     dialogues = asked.dialogues()
-    if asked.plain and (len(dialogues) * asked.count > 1 or asked.size == "all" or asked.every_round):
-        raise click.UsageError("--plain writes one picture; leave out -n, --from, --every-round and --size all")
-    if asked.attention and (len(dialogues) * asked.count > 1 or asked.size or asked.every_round or asked.plain):
-        raise click.UsageError("--attention shows one picture; leave out -n, --every-round, --size and --plain")
-    if asked.every_round and len(dialogues) > 1:
-        raise click.UsageError(f"--every-round shows one dialogue, {len(dialogues)} were given; name one")
     painter = _painter(asked.run, asked.weights, asked.device)
     _warn(painter, dialogues)
     from painter import figures, splits
