@@ -94,7 +94,7 @@ class OneAtATime:
         return self._painter.read(dialogue)
 
 
-Load = Callable[[], tuple[Paints, Interviewer | None]]
+LoadModel = Callable[[], tuple[Paints, Interviewer | None]]
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ class Easel:
 class Studio:
     """Models by name; the first one is there from the start."""
 
-    def __init__(self, models: dict[str, Load], turns: Turns | None = None):
+    def __init__(self, models: dict[str, LoadModel], turns: Turns | None = None):
         self.names = tuple(models)
         self._load, self._turns = models, turns or Turns()
         self._ready: dict[str, Easel] = {}

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.worker import Lost, Made, Source, Work, make, unload, width
+from pipeline.worker import EncodedShard, EncoderSource, Lost, Work, make, unload, width
 from store.errors import ChatPainterError
 from store.machine import cores
 
@@ -169,7 +169,7 @@ class Cluster:
             self._exit.close()
         self._client = None
 
-    def width(self, source: Source) -> int:
+    def width(self, source: EncoderSource) -> int:
         if self.scheduler is None:
             return width(source)
         wake = threading.Event()
@@ -182,7 +182,7 @@ class Cluster:
             return int(future.result(timeout=_RESULT_SECONDS))
         raise _permanent(future) or ChatPainterError(f"the encoder could not be loaded on a worker: {_reason(future)}")
 
-    def run(self, work: Iterable[Work]) -> Iterator[Made | Lost]:
+    def run(self, work: Iterable[Work]) -> Iterator[EncodedShard | Lost]:
         queue = iter(work)
         alone = self._client is None and self.scheduler is None and not (self.dashboard or self.report)
         if alone and not self._deserted:
@@ -222,7 +222,7 @@ class Cluster:
                 yield self._result(number, future)
                 watch.progressed()
 
-    def _result(self, number: int, future: Any) -> Made | Lost:
+    def _result(self, number: int, future: Any) -> EncodedShard | Lost:
         if future.status == "finished":
             try:
                 return future.result(timeout=_RESULT_SECONDS)

@@ -13,7 +13,7 @@ import numpy as np
 
 from pipeline.encoders import EncoderFactory, EncoderSettings
 from pipeline.texts import TextSettings
-from pipeline.worker import Lost, Made, Runner, Source, Work, unload, word_encoder
+from pipeline.worker import EncodedShard, EncoderSource, Lost, Runner, Work, unload, word_encoder
 from store.errors import ChatPainterError, StoreError
 from store.files import sha256_file
 from store.manifest import MANIFEST, Manifest, content_key
@@ -50,7 +50,7 @@ class EmbedProgress(Protocol):
     """Who is told how a run goes."""
 
     def planned(self, kind: str, writer: StoreWriter, rows: int) -> None: ...
-    def made(self, kind: str, made: Made) -> None: ...
+    def made(self, kind: str, made: EncodedShard) -> None: ...
     def lost(self, kind: str, lost: Lost) -> None: ...
     def finished(self, kind: str, manifest: Manifest) -> None: ...
     def parted(self, kind: str, part: Part, shards: int) -> None: ...
@@ -111,7 +111,7 @@ class EmbedRun:
                     raise ChatPainterError(f"{corpus}: has no {kind}; leave out --kind {kind} or make the corpus again")
                 if not len(rows):
                     continue
-                source = Source.of(self.factory, kind, self.encoders)
+                source = EncoderSource.of(self.factory, kind, self.encoders)
                 if source.key not in widths:  # turns and dialogues have one encoder
                     widths[source.key] = self._known_width(kind, source) or self.runner.width(source)
                 switches = texts_of_rows.switches(kind, self.text)
@@ -131,7 +131,7 @@ class EmbedRun:
                     self.progress.removed(kind, self.out / kind)
         return manifests
 
-    def _words(self, captions: "TextRows", source: Source, made_from: dict[str, Any]) -> Manifest | None:
+    def _words(self, captions: "TextRows", source: EncoderSource, made_from: dict[str, Any]) -> Manifest | None:
         """The store of every caption's words, a run of rows each; how many there are this process counts."""
         from pipeline import texts_of_rows
 
@@ -146,7 +146,7 @@ class EmbedRun:
         return self._store("words", rows, source, width, made_from)
 
     def _store(
-        self, kind: str, rows: "TextRows", source: Source, width: int, made_from: dict[str, Any]
+        self, kind: str, rows: "TextRows", source: EncoderSource, width: int, made_from: dict[str, Any]
     ) -> Manifest | None:
         """Make one store, what is missing of it, and the manifest last; or a part of it."""
         dtype, shape = self.settings.dtype, (width,)
@@ -169,7 +169,7 @@ class EmbedRun:
             return manifest
 
     def _make_part(
-        self, part: Part, store: Path, kind: str, writer: StoreWriter, rows: "TextRows", source: Source
+        self, part: Part, store: Path, kind: str, writer: StoreWriter, rows: "TextRows", source: EncoderSource
     ) -> None:
         """Make the shards of one part that nobody has made."""
         mine = [number for number in range(len(writer.tasks)) if part.has(number)]
@@ -181,7 +181,7 @@ class EmbedRun:
         self._make(kind, writer, rows, source, set(mine) - there)
         self.progress.parted(kind, part, len(mine))
 
-    def _make(self, kind: str, writer: StoreWriter, rows: "TextRows", source: Source, wanted: set[int]) -> None:
+    def _make(self, kind: str, writer: StoreWriter, rows: "TextRows", source: EncoderSource, wanted: set[int]) -> None:
         """Make those of the shards `wanted` that are missing, in a few attempts."""
 
         def left() -> list[int]:
@@ -194,7 +194,7 @@ class EmbedRun:
             tasks = [writer.tasks[number] for number in left()]
             work = (Work(task, source, rows.of(task.first_row, task.rows), rows.of_words) for task in tasks)
             for result in self.runner.run(work):
-                if isinstance(result, Made):
+                if isinstance(result, EncodedShard):
                     writer.accept(result.number, result.shard)
                     self.progress.made(kind, result)
                 else:
@@ -210,7 +210,7 @@ class EmbedRun:
                 f"attempts: {names}{more} ({why}); run the same command again, finished shards are kept"
             )
 
-    def _known_width(self, kind: str, source: Source) -> int | None:
+    def _known_width(self, kind: str, source: EncoderSource) -> int | None:
         """The encoder's width by the shards that it made, so that a run with nothing to do loads no encoder."""
         store = self.out / kind
         found = (path for folder in (store, *parts_of(store).values()) for path in sorted(folder.glob("vectors-*.h5")))

@@ -13,7 +13,7 @@ from store import devices, options, params
 from store.errors import ChatPainterError
 
 if TYPE_CHECKING:
-    from pipeline.worker import Lost, Made, Runner
+    from pipeline.worker import EncodedShard, Lost, Runner
     from store.manifest import Manifest
     from store.parts import Part
     from store.writer import StoreWriter
@@ -203,7 +203,7 @@ class Bars:
         )
         self._describe()
 
-    def made(self, kind: str, made: "Made") -> None:
+    def made(self, kind: str, made: "EncodedShard") -> None:
         self.done += 1
         self.unknown += made.counts["unknown"]
         self.tokens += made.counts["tokens"]

@@ -14,13 +14,13 @@ from typing import Literal
 from store.errors import ChatPainterError
 
 Tokenizer = Callable[[str], list[str]]
-Name = Literal["treebank-3.2.5", "treebank-3.0.4", "nltk-installed"]
+TokenizerName = Literal["treebank-3.2.5", "treebank-3.0.4", "nltk-installed"]
 Rules = list[tuple[re.Pattern[str], str]]
 
 SENTENCES = "sentences-1"  # raise it when the rules of `sentences` change what they return
 
 
-def tokenizer(name: Name) -> Tokenizer:
+def tokenizer(name: TokenizerName) -> Tokenizer:
     """The function from a text to its words; white space alone has none.
 
     Raises:
@@ -40,7 +40,7 @@ def tokenizer(name: Name) -> Tokenizer:
     return lambda text: [word for sentence in sentences(text) for word in words(sentence)]
 
 
-def identity(name: Name) -> str:
+def identity(name: TokenizerName) -> str:
     """The tokeniser's name with all that decides what it returns."""
     if name == "nltk-installed":
         try:

@@ -25,7 +25,7 @@ from store.shards import ShardTask, finished
 
 
 @dataclass(frozen=True)
-class Source:
+class EncoderSource:
     """How a worker comes by its encoder, and which one it must be.
 
     Attributes:
@@ -39,7 +39,7 @@ class Source:
     identity: dict[str, Any]
 
     @classmethod
-    def of(cls, factory: EncoderFactory | str, kind: Kind, settings: EncoderSettings) -> "Source":
+    def of(cls, factory: EncoderFactory | str, kind: Kind, settings: EncoderSettings) -> "EncoderSource":
         """The source of the encoder that this process sees."""
         identity = _imported(factory).identity(kind, settings)
         return cls(factory, kind, settings, json.loads(json.dumps(identity)))
@@ -102,13 +102,13 @@ class Work:
     """A shard to make. Its texts are the largest thing that travels."""
 
     task: ShardTask
-    source: Source
+    source: EncoderSource
     texts: list[str]
     of_words: bool = False  # a row for every word of a text, not one for the text
 
 
 @dataclass(frozen=True)
-class Made:
+class EncodedShard:
     """A shard that is on disk, and what was counted while encoding it."""
 
     number: int
@@ -127,11 +127,11 @@ class Lost:
 class Runner(Protocol):
     """Where shards are made: in this process, or on a dask cluster."""
 
-    def width(self, source: Source) -> int:
+    def width(self, source: EncoderSource) -> int:
         """The encoder's `dim`, asked of a process that loads the encoder anyway."""
         ...
 
-    def run(self, work: Iterable[Work]) -> Iterator[Made | Lost]:
+    def run(self, work: Iterable[Work]) -> Iterator[EncodedShard | Lost]:
         """Make the shards, in any order. Errors that no second try can cure are raised."""
         ...
 
@@ -139,19 +139,19 @@ class Runner(Protocol):
 class Sync:
     """Shards one after the other in this process: no dask, for tests, small corpora and machines without it."""
 
-    def width(self, source: Source) -> int:
+    def width(self, source: EncoderSource) -> int:
         return width(source)
 
-    def run(self, work: Iterable[Work]) -> Iterator[Made | Lost]:
+    def run(self, work: Iterable[Work]) -> Iterator[EncodedShard | Lost]:
         with considerate():
             yield from map(make, work)
 
 
-def width(source: Source) -> int:
+def width(source: EncoderSource) -> int:
     return int(source.encoder().dim)
 
 
-def make(work: Work) -> Made:
+def make(work: Work) -> EncodedShard:
     """Encode the texts of one shard and write it; a shard that is already there is left as it is.
 
     Raises:
@@ -159,13 +159,13 @@ def make(work: Work) -> Made:
     """
     work.task.check_folder()
     if (there := finished(work.task)) is not None:
-        return Made(work.task.number, *there)
+        return EncodedShard(work.task.number, *there)
     encoder = work.source.encoder()
     distinct = list(dict.fromkeys(work.texts))
     places = {text: place for place, text in enumerate(distinct)}
     row_of = np.fromiter((places[text] for text in work.texts), np.int64, len(work.texts))
     rows, counts = (_words if work.of_words else _vectors)(work, encoder, distinct, row_of)
-    return Made(work.task.number, work.task.write(rows, counts), counts)
+    return EncodedShard(work.task.number, work.task.write(rows, counts), counts)
 
 
 def _vectors(

@@ -99,10 +99,10 @@ def in_words(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise StoreError(f"{path}: {words(error)}") from error
+        raise StoreError(f"{path}: {error_in_words(error)}") from error
 
 
-def words(error: OSError) -> str:
+def error_in_words(error: OSError) -> str:
     """One clause that says what the operating system refused, and what to do about it."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return "the disk is full; free some space and run the same command again (finished shards are kept)"

@@ -14,14 +14,14 @@ BLOCK_BYTES = 16 << 20
 GROUP = "chatpainter.encode"
 
 
-class Found(NamedTuple):
+class Neighbour(NamedTuple):
     """A row, and the cosine of the angle between it and what was asked for."""
 
     row: int
     cosine: float
 
 
-def nearest(store: Store, query: np.ndarray, count: int, *, block_bytes: int = BLOCK_BYTES) -> list[Found]:
+def nearest(store: Store, query: np.ndarray, count: int, *, block_bytes: int = BLOCK_BYTES) -> list[Neighbour]:
     """The `count` rows nearest to `query` by cosine, nearest first; of equally near ones the first in the store.
 
     A row of zeros has no direction and is never found. Memory: a few times `block_bytes`, whatever the store's size.
@@ -50,7 +50,7 @@ def nearest(store: Store, query: np.ndarray, count: int, *, block_bytes: int = B
         rows, cosines = np.append(rows, first + there), np.append(cosines, found[there])
         best = np.lexsort((rows, -cosines))[:count]
         rows, cosines = rows[best], cosines[best]
-    return [Found(*pair) for pair in zip(rows.tolist(), cosines.tolist())]
+    return [Neighbour(*pair) for pair in zip(rows.tolist(), cosines.tolist())]
 
 
 def _blocks(store: Store, block_bytes: int) -> Iterator[tuple[int, np.ndarray]]:

@@ -263,7 +263,7 @@ def finished(task: ShardTask, sha256: str | None = None) -> tuple[Shard, dict[st
         return None
     try:
         header = read_header(task.path, task.dataset)
-        if difference(task, header) is not None:
+        if mismatch(task, header) is not None:
             return None
         if sha256 is None and rows_checksum(task.path, header) != header.sha256:
             return None
@@ -277,7 +277,7 @@ def finished(task: ShardTask, sha256: str | None = None) -> tuple[Shard, dict[st
     return Shard(task.path.name, task.first_row, task.rows, header.bytes, checksum, task.key, blocks), header.counts
 
 
-def difference(task: ShardTask, header: ShardHeader) -> str | None:
+def mismatch(task: ShardTask, header: ShardHeader) -> str | None:
     """Why a shard on disk is not the one planned, in words; None where it is."""
     if header.origin != task.origin:
         return f"made from another {', '.join(differences(header.origin, task.origin))}"

@@ -22,7 +22,7 @@ from store.files import in_words, replacing, sha256_file, sync_folder
 from store.lock import FolderLock
 from store.manifest import INDEX, MANIFEST, Checksums, Index, Manifest, Shard, refuse_rows, shard_origin
 from store.ours import our_files, refuse_foreign
-from store.shards import PATIENCE_SECONDS, ShardTask, difference, finished, read_header, shard_name
+from store.shards import PATIENCE_SECONDS, ShardTask, finished, mismatch, read_header, shard_name
 from store.threads import in_threads
 
 
@@ -256,7 +256,7 @@ class StoreWriter:
             return there[0]
         if task.path.exists():
             try:
-                reason = difference(task, read_header(task.path, self.dataset))
+                reason = mismatch(task, read_header(task.path, self.dataset))
             except StoreError:
                 reason = None
             self.reasons[reason or "damaged"] += 1

@@ -28,7 +28,7 @@ _FORBIDDEN = re.compile(r"(?:GLOBAL|Unsupported (?:class|type):?) ([\w.]+)")
 _INSTRUCTION = re.compile(r"Unsupported operand (\d+)")
 
 
-class State(NamedTuple):
+class PublishedState(NamedTuple):
     """A published state_dict, as modules of today take it.
 
     Attributes:
@@ -70,7 +70,7 @@ def load_published(path: str | Path, what: str) -> Any:
         return load(path, what)
 
 
-def read_state(path: str | Path, what: str = "a file of tensors alone") -> State:
+def read_state(path: str | Path, what: str = "a file of tensors alone") -> PublishedState:
     """The state_dict in a published file, also one in a checkpoint that holds it as `state_dict`.
 
     Raises:
@@ -82,7 +82,7 @@ def read_state(path: str | Path, what: str = "a file of tensors alone") -> State
     return state_of(found, path)
 
 
-def state_of(found: Any, path: str | Path) -> State:
+def state_of(found: Any, path: str | Path) -> PublishedState:
     """The state_dict `found` within what `load_published` gave of `path`.
 
     Raises:
@@ -101,7 +101,7 @@ def state_of(found: Any, path: str | Path) -> State:
     tensors = {name: value for name, value in bare.items() if not _is_counter(name, value)}
     # Of a training all counters are the same; those of a module that ran several times a step are not.
     alike = next(iter(counts.values())) if len(set(counts.values())) == 1 else counts
-    return State(tensors, {"file": Path(path).name, "prefix": prefix, "counters": alike if counts else None})
+    return PublishedState(tensors, {"file": Path(path).name, "prefix": prefix, "counters": alike if counts else None})
 
 
 def write_state(

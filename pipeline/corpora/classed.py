@@ -31,7 +31,7 @@ Box = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True)
-class Picture:
+class ClassedPicture:
     """One picture of the archive.
 
     Attributes:
@@ -47,7 +47,9 @@ class Picture:
     crop: Callable[[tuple[int, int]], Box] | None = None
 
 
-def split_by_pickles(source: Path, pictures: Sequence[Picture], key: Callable[[str], str]) -> dict[str, list[Picture]]:
+def split_by_pickles(
+    source: Path, pictures: Sequence[ClassedPicture], key: Callable[[str], str]
+) -> dict[str, list[ClassedPicture]]:
     """StackGAN's splits, `train/filenames.pickle` and `test/filenames.pickle`, checked against `class_info.pickle`.
 
     Args:
@@ -57,7 +59,7 @@ def split_by_pickles(source: Path, pictures: Sequence[Picture], key: Callable[[s
         ChatPainterError: a pickle is missing, damaged, names what is not there, or classes that are not the archive's.
     """
     by_name = {key(picture.name): picture for picture in pictures}
-    splits: dict[str, list[Picture]] = {}
+    splits: dict[str, list[ClassedPicture]] = {}
     for split in ("train", "test"):
         path = source / split / "filenames.pickle"
         names = file_names(path)
@@ -80,7 +82,7 @@ def has_pickles(source: Path) -> bool:
 
 def write(
     raw: Path,
-    splits: Mapping[str, Sequence[Picture]],
+    splits: Mapping[str, Sequence[ClassedPicture]],
     info: dict[str, Any],
     class_names: Mapping[int, str],
     started: Callable[[int], object] = lambda n: None,
@@ -108,7 +110,7 @@ def write(
 def _write_split(
     raw: Path,
     split: str,
-    pictures: Sequence[Picture],
+    pictures: Sequence[ClassedPicture],
     info: dict[str, Any],
     class_names: Mapping[int, str],
     done: Callable[[], object],
@@ -131,7 +133,7 @@ def _write_split(
     write_json(raw / "annotations" / f"classes_{split}.json", {"classes": classes, "images": owners})
 
 
-def _keep(picture: Picture, place: Path) -> tuple[str, tuple[int, int]]:
+def _keep(picture: ClassedPicture, place: Path) -> tuple[str, tuple[int, int]]:
     """Put the picture where `raw` has it: its name there, and its size."""
     stem = picture.name.rpartition("/")[2]
     try:
@@ -186,7 +188,7 @@ def texts_folder(source: Path) -> Path:
     raise ChatPainterError(f"{source / TEXTS[0]}: no such folder; unpack Reed's captions there, a file a picture")
 
 
-def _check_classes(path: Path, numbers: Sequence[int], pictures: Sequence[Picture]) -> None:
+def _check_classes(path: Path, numbers: Sequence[int], pictures: Sequence[ClassedPicture]) -> None:
     """Raise ChatPainterError unless the pickle parts the pictures as the archive does, by whatever numbers."""
     if len(numbers) != len(pictures):
         raise ChatPainterError(

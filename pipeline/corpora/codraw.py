@@ -17,9 +17,9 @@ from typing import Any
 from pipeline.corpora import codraw_canvases, json_files, made_files
 from pipeline.corpora.codraw_canvases import Conventions
 from pipeline.corpora.codraw_renderer import CANVAS, KINDS, SCALES, ClipArt, Renderer, parse
-from pipeline.corpora.films import Film, Shown
+from pipeline.corpora.films import Film, Frame
 from pipeline.corpora.folders import replacing_folder
-from pipeline.corpora.made_files import Made
+from pipeline.corpora.made_files import MadePicture
 from store.errors import ChatPainterError, one_line, short
 
 SPLITS = ("train", "val", "test")
@@ -119,7 +119,7 @@ def _write_split(
     images = made_files.folders(raw, split)
     sprites = renderer.sprites()
     kinds = list(dict.fromkeys(codraw_canvases.kind_of(sprite) for sprite in sprites))
-    made: list[Made] = []
+    made: list[MadePicture] = []
     seen: set[int] = set()
     for key, entry in entries:
         where = f"{source}: dialogue {key}"
@@ -142,7 +142,7 @@ def _write_split(
         _save(renderer, scene, path)
         done()
         about = {"key": key, "objects": _objects(scene), **truth}
-        made.append(Made(image_id, path.name, [caption], rounds, about, film))
+        made.append(MadePicture(image_id, path.name, [caption], rounds, about, film))
     head = {
         "info": {"description": f"CoDraw {split}, the teller's first messages"},
         "licenses": [{"id": 1, "name": "CC BY-NC 4.0", "url": "https://creativecommons.org/licenses/by-nc/4.0/"}],
@@ -165,7 +165,7 @@ def _film(
     """Draw the canvases into `turns/` beside the image's own picture; the empty one, with which all begin, once."""
     folder = picture.parent / "turns"
     folder.mkdir(exist_ok=True)
-    shown: list[Shown] = []
+    shown: list[Frame] = []
     for number, scene in enumerate(seen):
         if number and scene == seen[number - 1]:
             shown.append(shown[-1])
@@ -174,7 +174,7 @@ def _film(
         if scene or not (picture.parent / name).exists():
             _save(renderer, scene, picture.parent / name)
         present = {kinds.index(codraw_canvases.kind_of(thing.sprite)) for thing in scene}
-        shown.append(Shown(name, tuple(sorted(present))))
+        shown.append(Frame(name, tuple(sorted(present))))
     return Film(image_id, shown[0], tuple(shown[1:]))
 
 

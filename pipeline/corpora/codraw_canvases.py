@@ -40,7 +40,7 @@ GENEVA = Conventions(tokens=True)
 
 
 @dataclass(frozen=True)
-class Turn:
+class CanvasTurn:
     """What was said, and the canvas after it."""
 
     question: str
@@ -54,7 +54,7 @@ def kind_of(sprite: str) -> str:
     return child[1] if child else sprite
 
 
-def turns(entry: dict, conventions: Conventions, where: str) -> list[Turn]:
+def turns(entry: dict, conventions: Conventions, where: str) -> list[CanvasTurn]:
     """The turns of a dialogue, at least one. Turns at the end that add nothing join the last one that did, whose
     canvas is then the last: nothing that was said or drawn is lost.
 
@@ -93,12 +93,14 @@ def _stated(entry: dict, where: str) -> Iterator[tuple[str, str, tuple[ClipArt, 
         yield json_files.fold(told), json_files.fold(replied), canvas
 
 
-def _turn(questions: list[str], answers: list[str], canvas: tuple[ClipArt, ...], conventions: Conventions) -> Turn:
+def _turn(
+    questions: list[str], answers: list[str], canvas: tuple[ClipArt, ...], conventions: Conventions
+) -> CanvasTurn:
     said = " ".join(filter(None, (_words(text, conventions) for text in questions)))
     replied = " ".join(filter(None, (_words(text, conventions) for text in answers))) if conventions.drawer else ""
     if conventions.tokens:
         said, replied = (f"{who} {text}" if text else "" for who, text in ((TELLER, said), (DRAWER, replied)))
-    return Turn(said, replied, canvas)
+    return CanvasTurn(said, replied, canvas)
 
 
 def _words(text: str, conventions: Conventions) -> str:

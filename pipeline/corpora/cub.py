@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from pipeline.corpora import classed
-from pipeline.corpora.classed import Box, Picture
+from pipeline.corpora.classed import Box, ClassedPicture
 from store.errors import ChatPainterError
 from store.files import inside
 
@@ -56,7 +56,9 @@ def make(
             raise ChatPainterError(f"{folder / 'bounding_boxes.txt'}: no box of image {number}; {REMEDY}")
         box = _box(boxes[number], f"{folder / 'bounding_boxes.txt'}: image {number}")
         text = inside(texts, f"{stem}.txt", where)
-        pictures.append(Picture(number, stem, path, text, classes[number], partial(square, box) if crop else None))
+        pictures.append(
+            ClassedPicture(number, stem, path, text, classes[number], partial(square, box) if crop else None)
+        )
     stems = {picture.name.rpartition("/")[2] for picture in pictures}
     if len(stems) < len(pictures):
         raise ChatPainterError(f"{folder / 'images.txt'}: two pictures have one name, folders aside; {REMEDY}")

@@ -13,9 +13,9 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from pipeline.corpora import json_files, made_files, sample_world
-from pipeline.corpora.films import Film, Shown
+from pipeline.corpora.films import Film, Frame
 from pipeline.corpora.folders import replacing_folder
-from pipeline.corpora.made_files import Made
+from pipeline.corpora.made_files import MadePicture
 from store.errors import ChatPainterError
 
 REMEDY = "take the file again from github.com/OnlpLab/Hexagons"
@@ -147,12 +147,12 @@ def _write_split(
     (images / "turns").mkdir()
     spots = {place: (centre, "hexagon") for place, centre in PLACES.items()}
 
-    def shown(board: Board) -> Shown:
+    def shown(board: Board) -> Frame:
         """The picture of a board, drawn once a split."""
         name = f"turns/{hashlib.sha256(bytes(board)).hexdigest()[:16]}.png"
         if not (images / name).exists():
             picture(board, side).save(images / name)
-        return Shown(name, tuple(sorted({tile - 1 for tile in board if tile})))
+        return Frame(name, tuple(sorted({tile - 1 for tile in board if tile})))
 
     made = []
     for number, (name, texts, boards) in enumerate(procedures):
@@ -163,7 +163,7 @@ def _write_split(
         seen = [{place: NAMES[tile - 1] for place, tile in zip(PLACES, board) if tile} for board in boards]
         truth = {"key": name, **made_files.changing_truth(seen, spots, _RADIUS, "white", known=True)}
         rounds = [(text, "") for text in texts]
-        made.append(Made(image_id, file_name, [CAPTION], rounds, truth, Film(image_id, first, tuple(turns))))
+        made.append(MadePicture(image_id, file_name, [CAPTION], rounds, truth, Film(image_id, first, tuple(turns))))
         done()
     head = {
         "info": {"description": f"Hexagons {split}, drawn by ChatPainter"},

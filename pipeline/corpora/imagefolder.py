@@ -15,7 +15,7 @@ from pathlib import Path
 
 from pipeline.corpora import coco, imagefolder_files, made_files, visdial
 from pipeline.corpora.folders import replacing_folder
-from pipeline.corpora.imagefolder_files import Told
+from pipeline.corpora.imagefolder_files import PictureRow
 from pipeline.pictures.decode import Unreadable, whole
 from pipeline.pictures.files import spellings
 from pipeline.pictures.pool import quietly
@@ -50,7 +50,7 @@ class Picture:
     captions: list[str] = field(default_factory=list)
     dialogues: dict[str, tuple[str, list[tuple[str, str]]]] = field(default_factory=dict)
 
-    def add(self, told: Told) -> None:
+    def add(self, told: PictureRow) -> None:
         """Take over what a row says; a caption that is said again counts once, and a split need be said once."""
         if told.split and self.split and told.split != self.split:
             raise ChatPainterError(
@@ -65,7 +65,7 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class Made:
+class Written:
     """What was written.
 
     Attributes:
@@ -84,7 +84,7 @@ def make(
     seed: int = 0,
     started: Callable[[int], object] = lambda n: None,
     done: Callable[[], object] = lambda: None,
-) -> Made:
+) -> Written:
     """Write the pictures of `source` and what is said of them as folder `raw`, all of it or nothing.
 
     A picture with several dialogues becomes several images with one file, since VisDial has one dialogue an image; all
@@ -118,10 +118,10 @@ def make(
             first_id += sum(max(1, len(picture.dialogues)) for picture in there)
         about = {"source": str(source), "val_share": val_share, "seed": seed, "pictures": len(pictures)}
         made_files.write_json(temporary / MARKER, about)
-    return Made(made, read.unread)
+    return Written(made, read.unread)
 
 
-def _pictures(source: Path, told: Iterable[Told]) -> list[Picture]:
+def _pictures(source: Path, told: Iterable[PictureRow]) -> list[Picture]:
     """The pictures in the order of their first rows."""
     pictures: dict[str, Picture] = {}
     for row in told:

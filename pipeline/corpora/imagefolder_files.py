@@ -25,7 +25,7 @@ _LARGEST_TEXT = 1 << 24
 
 
 @dataclass(frozen=True)
-class Told:
+class PictureRow:
     """What one row says of one picture.
 
     Attributes:
@@ -47,7 +47,7 @@ class Told:
 class Source:
     """A folder's rows, and which columns or keys of them nothing reads."""
 
-    told: list[Told]
+    told: list[PictureRow]
     unread: list[str]
 
 
@@ -71,7 +71,7 @@ def read(source: Path) -> Source:
     return Source(told, list(unread))
 
 
-def _csv(path: Path, unread: dict[str, None]) -> Iterator[Told]:
+def _csv(path: Path, unread: dict[str, None]) -> Iterator[PictureRow]:
     row = 1
     try:
         # utf-8-sig: spreadsheets on Windows begin a file with a byte order mark.
@@ -99,7 +99,7 @@ def _csv(path: Path, unread: dict[str, None]) -> Iterator[Told]:
         raise ChatPainterError(f"{path}: cannot be read ({error.strerror}); {_REMEDY}") from None
 
 
-def _of_cells(cells: dict[str, str], where: str) -> Told:
+def _of_cells(cells: dict[str, str], where: str) -> PictureRow:
     split, caption, question, answer, dialogue = (json_files.fold(cells.get(name, "")) for name in COLUMNS[1:])
     if answer and not question:
         raise ChatPainterError(f"{where}: an answer without a question; write the question beside it")
@@ -113,7 +113,7 @@ def _of_cells(cells: dict[str, str], where: str) -> Told:
     )
 
 
-def _json_lines(path: Path, unread: dict[str, None]) -> Iterator[Told]:
+def _json_lines(path: Path, unread: dict[str, None]) -> Iterator[PictureRow]:
     for where, record in json_files.read_lines(path, _REMEDY):
         name = json_files.field(record, "file_name", str, where)
         _check_names(list(record), KEYS, where, "key", unread)
@@ -141,7 +141,7 @@ def _round(turn: Any, where: str) -> tuple[str, str]:
     return question, answer
 
 
-def _beside(source: Path) -> Iterator[Told]:
+def _beside(source: Path) -> Iterator[PictureRow]:
     """Every picture with the text file beside it; hidden files are passed over."""
     found = sorted(_walk(source))
     pictures = [name for name in found if name.lower().endswith(PICTURES)]
@@ -178,7 +178,7 @@ def _walk(source: Path) -> Iterator[str]:
                 yield (Path(folder) / name).relative_to(source).as_posix()
 
 
-def _lines(path: Path, name: str) -> Iterator[Told]:
+def _lines(path: Path, name: str) -> Iterator[PictureRow]:
     try:
         with path.open("rb") as file:
             data = file.read(_LARGEST_TEXT + 1)
@@ -202,11 +202,11 @@ def _lines(path: Path, name: str) -> Iterator[Told]:
 
 def _told(
     where: str, name: str, split: str, captions: list[str], rounds: list[tuple[str, str]], dialogue: str | None = None
-) -> Told:
+) -> PictureRow:
     """A row that says something; rounds without a dialogue's name are a dialogue of their own."""
     if not captions and not rounds:
         raise ChatPainterError(f"{where}: says nothing of {short(name)}; write a caption or a round, or remove it")
-    return Told(where, name, split or None, captions, rounds, where if dialogue is None else dialogue)
+    return PictureRow(where, name, split or None, captions, rounds, where if dialogue is None else dialogue)
 
 
 def _check_names(names: list[str], known: tuple[str, ...], where: str, called: str, unread: dict[str, None]) -> None:

@@ -12,7 +12,7 @@ from pipeline.corpora.films import Film
 
 
 @dataclass(frozen=True)
-class Made:
+class MadePicture:
     """One picture and what is known of it.
 
     Attributes:
@@ -38,7 +38,7 @@ def folders(raw: Path, split: str) -> Path:
 def write(
     raw: Path,
     split: str,
-    made: Sequence[Made],
+    made: Sequence[MadePicture],
     size: tuple[int, int],
     head: dict[str, Any],
     world: dict[str, Any],
@@ -67,7 +67,7 @@ def write(
         write_json(films.films_file(raw, split), films.layout(kinds, filmed))
 
 
-def images(made: Iterable[Made], size: tuple[int, int]) -> list[dict[str, Any]]:
+def images(made: Iterable[MadePicture], size: tuple[int, int]) -> list[dict[str, Any]]:
     """The pictures as COCO lists them."""
     width, height = size
     return [

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.corpora import classed
-from pipeline.corpora.classed import Picture
+from pipeline.corpora.classed import ClassedPicture
 from store.errors import ChatPainterError, one_line
 
 REMEDY = "fetch it again from www.robots.ox.ac.uk/~vgg/data/flowers/102"
@@ -44,7 +44,7 @@ def make(
         name = f"image_{image_id:05d}"
         if name not in texts:
             raise ChatPainterError(f"{classed.texts_folder(source)}: no {name}.txt in any folder; unpack it again")
-        pictures.append(Picture(image_id, name, source / "jpg" / f"{name}.jpg", texts[name], class_id))
+        pictures.append(ClassedPicture(image_id, name, source / "jpg" / f"{name}.jpg", texts[name], class_id))
     if classed.has_pickles(source):
         splits = classed.split_by_pickles(source, pictures, _stem)
     else:

@@ -17,7 +17,7 @@ from pipeline.corpora.sample_world import BLANK, COLOURS, GROUNDS, SHAPES, SIZES
 CAPTIONS = ("an empty picture", "a blank picture", "a picture with nothing in it", "blank paper", "nothing yet")
 
 
-class Told(NamedTuple):
+class EditedDialogue(NamedTuple):
     """A dialogue, and the scene before its first round and after each; the last is what the picture shows."""
 
     talk: list[AnnotatedRound]
@@ -26,14 +26,14 @@ class Told(NamedTuple):
 
 def dialogue(
     draw: random.Random, grid: Grid, objects: tuple[int, int], number: int, share: float, relations: bool
-) -> Told:
+) -> EditedDialogue:
     """`number` rounds, of which about `share` change what earlier ones said and the others add an object or the ground.
 
     Args:
         objects: the least at the end and the most at any time.
         relations: name places by the objects there, where that can be done.
     """
-    told = Told([], [Scene(BLANK, (), grid)])
+    told = EditedDialogue([], [Scene(BLANK, (), grid)])
     builder = _Builder(grid, objects, relations, draw)
     for left in range(number, 0, -1):
         told.talk.append(builder.round(left, share))

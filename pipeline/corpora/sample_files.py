@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from pipeline.corpora import made_files, sample_edits, sample_relations
 from pipeline.corpora.folders import replacing_folder
-from pipeline.corpora.made_files import Made
+from pipeline.corpora.made_files import MadePicture
 from pipeline.corpora.sample_films import KINDS, film, told
 from pipeline.corpora.sample_pictures import SceneRenderer
 from pipeline.corpora.sample_words import AnnotatedRound, caption_tells, captions, rounds
@@ -92,7 +92,7 @@ def _write_split(
 ) -> None:
     place = made_files.folders(raw, split)
     size = settings.image_size
-    made: list[Made] = []
+    made: list[MadePicture] = []
     instances: list[dict] = []
     for image_id, drawn, draw in scenes(split, settings):
         picture, texts, talk, seen = _talk(drawn, settings, draw)
@@ -105,7 +105,7 @@ def _write_split(
         filmed = None
         if settings.turn_pictures:
             filmed = film(image_id, seen or told(picture, talk), path, partial(renderer.picture, cut=cut))
-        made.append(Made(image_id, path.name, texts, words, _truth(picture, texts, talk, seen), filmed))
+        made.append(MadePicture(image_id, path.name, texts, words, _truth(picture, texts, talk, seen), filmed))
         done()
     head = {
         "info": {"description": f"ChatPainter's sample world, {split}", "version": "1.0", "seed": settings.seed},

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Literal
 
 from pipeline.corpora import json_files, made_files
-from pipeline.corpora.films import Film, Shown
+from pipeline.corpora.films import Film, Frame
 from pipeline.corpora.folders import replacing_folder
-from pipeline.corpora.made_files import Made
-from pipeline.corpora.scone_worlds import INK, PAPER, PATCH, REMEDY, SKIN, WORLDS, State, World
+from pipeline.corpora.made_files import MadePicture
+from pipeline.corpora.scone_worlds import INK, PAPER, PATCH, REMEDY, SKIN, WORLDS, SconeWorld, State
 from store.errors import ChatPainterError
 
 Start = Literal["words", "shown"]
@@ -82,7 +82,7 @@ def floor(dialogues: Iterable[Sequence[State]]) -> float:
     return sum(same) / max(1, len(same))
 
 
-def _read(path: Path, world: World) -> list[tuple[str, list[str], list[State]]]:
+def _read(path: Path, world: SconeWorld) -> list[tuple[str, list[str], list[State]]]:
     """(identifier, instructions, states before the first and after each) of every dialogue."""
     found = []
     for position, entry in enumerate(json_files.read_list(path, REMEDY)):
@@ -110,7 +110,7 @@ def _write_split(
     raw: Path,
     split: str,
     dialogues: list[tuple[str, list[str], list[State]]],
-    world: World,
+    world: SconeWorld,
     start: Start,
     side: int,
     done: Callable[[], object],
@@ -119,13 +119,13 @@ def _write_split(
     (images / "turns").mkdir()
     kinds = [f"{colour} {thing}" for thing in dict.fromkeys(world.thing.values()) for colour in world.colours]
 
-    def shown(state: State) -> Shown:
+    def shown(state: State) -> Frame:
         """The picture of a state, drawn once a split."""
         name = f"turns/{hashlib.sha256('|'.join(state).encode()).hexdigest()[:16]}.png"
         if not (images / name).exists():
             world.picture(state, side).save(images / name)
         present = {kinds.index(f"{c} {world.thing[place]}") for place, c in world.things(state).items()}
-        return Shown(name, tuple(sorted(present)))
+        return Frame(name, tuple(sorted(present)))
 
     spots = {place: (centre, world.thing[place]) for place, centre in world.places.items()}
     made = []
@@ -145,7 +145,7 @@ def _write_split(
             "start": len(before) - 1,
             **made_files.changing_truth(things, spots, _RADIUS, "wall", known=start == "shown"),
         }
-        made.append(Made(image_id, name, [caption], rounds, truth, Film(image_id, film[0], tuple(film[1:]))))
+        made.append(MadePicture(image_id, name, [caption], rounds, truth, Film(image_id, film[0], tuple(film[1:]))))
         done()
     head = {
         "info": {"description": f"SCONE {world.name} {split}, drawn by ChatPainter"},
@@ -167,7 +167,7 @@ def _write_split(
     made_files.write(raw, split, made, (side, side), head, about, kinds)
 
 
-def told(world: World, state: State) -> list[tuple[str, State]]:
+def told(world: SconeWorld, state: State) -> list[tuple[str, State]]:
     """The state told a fact a round: (words, what is there after them), nothing said and nothing there at first."""
     so_far = [world.empty] * world.slots
     rounds = [("", tuple(so_far))]

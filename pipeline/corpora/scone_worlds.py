@@ -31,7 +31,7 @@ PATCH = 0.012
 
 
 @dataclass(frozen=True)
-class World:
+class SconeWorld:
     """One of the three.
 
     Attributes:
@@ -178,7 +178,7 @@ FIGURES = {
     "E": COLOURS["purple"],
 }
 WORLDS = {
-    "scene": World(
+    "scene": SconeWorld(
         "scene",
         slots=10,
         pattern=re.compile("__|[roygbp][roygbp_]"),
@@ -187,7 +187,7 @@ WORLDS = {
         empty="__",
         half=(0.034, 0.075),
     ),
-    "alchemy": World(
+    "alchemy": SconeWorld(
         "alchemy",
         slots=7,
         pattern=re.compile("_|[roygbp]{1,4}"),
@@ -200,7 +200,7 @@ WORLDS = {
         empty="_",
         half=(0.04, 0.0575),
     ),
-    "tangrams": World(
+    "tangrams": SconeWorld(
         "tangrams",
         slots=5,
         pattern=re.compile("[A-E]"),
@@ -212,7 +212,7 @@ WORLDS = {
 }
 
 
-def _people(world: World, pen: ImageDraw.ImageDraw, full: int, things: Mapping[str, str]) -> None:
+def _people(world: SconeWorld, pen: ImageDraw.ImageDraw, full: int, things: Mapping[str, str]) -> None:
     pen.rectangle([0, 0.78 * full, full, full], fill=INK)
     for place in things:
         if place.startswith("shirt"):
@@ -221,7 +221,7 @@ def _people(world: World, pen: ImageDraw.ImageDraw, full: int, things: Mapping[s
             pen.rectangle([_at(x - 0.024, full), _at(y, full), _at(x + 0.024, full), _at(0.8, full)], fill=SKIN)
 
 
-def _beakers(world: World, pen: ImageDraw.ImageDraw, full: int, things: Mapping[str, str]) -> None:
+def _beakers(world: SconeWorld, pen: ImageDraw.ImageDraw, full: int, things: Mapping[str, str]) -> None:
     pen.rectangle([0, 0.79 * full, full, full], fill=INK)
     bottom = world.places["beaker 1 unit 1"][1] + world.half[1]
     for n in range(1, world.slots + 1):
@@ -230,7 +230,7 @@ def _beakers(world: World, pen: ImageDraw.ImageDraw, full: int, things: Mapping[
         pen.line([(_at(a, full), _at(b, full)) for a, b in glass], fill=INK, width=max(1, full // 100))
 
 
-def _figures(world: World, pen: ImageDraw.ImageDraw, full: int, things: Mapping[str, str]) -> None:
+def _figures(world: SconeWorld, pen: ImageDraw.ImageDraw, full: int, things: Mapping[str, str]) -> None:
     pen.rectangle([0, 0.62 * full, full, full], fill=INK)
 
 
@@ -245,7 +245,7 @@ _OUTLINES = {
 }
 
 
-def _draw(pen: ImageDraw.ImageDraw, world: World, place: str, colour: str, x: float, y: float, full: int) -> None:
+def _draw(pen: ImageDraw.ImageDraw, world: SconeWorld, place: str, colour: str, x: float, y: float, full: int) -> None:
     half_width, half_height = world.half
     rgb = world.colours[colour]
     if world.name == "tangrams":

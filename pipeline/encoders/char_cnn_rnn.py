@@ -35,7 +35,7 @@ def build(name: str, settings: EncoderSettings) -> "CharCnnRnn":
     return CharCnnRnn(settings)
 
 
-def _identity(settings: EncoderSettings) -> tuple[dict[str, Any], published.Found]:
+def _identity(settings: EncoderSettings) -> tuple[dict[str, Any], published.FoundFiles]:
     options = settings.char_cnn_rnn
     found = published.find_char_cnn_rnn(options.file, settings.weights, settings.untrained)
     hashes = published.hashes(found, Path(settings.converted) / "sha256.json")

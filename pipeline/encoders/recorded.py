@@ -39,7 +39,7 @@ def settings_of(
         values = {"file": named, "lowercase": identity.get("lowercase"), "unknown": identity.get("unknown")}
         switches["char_cnn_rnn"] = params.build(CharCnnRnnSettings, values, file)
     elif name == "skip-thought":
-        names = {tokens.identity(tokenizer): tokenizer for tokenizer in get_args(tokens.Name)}
+        names = {tokens.identity(tokenizer): tokenizer for tokenizer in get_args(tokens.TokenizerName)}
         values = {key: identity.get(key) for key in ("variant", "eos", "normalise")}
         values["tokenizer"] = names.get(str(identity.get("tokenizer")), "treebank-3.2.5")
         switches["skip_thought"] = params.build(SkipThoughtSettings, values, file)
@@ -67,7 +67,7 @@ def encode(
     Raises:
         ChatPainterError: the store has no vectors of texts, or its encoder is not to be had here.
     """
-    from pipeline.worker import Source
+    from pipeline.worker import EncoderSource
 
     if kind not in KINDS:
         raise ChatPainterError(f"{store}: a row of {kind} is no text's vector; name a row to look for: --row")
@@ -83,7 +83,7 @@ def encode(
                 "row to look for: --row"
             )
         settings = settings_of(identity, kind, settings, file)
-    source = Source.of(factory or "pipeline.encoders", kind, settings)
+    source = EncoderSource.of(factory or "pipeline.encoders", kind, settings)
     if different := difference(identity, source.identity, "in the store", "here"):
         raise ChatPainterError(
             f"{store}: not the encoder that it was made with ({different}); name the folder of its weights in "

@@ -31,7 +31,7 @@ def build(name: str, settings: EncoderSettings) -> "SkipThought":
     return SkipThought(settings)
 
 
-def _identity(settings: EncoderSettings) -> tuple[dict[str, Any], published.Found]:
+def _identity(settings: EncoderSettings) -> tuple[dict[str, Any], published.FoundFiles]:
     options = settings.skip_thought
     found = published.find_skip_thought(options.variant, settings.weights, settings.untrained)
     hashes = published.hashes(found, Path(settings.converted) / "sha256.json")

@@ -52,7 +52,7 @@ SAMPLE_WORLD = World(PLACES, tuple(COLOURS), SHAPES, SIZES, tuple(GROUNDS))
 
 
 @dataclass(frozen=True)
-class Seen:
+class PlacedObject:
     """One object of a scene."""
 
     place: str
@@ -67,7 +67,7 @@ class Seen:
         return f"{self.size} {self.colour} {self.shape}"
 
 
-Shown = tuple[str | None, list[Seen]]
+PlacedScene = tuple[str | None, list[PlacedObject]]
 """A scene: the ground, None until it is known, and the objects."""
 
 
@@ -81,7 +81,7 @@ class Truth:
 
     path: Path
     world: World
-    scenes: dict[int, Shown]
+    scenes: dict[int, PlacedScene]
 
 
 def truth_of(raw: Path, split: str) -> Truth | None:
@@ -117,7 +117,7 @@ def read(path: Path, truth: Truth, split: str, settings: GraphSettings) -> Annot
         ChatPainterError: the truth lacks a picture of the corpus, or the rules read another scene from its words.
     """
     world = truth.world
-    found: dict[int, Shown] = {}
+    found: dict[int, PlacedScene] = {}
     for row in corpus.rows(corpus.read(path)):
         if row.image_id not in truth.scenes:
             raise ChatPainterError(
@@ -140,7 +140,7 @@ def read(path: Path, truth: Truth, split: str, settings: GraphSettings) -> Annot
     return Annotated(world.kinds, pictured, world.predicates)
 
 
-def told(world: World, caption: str, rounds: Iterable[tuple[str, str]]) -> Shown:
+def told(world: World, caption: str, rounds: Iterable[tuple[str, str]]) -> PlacedScene:
     """The ground, and the objects whose colour, shape and size are all told, in the order of the places.
 
     Two rules: what a caption names lies at the place that it names; a colour, shape or size in the answer to a question
@@ -160,20 +160,20 @@ def told(world: World, caption: str, rounds: Iterable[tuple[str, str]]) -> Shown
             asked = re.findall(r"[a-z]+", question.lower()) if words[:1] in (["yes"], ["yep"]) else []
             ground = next((word for word in (*words, *asked) if word in world.grounds), ground)
     things = [
-        Seen(place, one["colour"], one["shape"], one["size"], world.places[place], world.sizes[one["size"]])
+        PlacedObject(place, one["colour"], one["shape"], one["size"], world.places[place], world.sizes[one["size"]])
         for place, one in known.items()
         if len(one) == 3
     ]
     return ground, things
 
 
-def _in_words(scene: Shown) -> tuple[str | None, set[tuple[str, str]]]:
+def _in_words(scene: PlacedScene) -> tuple[str | None, set[tuple[str, str]]]:
     """What a scene shows, without where exactly."""
     ground, things = scene
     return ground, {(one.place, one.kind) for one in things}
 
 
-def graph(world: World, ground: str | None, things: list[Seen]) -> Pictured:
+def graph(world: World, ground: str | None, things: list[PlacedObject]) -> Pictured:
     """Objects, then the ground if it is known, then the image itself, and every relation."""
     outlines = [outline(cast(Thing, one)) for one in things]
     boxes = np.array([(*np.min(corners, 0), *np.max(corners, 0)) for corners in outlines]).reshape(-1, 4)
@@ -207,9 +207,9 @@ def _named(places: Mapping[str, Any], text: str) -> str | None:
     return next((place for place in sorted(places, key=len, reverse=True) if place in low), None)
 
 
-def _seen(entry: Mapping[str, Any]) -> Seen:
+def _seen(entry: Mapping[str, Any]) -> PlacedObject:
     place, colour, shape, size = (str(entry[name]) for name in ("place", "colour", "shape", "size"))
-    return Seen(place, colour, shape, size, _spot(entry), float(entry["radius"]))
+    return PlacedObject(place, colour, shape, size, _spot(entry), float(entry["radius"]))
 
 
 def _spot(entry: Mapping[str, Any]) -> tuple[float, float]:

@@ -15,7 +15,7 @@ NAMES = ("objects", "boxes", "masks", "triples")  # fields of `Pictured`
 
 
 @dataclass(frozen=True)
-class Graphs:
+class GraphCounts:
     """What became of a split: pictures with a graph, and pictures of the corpus without."""
 
     images: int
@@ -23,7 +23,7 @@ class Graphs:
     without: int
 
 
-def prepare(corpus: Path, raw: Path, split: str, out: Path, settings: GraphSettings) -> Graphs:
+def prepare(corpus: Path, raw: Path, split: str, out: Path, settings: GraphSettings) -> GraphCounts:
     """Write the stores `out`/{objects,boxes,masks,triples} of a split in the corpus' order, from its annotations.
 
     Of the sample world they are made from its truth, or from what is said (`sample_graphs`).
@@ -57,7 +57,7 @@ def prepare(corpus: Path, raw: Path, split: str, out: Path, settings: GraphSetti
         lengths = "triples" if name == "triples" else "objects"
         values = [getattr(one, name) for one in pictured]
         ragged.write(out / name, name, split, kept, values, made_from, lengths=lengths)
-    return Graphs(len(kept), sum(len(one.objects) - 1 for one in pictured), len(ids) - len(kept))
+    return GraphCounts(len(kept), sum(len(one.objects) - 1 for one in pictured), len(ids) - len(kept))
 
 
 def remove(out: Path) -> None:

@@ -12,7 +12,7 @@ import pyarrow as pa
 from pipeline import ragged
 from pipeline.corpora import corpus as corpora
 from pipeline.corpora import films
-from pipeline.corpora.films import Film, Shown
+from pipeline.corpora.films import Film, Frame
 from pipeline.pictures.decode import RESAMPLING
 from pipeline.pictures.files import PictureFiles
 from pipeline.pictures.pool import Failed, Recipe, decode_all, processes, quietly, starting
@@ -25,7 +25,7 @@ NAMES = ("turn_pictures", "first_pictures", "presence", "first_presence")
 
 
 @dataclass(frozen=True)
-class Filmed:
+class FilmCounts:
     """What became of a split's films; `without`: images of the corpus that have none."""
 
     images: int
@@ -44,7 +44,7 @@ def prepare(
     workers: int = 1,
     started: Callable[[int], object] = lambda n: None,
     done: Callable[[int], object] = lambda n: None,
-) -> Filmed:
+) -> FilmCounts:
     """Write `out`/{turn_pictures,presence}, a run of rows an image, and {first_pictures,first_presence}, a row each.
 
     Pictures are (side, side, 3) uint8, resized as all are; presence (kinds of objects,) uint8. Images without a film
@@ -95,7 +95,7 @@ def prepare(
     ragged.write(out / "presence", "presence", split, ids, turns, told, lengths="turns")
     firsts = [_presence((film.first,), kinds) for film in mine]
     ragged.write(out / "first_presence", "first_presence", split, ids, firsts, told, lengths=None)
-    return Filmed(len(mine), sum(len(film.turns) for film in mine), len(table) - len(mine))
+    return FilmCounts(len(mine), sum(len(film.turns) for film in mine), len(table) - len(mine))
 
 
 def remove(out: Path) -> None:
@@ -124,7 +124,7 @@ def _write_pictures(
     path: Path,
     split: str,
     ids: list[int],
-    runs: Sequence[Sequence[Shown]],
+    runs: Sequence[Sequence[Frame]],
     made_from: dict[str, Any],
     sums: dict[str, str],
     decoded: Callable[[Sequence[str]], dict[str, np.ndarray]],
@@ -168,7 +168,7 @@ def _picture(result: Any, path: Path) -> np.ndarray:
     return picture
 
 
-def _presence(shown: Sequence[Shown], kinds: int) -> np.ndarray:
+def _presence(shown: Sequence[Frame], kinds: int) -> np.ndarray:
     """(turns, kinds) uint8."""
     present = np.zeros((len(shown), kinds), np.uint8)
     for row, one in enumerate(shown):

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pipeline.weights import WeightsError
-from pipeline.weights.published import SKIP_THOUGHT, Published
+from pipeline.weights.published import SKIP_THOUGHT, PublishedFile
 from store.files import sha256_file
 
 CHUNK = 1 << 20
@@ -33,7 +33,7 @@ def fetch(
     name = name or url.split("?")[0].rstrip("/").rpartition("/")[2]
     if not name or Path(name).name != name:
         raise WeightsError(f"{url}: does not end in a file's name; say --name")
-    known = SKIP_THOUGHT.get(name, Published(name, None, None, ""))
+    known = SKIP_THOUGHT.get(name, PublishedFile(name, None, None, ""))
     expected = sha256.lower() if sha256 else known.sha256
     folder.mkdir(parents=True, exist_ok=True)
     target, part = folder / name, folder / f"{name}.part"

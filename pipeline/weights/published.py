@@ -15,7 +15,7 @@ MARKER = "WEIGHTS.json"  # lies beside weights that are not the published ones a
 
 
 @dataclass(frozen=True)
-class Published:
+class PublishedFile:
     """One file of the original release. Sizes and hashes as nlg-eval's README publishes them; None where nobody did."""
 
     name: str
@@ -27,31 +27,31 @@ class Published:
 SKIP_THOUGHT = {
     file.name: file
     for file in (
-        Published(
+        PublishedFile(
             "uni_skip.npz",
             663_989_216,
             "7f40ff16ff5c54ce9b02bd1a3eb24db3e6adaf7712a7a714f160af3a158899c8",
             "forward GRU, 2400",
         ),
-        Published(
+        PublishedFile(
             "bi_skip.npz",
             289_340_074,
             "8ab7965d2db5d146a907956d103badfa723b57e0acffb75e10198ba9f124edb0",
             "forward and reverse GRU, 1200 each",
         ),
-        Published(
+        PublishedFile(
             "utable.npy",
             2_342_138_474,
             "790951d4b08e843e3bca0563570f4134ffd17b6bd4ab8d237d2e5ae15e4febb3",
             "word vectors of uni_skip",
         ),
-        Published(
+        PublishedFile(
             "btable.npy",
             2_342_138_474,
             "4a4ed9d7560bb87f91f241739a8f80d8f2ba787a871da96e1119e913ccd61c53",
             "word vectors of bi_skip",
         ),
-        Published(
+        PublishedFile(
             "dictionary.txt",
             7_996_547,
             "4dc5622978a30cddea8c975c871ea8b6382423efb107d27248ed7b6cfa490c7c",
@@ -60,20 +60,20 @@ SKIP_THOUGHT = {
     )
 }
 TABLES = ("utable.npy", "btable.npy")
-COCO_CHAR_CNN_RNN = Published(
+COCO_CHAR_CNN_RNN = PublishedFile(
     "coco_gru18_bs64_cls0.5_ngf128_ndf128_a10_c512_80_net_T.t7", None, None, "char-CNN-RNN trained on COCO"
 )
 KNOWN_T7 = {
     file.name: file
     for file in (
         COCO_CHAR_CNN_RNN,
-        Published(
+        PublishedFile(
             "lm_sje_nc4_cub_hybrid_gru18_a1_c512_0.00070_1_10_trainvalids.txt_iter30000.t7",
             None,
             None,
             "char-CNN-RNN trained on birds",
         ),
-        Published(
+        PublishedFile(
             "lm_sje_flowers_c10_hybrid_0.00070_1_10_trainvalids.txt_iter16400.t7",
             None,
             None,
@@ -90,7 +90,7 @@ def skip_thought_names(variant: str) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundFiles:
     """One encoder's files, all from one folder."""
 
     paths: dict[str, Path]
@@ -99,7 +99,7 @@ class Found:
     about: dict[str, str] = field(default_factory=dict)  # of weights trained here: their origin and license
 
 
-def find_skip_thought(variant: str, weights: str, untrained: str | None) -> Found:
+def find_skip_thought(variant: str, weights: str, untrained: str | None) -> FoundFiles:
     """The published files where the folder `weights` holds any of them, else those of `untrained`.
 
     Raises:
@@ -120,7 +120,7 @@ def find_skip_thought(variant: str, weights: str, untrained: str | None) -> Foun
     raise _absent("Skip-Thought", ", ".join(names), weights, untrained)
 
 
-def find_char_cnn_rnn(file: str | None, weights: str, untrained: str | None) -> Found:
+def find_char_cnn_rnn(file: str | None, weights: str, untrained: str | None) -> FoundFiles:
     """The .t7 file: `file` if named, else COCO's published name, else the folder's only char-CNN-RNN-like .t7.
 
     Raises:
@@ -145,10 +145,10 @@ def find_char_cnn_rnn(file: str | None, weights: str, untrained: str | None) -> 
     raise _absent("char-CNN-RNN", COCO_CHAR_CNN_RNN.name, weights, untrained)
 
 
-def _found(paths: dict[str, Path], folder: Path, encoder: str) -> Found:
+def _found(paths: dict[str, Path], folder: Path, encoder: str) -> FoundFiles:
     marker = folder / MARKER
     if not os.path.isfile(marker):
-        return Found(paths, trained=True, marked=False)
+        return FoundFiles(paths, trained=True, marked=False)
     try:
         content = json.loads(marker.read_bytes())
         trained = content["trained"]
@@ -156,7 +156,7 @@ def _found(paths: dict[str, Path], folder: Path, encoder: str) -> Found:
         trained = None
     if not isinstance(trained, bool):
         raise WeightsError(f'{marker}: expected a JSON object with "trained": true or false')
-    return Found(paths, trained, marked=True, about=_about(content, encoder))
+    return FoundFiles(paths, trained, marked=True, about=_about(content, encoder))
 
 
 def _about(marker: dict[str, Any], encoder: str) -> dict[str, str]:
@@ -170,7 +170,7 @@ def _about(marker: dict[str, Any], encoder: str) -> dict[str, str]:
         return {}
 
 
-def hashes(found: Found, known: Path) -> dict[str, str]:
+def hashes(found: FoundFiles, known: Path) -> dict[str, str]:
     """sha256 by file name; a file under a published name must be the published file, unless its folder is marked.
 
     Hashing costs less than reading does (1 s a gigabyte), so what an encoder reads whole is hashed each time. Of the
@@ -198,7 +198,7 @@ def hashes(found: Found, known: Path) -> dict[str, str]:
     return result
 
 
-def refuse_untrained(path: Path, untrained: bool, found: Found) -> None:
+def refuse_untrained(path: Path, untrained: bool, found: FoundFiles) -> None:
     """A file that says of itself that nobody trained it must not lie in a folder that says otherwise.
 
     Raises:

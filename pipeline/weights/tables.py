@@ -20,7 +20,7 @@ import numpy as np
 from pipeline.weights import WeightsError, npy
 from pipeline.weights.pickled import PickledArray
 from pipeline.weights.unpickle import Unpickler
-from store.files import TEMPORARY, replacing, sha256_file, words
+from store.files import TEMPORARY, error_in_words, replacing, sha256_file
 
 ROWS = 4096  # rows copied at a time
 _ABANDONED_SECONDS = 3600
@@ -72,7 +72,7 @@ def mapped(path: Path, sha256: str, converted: Path) -> WordVectors:
             _convert(path, sha256, target)
         return WordVectors(target, _map(target))
     except OSError as error:
-        raise WeightsError(f"{error.filename or target}: {words(error)}") from None
+        raise WeightsError(f"{error.filename or target}: {error_in_words(error)}") from None
 
 
 def _map(path: Path) -> np.ndarray:

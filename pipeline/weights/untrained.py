@@ -89,7 +89,7 @@ def make(
     return sorted(out.iterdir())
 
 
-def vocabulary(corpora: list[Path], text: TextSettings, tokenizer: tokens.Name) -> list[str]:
+def vocabulary(corpora: list[Path], text: TextSettings, tokenizer: tokens.TokenizerName) -> list[str]:
     """Every word of the corpora's captions and dialogues, sorted."""
     tokenize = tokens.tokenizer(tokenizer)
     distinct: set[str] = set()

@@ -25,8 +25,9 @@ from pipeline.corpora.sample_world import (
     ceilings,
     scene,
 )
+from trainer.evaluation import scenes
 from trainer.evaluation.rounds import facts_told, over_rounds
-from trainer.evaluation.scenes import SceneReader, told
+from trainer.evaluation.scenes import SceneReader
 from trainer.evaluation.truth import NOTHING, Truth
 
 NAME = rf"({'|'.join(SIZES)}) ({'|'.join(COLOURS)}) ({'|'.join(SHAPES)})"
@@ -238,7 +239,7 @@ def test_pixels_are_read_as_the_truth_says_whole_and_cropped(tmp_path: Path, set
         found = SceneReader(truth, kept).read(np.stack(cut))
         assert (found.colours == truth.colour_labels(ids)).all()
         assert (found.grounds == truth.ground_labels(ids)).all()
-    assert told(truth)["presence_accuracy"]["chance"] == pytest.approx(
+    assert scenes.ceilings(truth)["presence_accuracy"]["chance"] == pytest.approx(
         truth.ceilings["presence_accuracy"]["chance"], abs=0.12
     )
 
@@ -249,7 +250,10 @@ def test_the_truth_of_every_round_is_what_its_picture_shows(tmp_path: Path) -> N
     truth = Truth.load(raw / "truth_val.json")
     assert not truth.captions_tell
     assert truth.ceilings["colour_accuracy"]["caption"] == pytest.approx(1 / 6)
-    assert told(truth)["colour_accuracy"] == {"chance": pytest.approx(1 / 6), "caption": pytest.approx(1 / 6)}
+    assert scenes.ceilings(truth)["colour_accuracy"] == {
+        "chance": pytest.approx(1 / 6),
+        "caption": pytest.approx(1 / 6),
+    }
     ids = np.array(list(truth.scenes))
     film = films.read(films.films_file(raw, "val")).films
     shown = [[one.file_name for one in (film[i].first, *film[i].turns)] for i in ids]

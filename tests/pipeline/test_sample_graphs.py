@@ -15,7 +15,7 @@ from pipeline.corpora.sample_world import NINE_PLACES, PLACES, Scene, scene
 from pipeline.graphs import sample_graphs, stores
 from pipeline.graphs.annotations import GraphSettings
 from pipeline.graphs.relations import PREDICATES
-from pipeline.graphs.sample_graphs import Seen, graph, told
+from pipeline.graphs.sample_graphs import PlacedObject, graph, told
 from store.errors import ChatPainterError
 from tests.support.worlds import small_world
 from trainer.feed.data import TrainingData
@@ -76,8 +76,8 @@ def test_what_is_not_told_is_not_in_the_graph() -> None:
 def test_a_graph_in_full() -> None:
     """Two objects above each other on sand."""
     things = [
-        Seen("top left", "red", "circle", "small", (0.25, 0.25), 0.1),
-        Seen("bottom left", "blue", "square", "large", (0.3, 0.7), 0.15),
+        PlacedObject("top left", "red", "circle", "small", (0.25, 0.25), 0.1),
+        PlacedObject("bottom left", "blue", "square", "large", (0.3, 0.7), 0.15),
     ]
     made = graph(WORLD, "sand", things)
     assert [WORLD.kinds[kind] for kind in made.objects] == [

@@ -9,7 +9,7 @@ import numpy as np
 from trainer.evaluation import classifier as domain
 from trainer.evaluation.figures import Figures, write_table
 from trainer.evaluation.parts import Arrays
-from trainer.evaluation.report import Evaluated, World, reading
+from trainer.evaluation.report import Evaluated, KnownWorld, reading
 from trainer.evaluation.rounds import Rounds, facts_told, over_rounds
 from trainer.evaluation.split import Condition
 from trainer.evaluation.truth import Truth
@@ -20,7 +20,7 @@ NAMES = ("told", "kept", "settled")
 def by_round(
     figures: Figures,
     folder: Path,
-    world: World,
+    world: KnownWorld,
     it: Evaluated,
     probes: Mapping[Condition, Arrays],
     captions: np.ndarray,

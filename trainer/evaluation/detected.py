@@ -10,7 +10,7 @@ import numpy as np
 
 from trainer.evaluation import classifier as domain
 from trainer.evaluation.figures import Figures
-from trainer.evaluation.report import Evaluated, World
+from trainer.evaluation.report import Evaluated, KnownWorld
 
 
 class Detections(NamedTuple):
@@ -72,7 +72,7 @@ def at_places(kinds: np.ndarray, count: int, centres: np.ndarray) -> Detections:
     return Detections(there.any(2), centres[there.argmax(2)])
 
 
-def figures_of(figures: Figures, world: World, it: Evaluated) -> None:
+def figures_of(figures: Figures, world: KnownWorld, it: Evaluated) -> None:
     """Add them, with the world's classifier as the detector; rsim where the world knows its objects' places."""
     protocol = (
         "sample-averaged as GeNeVA's, the world's classifier in the detector's place, real pictures read by it too"
@@ -90,7 +90,7 @@ def figures_of(figures: Figures, world: World, it: Evaluated) -> None:
             figures.skip(f"{name}_rsim", "the classifier says what is in the picture, and not where")
 
 
-def detections(world: World, answers: np.ndarray) -> Detections:
+def detections(world: KnownWorld, answers: np.ndarray) -> Detections:
     """What the classifier's answers (n, heads) say: kinds are colours of shapes, or clip-arts, which have no place."""
     truth = world.truth
     if not truth.places:

@@ -27,11 +27,11 @@ from trainer.evaluation.classifier import Classifier
 from trainer.evaluation.figures import Figures
 from trainer.evaluation.judges import Judges
 from trainer.evaluation.parts import Arrays, Parts
-from trainer.evaluation.report import World
+from trainer.evaluation.report import KnownWorld
 from trainer.evaluation.settings import EvaluateSettings
 from trainer.evaluation.split import Condition, HeldOutSplit, InOrder
 from trainer.evaluation.truth import Truth
-from trainer.feed.inputs import TURNS, stored_side, told
+from trainer.feed.inputs import TURNS, conditioning, stored_side
 from trainer.systems import Generator
 
 __all__ = ["EvaluateSettings", "Paths", "evaluate"]
@@ -221,7 +221,7 @@ def _truth(raw: Path, split: str) -> Truth | None:
 
 def _classifier(
     paths: Paths, settings: EvaluateSettings, truth: Truth, stored: str, ranks: Ranks
-) -> tuple[Classifier, World]:
+) -> tuple[Classifier, KnownWorld]:
     """The world's classifier: the one kept in `paths.classifier` if it was made from the same data, else a new one.
 
     stored: folder of the pictures that it learns from, those of the smallest side painted.
@@ -254,7 +254,7 @@ def _classifier(
     distributed.wait_for_all()
     both = domain.kept(paths.classifier, truth, key)
     assert both is not None
-    return both[0].to(ranks.device), World(truth, sha256_file(paths.classifier), both[1])
+    return both[0].to(ranks.device), KnownWorld(truth, sha256_file(paths.classifier), both[1])
 
 
 def _captions(held_out: HeldOutSplit, images: np.ndarray, generator: Generator) -> np.ndarray:
@@ -265,7 +265,7 @@ def _captions(held_out: HeldOutSplit, images: np.ndarray, generator: Generator) 
 
 def _probes(settings: EvaluateSettings, condition: Condition, generator: Generator) -> list[Condition]:
     """What else to tell the generator, to see whether it listens; only what it can be told."""
-    if not told(generator.inputs):
+    if not conditioning(generator.inputs):
         return []
     rounds_apart = systems.reads(generator, TURNS.name)
     probes = [Condition("own")]

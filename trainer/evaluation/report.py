@@ -40,7 +40,7 @@ class Evaluated:
 
 
 @dataclass(frozen=True)
-class World:
+class KnownWorld:
     """A world whose truth is known, with its classifier."""
 
     truth: Truth
@@ -59,7 +59,7 @@ def reading(arrays: Arrays, size: int) -> Reading | None:
     return Reading(arrays[f"{size}/scene/colours"], arrays[f"{size}/scene/grounds"])
 
 
-def scene_figures(figures: Figures, world: World, it: Evaluated) -> None:
+def scene_figures(figures: Figures, world: KnownWorld, it: Evaluated) -> None:
     """Exact scores of painted and real pictures, and what can be scored without the dialogue."""
     n = len(it.ids)
     for size in it.sizes:
@@ -73,14 +73,14 @@ def scene_figures(figures: Figures, world: World, it: Evaluated) -> None:
         for who, values in scenes.floors(world.truth, it.ids).items():
             for score in FLOORS:
                 figures.add(f"{who}_{score}", values[score], "by the truth, whatever is said", n, score == "slots")
-        for score, best in scenes.told(world.truth).items():
+        for score, best in scenes.ceilings(world.truth).items():
             for told, value in best.items():
                 stated = world.truth.ceilings.get(score, {}).get(told)
                 name, protocol = f"{told}_ceiling_{score}", "computed from the scenes of this split"
                 figures.add(name, value, protocol, n, score == "colour_accuracy", world_states=stated)
 
 
-def classifier_figures(figures: Figures, world: World, it: Evaluated) -> None:
+def classifier_figures(figures: Figures, world: KnownWorld, it: Evaluated) -> None:
     """What the classifier says of painted pictures, its own scores on held-out real ones beside."""
     targets = world.truth.targets(it.ids)
     protocol = "classifier trained on real pictures only"
@@ -93,7 +93,7 @@ def classifier_figures(figures: Figures, world: World, it: Evaluated) -> None:
         figures.add_all(f"{it.names[size]}_classifier", values, protocol, len(it.ids), shown, **about)
 
 
-def domain_figures(figures: Figures, world: World, it: Evaluated) -> None:
+def domain_figures(figures: Figures, world: KnownWorld, it: Evaluated) -> None:
     """Distances, Inception Score and R-precision in the classifier's feature space."""
     n = len(it.ids)
     for size in it.sizes:
@@ -221,7 +221,9 @@ def clip_figures(
         figures.add(f"{stage}_clip_score_round", scores.mean(), protocol, len(images), rounds=len(owners), **about)
 
 
-def probe_figures(figures: Figures, world: World, it: Evaluated, probes: dict[Condition, Arrays], count: int) -> None:
+def probe_figures(
+    figures: Figures, world: KnownWorld, it: Evaluated, probes: dict[Condition, Arrays], count: int
+) -> None:
     """The exact scores (or the classifier's, where pixels cannot be read) when the dialogue is tampered with.
 
     Where rounds change the scene, a picture of the first rounds is compared with the scene after them.
@@ -234,7 +236,9 @@ def probe_figures(figures: Figures, world: World, it: Evaluated, probes: dict[Co
         figures.add_all(name, values, f"dialogue {condition.name}, first {count} images", count, shown, seed=it.seed)
 
 
-def headline(world: World, arrays: Arrays, ids: np.ndarray, size: int, rounds: int | None = None) -> dict[str, float]:
+def headline(
+    world: KnownWorld, arrays: Arrays, ids: np.ndarray, size: int, rounds: int | None = None
+) -> dict[str, float]:
     """The few scores that stand for how much of the text was painted; rounds: after how many (None: all)."""
     seen = reading(arrays, size)
     if seen is not None:
@@ -257,7 +261,7 @@ def losses(figures: Figures, logs: Sequence[Path]) -> None:
                 figures.add(f"{folder.name}_{name}", last[name], f"last tick of {folder}/log.jsonl", last["images"])
 
 
-def picture_scores(world: World | None, it: Evaluated) -> np.ndarray | None:
+def picture_scores(world: KnownWorld | None, it: Evaluated) -> np.ndarray | None:
     """(n,) in [0, 1]: the share of its scene's facts that each largest picture shows; None where truth is unknown."""
     if world is None:
         return None
@@ -271,7 +275,7 @@ def picture_scores(world: World | None, it: Evaluated) -> np.ndarray | None:
     return np.where(either > 0, both / np.maximum(either, 1), 1.0)
 
 
-def table(path: Path, world: World | None, it: Evaluated) -> None:
+def table(path: Path, world: KnownWorld | None, it: Evaluated) -> None:
     """One row a picture: what each stage got right, for tests over scenes."""
     columns: dict[str, np.ndarray] = {"image_id": it.ids}
     if world is not None:
@@ -304,7 +308,7 @@ def table(path: Path, world: World | None, it: Evaluated) -> None:
     write_table(path, list(columns), zip(*columns.values()))
 
 
-def plots(folder: Path, world: World, it: Evaluated, probes: dict[Condition, Arrays], count: int) -> None:
+def plots(folder: Path, world: KnownWorld, it: Evaluated, probes: dict[Condition, Arrays], count: int) -> None:
     """CSV files for `dvc plots`: accuracy by place, by number of objects, by rounds given, and confusion of colours."""
     truth, ids = world.truth, it.ids
     if truth.places:

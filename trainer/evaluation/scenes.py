@@ -171,7 +171,7 @@ def relational_similarity(wanted: np.ndarray, found: np.ndarray, centres: np.nda
     return recall * float(agree.mean())
 
 
-def told(truth: Truth) -> dict[str, dict[str, float]]:
+def ceilings(truth: Truth) -> dict[str, dict[str, float]]:
     """The best that a painter can score on these very scenes who is told nothing (`chance`) or one caption (`caption`).
 
     A caption names one object in full and how many there are, or nothing of them where the truth says so; colours and

@@ -15,7 +15,7 @@ from store.errors import ChatPainterError
 from store.jpeg import JpegStore, open_images
 from store.reader import Store
 from trainer.feed.data import TrainingData
-from trainer.feed.inputs import FIRST_PICTURES, LENGTH, TURNS, Batch, Input, pictures, stored_side, told
+from trainer.feed.inputs import FIRST_PICTURES, LENGTH, TURNS, Batch, Input, conditioning, pictures, stored_side
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -92,7 +92,7 @@ class HeldOutSplit:
         batch = self.data.at(images, self.numbers(images))
         if condition == Condition():
             return batch
-        said = told(self.inputs)
+        said = conditioning(self.inputs)
         if not said:
             raise ChatPainterError(f"{condition.name}: this generator reads no dialogue; it paints the caption alone")
         tensors = dict(batch)

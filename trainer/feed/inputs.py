@@ -48,7 +48,7 @@ GRAPH = (OBJECTS, TRIPLES)
 CLASSES = Input("classes", "classes", "a class", where="images")
 
 
-def told(inputs: Iterable[Input]) -> list[str]:
+def conditioning(inputs: Iterable[Input]) -> list[str]:
     """Of these inputs, those that say what to paint beside a caption: dialogues and graphs, not first pictures."""
     return [one.name for one in inputs if one.pick == "first" and (one.where == "embeddings" or one in GRAPH)]
 

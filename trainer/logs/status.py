@@ -25,11 +25,11 @@ def status_line(record: Mapping[str, float], shown: Shown = (), left: float = ma
         f"nonfinite {record.get('nonfinite', 0):.0f}",
     ]
     if math.isfinite(left):
-        parts.append(f"left {in_words(left)}")
+        parts.append(f"left {duration_in_words(left)}")
     return "  ".join(parts)
 
 
-def in_words(seconds: float) -> str:
+def duration_in_words(seconds: float) -> str:
     """59s, 3m 07s, 2h 05m, 3d 04h."""
     whole = max(0, round(seconds))
     for size, unit, small, below in ((86400, "d", 3600, "h"), (3600, "h", 60, "m"), (60, "m", 1, "s")):

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from trainer.systems import Generator
 
 
-class Published(NamedTuple):
+class PublishedFormat(NamedTuple):
     """One project's files."""
 
     module: str  # reads and writes them
@@ -26,25 +26,25 @@ class Published(NamedTuple):
 
 
 PUBLISHED = {
-    "stackgan": Published(
+    "stackgan": PublishedFormat(
         "trainer.systems.chatpainter.published",
         ("stage1", "stage2"),
         "StackGAN-Pytorch: netG_epoch_N.pth, either stage",
     ),
-    "sg2im": Published(
+    "sg2im": PublishedFormat(
         "trainer.systems.sg2im.published",
         ("sg2im",),
         "google/sg2im: coco64.pt, vg64.pt and the like, stripped or full",
     ),
-    "geneva": Published(
+    "geneva": PublishedFormat(
         "trainer.systems.geneva.published",
         ("geneva",),
         "GeNeVA: snapshot_N.pth; options background=FILE, statistics=batch",
     ),
-    "stackgan-v2": Published(
+    "stackgan-v2": PublishedFormat(
         "trainer.systems.stackgan_v2.published", ("stackgan-v2",), "StackGAN-v2: netG_N.pth, with or without text"
     ),
-    "attngan": Published(
+    "attngan": PublishedFormat(
         "trainer.systems.attngan.published",
         ("attngan",),
         "AttnGAN: netG_epoch_N.pth, bird_AttnGAN2.pth, coco_AttnGAN2.pth, bird_AttnDCGAN2.pth",
@@ -90,13 +90,13 @@ def write_generator(generator: "Generator", path: Path) -> None:
     _module(_find(name)).write_generator(generator, path)
 
 
-def _find(name: str) -> Published:
+def _find(name: str) -> PublishedFormat:
     if name in PUBLISHED:
         return PUBLISHED[name]
     return next(one for one in PUBLISHED.values() if name in one.systems)
 
 
-def _module(one: Published) -> Any:
+def _module(one: PublishedFormat) -> Any:
     return import_module(one.module)
 
 

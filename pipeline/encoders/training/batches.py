@@ -10,7 +10,7 @@ CHUNK = 64  # batches that are sorted by length together: little padding, and st
 
 
 @dataclass(frozen=True)
-class Batch:
+class SentenceBatch:
     """n sentences with their neighbours, as numbers of words, <eos> (0) at the end of each and as padding.
 
     `sentences`, `before`, `after`: (n, longest) int64 each; `*_lengths`: (n,) int64, <eos> counted.
@@ -40,7 +40,7 @@ class Batches:
         self._order = np.empty(0, np.int64)
         self._sorted = np.empty(0, np.int64)
 
-    def __getitem__(self, number: int) -> Batch:
+    def __getitem__(self, number: int) -> SentenceBatch:
         epoch, within = divmod(number, self.each_epoch)
         chunk, place = divmod(within, CHUNK)
         if epoch != self._epoch:
@@ -58,7 +58,7 @@ class Batches:
         return gather(self.data, self._sorted[place])
 
 
-def gather(data: Sentences, middles: np.ndarray) -> Batch:
+def gather(data: Sentences, middles: np.ndarray) -> SentenceBatch:
     """The batch of these sentences (n,)."""
     parts = []
     for offset in (0, -1, 1):
@@ -69,4 +69,4 @@ def gather(data: Sentences, middles: np.ndarray) -> Batch:
         for target, start, stop in zip(padded, starts.tolist(), stops.tolist()):
             target[: stop - start] = data.tokens[start:stop]
         parts += [padded, lengths]
-    return Batch(*parts)
+    return SentenceBatch(*parts)

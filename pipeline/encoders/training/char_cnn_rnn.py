@@ -17,7 +17,7 @@ from pipeline.corpora import corpus as corpora
 from pipeline.encoders import EncoderSettings
 from pipeline.encoders.char_cnn_rnn import LENGTH, NOTHING, channels
 from pipeline.encoders.training import picture_features, retrieval
-from pipeline.encoders.training.run import Run
+from pipeline.encoders.training.run import TrainingFolder
 from store.errors import ChatPainterError
 from store.files import sha256_file
 
@@ -156,7 +156,7 @@ def train(
         "lowercase": encoders.char_cnn_rnn.lowercase,
         "unknown": encoders.char_cnn_rnn.unknown,
     }
-    run = Run(folder, {"train_char_cnn_rnn": asdict(settings), **made_from})
+    run = TrainingFolder(folder, {"train_char_cnn_rnn": asdict(settings), **made_from})
     with run.held():
         network, layer = _networks(settings, data, where)
         parameters = [*network.parameters(), *(layer.parameters() if layer else [])]

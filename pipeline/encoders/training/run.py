@@ -21,7 +21,7 @@ CONFIG, LOG, CHECKPOINT = "config.json", "log.jsonl", "checkpoint.pt"
 PATIENCE = 20  # updates in a row with a gradient that is not finite
 
 
-class Run:
+class TrainingFolder:
     """A training's folder, held while it is entered.
 
     Args:

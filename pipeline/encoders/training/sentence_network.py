@@ -92,7 +92,7 @@ class SentenceNetwork(nn.Module):
         """The summed surprise at the sentences before and at those after, two scalars.
 
         Args:
-            batch: the six arrays of a `Batch` in their order, lengths on the CPU.
+            batch: the six arrays of a `SentenceBatch` in their order, lengths on the CPU.
         """
         sentences, lengths, before, before_lengths, after, after_lengths = batch
         vectors = self.vectors(sentences, lengths)

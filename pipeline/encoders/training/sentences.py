@@ -89,7 +89,7 @@ def prepare(
     folder: Path,
     files: Mapping[Path, str],
     settings: TextSettings,
-    tokenizer: tokens.Name,
+    tokenizer: tokens.TokenizerName,
     *,
     words: int,
     longest: int,

@@ -16,8 +16,8 @@ import numpy as np
 from pipeline import tokens
 from pipeline.encoders import EncoderSettings
 from pipeline.encoders.training import sentences
-from pipeline.encoders.training.batches import Batch, Batches, gather
-from pipeline.encoders.training.run import Run
+from pipeline.encoders.training.batches import Batches, SentenceBatch, gather
+from pipeline.encoders.training.run import TrainingFolder
 from pipeline.texts import TextSettings
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def train(
             finite.
     """
     files = sentences.checksums(texts)
-    run = Run(
+    run = TrainingFolder(
         folder,
         {
             "train_skip_thought": asdict(settings),
@@ -179,7 +179,7 @@ class Half:
         self.parameters = [each for each in self.network.parameters() if each.requires_grad]
         self.adam = torch.optim.Adam(self.parameters, settings.rate, BETAS)
 
-    def step(self, batch: Batch, rate: float, run: Run) -> float:
+    def step(self, batch: SentenceBatch, rate: float, run: TrainingFolder) -> float:
         """One update; the batch's surprise, summed over all words that were foretold."""
         import torch
 
@@ -206,7 +206,7 @@ class Half:
         self.adam.load_state_dict(state["adam"])
 
 
-def tensors(batch: Batch, where: "torch.device") -> "list[torch.Tensor]":
+def tensors(batch: SentenceBatch, where: "torch.device") -> "list[torch.Tensor]":
     """A batch as `SentenceNetwork.forward` takes it."""
     import torch
 

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from pipeline.encoders import EncoderSettings
-from pipeline.worker import Source, Work
+from pipeline.worker import EncoderSource, Work
 from store.machine import cores
 from store.manifest import content_key
 from store.shards import ShardTask
@@ -68,7 +68,7 @@ def test_what_travels_is_no_larger_than_the_texts():
     identity = {"name": "hash", "weights": {"file": "0" * 64}}
     key = content_key({"encoder": identity}, "float16", (4800,), 0, texts)
     task = ShardTask("/out", "vectors", 3, 0, len(texts), (4800,), "float16", key, {"encoder": identity}, "token")
-    work = Work(task, Source("tests.support.hash_encoder", "dialogues", EncoderSettings(), identity), texts)
+    work = Work(task, EncoderSource("tests.support.hash_encoder", "dialogues", EncoderSettings(), identity), texts)
     assert len(pickle.dumps(work)) < sum(len(text) for text in texts) + 12 * len(texts) + 4000
 
 

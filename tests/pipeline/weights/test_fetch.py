@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from pipeline.weights import WeightsError, published
 from pipeline.weights.cli import weights_fetch
 from pipeline.weights.fetch import fetch
-from pipeline.weights.published import Published
+from pipeline.weights.published import PublishedFile
 
 CONTENT = bytes(range(256)) * 2000
 HASH = hashlib.sha256(CONTENT).hexdigest()
@@ -102,7 +102,7 @@ def test_a_published_name_must_have_the_published_hash(server, tmp_path, monkeyp
     url, _ = server
     with pytest.raises(WeightsError, match="expected 2,342,138,474 bytes and sha256 790951d4"):
         fetch(f"{url}/utable.npy", tmp_path)
-    monkeypatch.setitem(published.SKIP_THOUGHT, "utable.npy", Published("utable.npy", len(CONTENT), HASH, ""))
+    monkeypatch.setitem(published.SKIP_THOUGHT, "utable.npy", PublishedFile("utable.npy", len(CONTENT), HASH, ""))
     assert fetch(f"{url}/anything", tmp_path, name="utable.npy").name == "utable.npy"
     with pytest.raises(WeightsError, match="is there already"):
         fetch(f"{url}/anything", tmp_path, name="utable.npy")

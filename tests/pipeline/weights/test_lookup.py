@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from pipeline.weights import WeightsError, hashing, published
 from pipeline.weights.cli import weights_status
-from pipeline.weights.published import MARKER, Published, find_char_cnn_rnn, find_skip_thought, hashes
+from pipeline.weights.published import MARKER, PublishedFile, find_char_cnn_rnn, find_skip_thought, hashes
 from tests.support.char_cnn_rnn import char_cnn_rnn_t7, random_net
 
 NAMES = published.skip_thought_names("combined")
@@ -35,7 +35,7 @@ def small(monkeypatch, folders):
     """Published sizes and hashes as those of small files."""
     for name in NAMES:
         content = f"weights {name}".encode()
-        file = Published(name, len(content), hashlib.sha256(content).hexdigest(), "")
+        file = PublishedFile(name, len(content), hashlib.sha256(content).hexdigest(), "")
         monkeypatch.setitem(published.SKIP_THOUGHT, name, file)
 
 

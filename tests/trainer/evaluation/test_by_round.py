@@ -8,7 +8,7 @@ import pytest
 
 from trainer.evaluation.by_round import EXACT, by_round, counted
 from trainer.evaluation.figures import Figures
-from trainer.evaluation.report import Evaluated, World
+from trainer.evaluation.report import Evaluated, KnownWorld
 from trainer.evaluation.split import Condition
 from trainer.evaluation.truth import Truth
 
@@ -76,7 +76,7 @@ def test_figures_and_the_table_for_plots(truth: Truth, tmp_path: Path) -> None:
     ids = np.array(list(truth.scenes))
     it, probes = evaluated(truth, ids, list(range(ROUNDS + 1)))
     figures = Figures()
-    by_round(figures, tmp_path, World(truth, "x", {}), it, probes, np.zeros(len(ids), np.int64))
+    by_round(figures, tmp_path, KnownWorld(truth, "x", {}), it, probes, np.zeros(len(ids), np.int64))
     shown = figures.shown()
     for name in ("told", "kept", "settled"):
         assert shown[f"stage1_{name}"] == shown[f"stage1_{name}_least"] == 1
@@ -92,7 +92,7 @@ def test_figures_and_the_table_for_plots(truth: Truth, tmp_path: Path) -> None:
 def test_rounds_left_out_are_said(truth: Truth, tmp_path: Path) -> None:
     it, probes = evaluated(truth, np.array(list(truth.scenes)), [0, 3, 10])
     figures = Figures()
-    by_round(figures, tmp_path, World(truth, "x", {}), it, probes, np.zeros(len(it.ids), np.int64))
+    by_round(figures, tmp_path, KnownWorld(truth, "x", {}), it, probes, np.zeros(len(it.ids), np.int64))
     assert "every number of rounds" in figures.skipped[0]["reason"]
     assert not list(tmp_path.iterdir())
 
@@ -103,12 +103,16 @@ def test_what_cannot_be_counted_is_left_out(truth: Truth, tmp_path: Path) -> Non
     it, probes = evaluated(truth, ids, list(range(ROUNDS + 1)))
     wrong = {name: values + 1 if "scene" in name else values for name, values in it.painted.items()}
     figures = Figures()
-    by_round(figures, tmp_path, World(truth, "x", {}), it, dict.fromkeys(probes, wrong), np.zeros(len(ids), np.int64))
+    by_round(
+        figures, tmp_path, KnownWorld(truth, "x", {}), it, dict.fromkeys(probes, wrong), np.zeros(len(ids), np.int64)
+    )
     assert figures.shown()["stage1_told"] < 1
     figures.write(tmp_path / "metrics.json", {})
     nothing = {name: values + 100 if "scene" in name else values for name, values in it.painted.items()}
     figures = Figures()
-    by_round(figures, tmp_path, World(truth, "x", {}), it, dict.fromkeys(probes, nothing), np.zeros(len(ids), np.int64))
+    by_round(
+        figures, tmp_path, KnownWorld(truth, "x", {}), it, dict.fromkeys(probes, nothing), np.zeros(len(ids), np.int64)
+    )
     assert figures.shown()["stage1_told"] == 0
     assert "stage1_settled" not in figures.shown()
     assert {entry["name"] for entry in figures.skipped} == {"stage1_settled"}

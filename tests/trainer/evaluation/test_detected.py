@@ -16,7 +16,7 @@ from trainer.evaluation.detected import (
     relational_similarity,
     sample_scores,
 )
-from trainer.evaluation.report import World
+from trainer.evaluation.report import KnownWorld
 from trainer.evaluation.truth import Place, Truth
 
 GIVEN = parity.load("geneva")["functions"]
@@ -91,13 +91,13 @@ def test_the_real_picture_itself_has_every_score_at_one() -> None:
     assert set(sample_scores(there, there).values()) == {1.0}
 
 
-def world() -> World:
+def world() -> KnownWorld:
     places = {"left": Place((0.25, 0.5), 0.02), "right": Place((0.75, 0.5), 0.02)}
     colours, grounds = {"red": (255, 0, 0), "blue": (0, 0, 255)}, {"sand": (200, 180, 140)}
     truth = Truth(
         Path(), "", places, colours, grounds, ("circle", "square"), ("small",), (), {}, {}, {}, {}, True, {}, ()
     )
-    return World(truth, "", {})
+    return KnownWorld(truth, "", {})
 
 
 def answers(*objects: tuple[str, str] | None) -> list[int]:

@@ -207,7 +207,7 @@ def test_ceilings_are_what_guessing_scores_on_average(tmp_path):
         row[random.permutation(4)[:count]] = random.integers(0, 4, count)
         rows.append(row.tolist())
     truth, ids = made_up(tmp_path, rows, random.integers(0, 2, 150).tolist())
-    told = scenes.told(truth)
+    told = scenes.ceilings(truth)
     wanted = truth.colour_labels(ids)
     score: dict[str, list[float]] = {"chance": [], "caption": []}
     for _ in range(25):
@@ -225,6 +225,6 @@ def test_ceilings_are_what_guessing_scores_on_average(tmp_path):
 
 def test_the_world_states_the_same_ceilings(truth):
     # The world's are over all scenes that it could make, these over the 24 of this split.
-    for score, best in scenes.told(truth).items():
+    for score, best in scenes.ceilings(truth).items():
         for told, value in best.items():
             assert value == pytest.approx(truth.ceilings[score][told], abs=0.1), (score, told)

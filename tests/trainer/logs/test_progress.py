@@ -14,7 +14,7 @@ from store.errors import ChatPainterError
 from trainer.logs.log import read_log
 from trainer.logs.progress import Progress
 from trainer.logs.statistics import Statistics
-from trainer.logs.status import in_words, status_line
+from trainer.logs.status import duration_in_words, status_line
 
 
 def progress(folder, images_seen=0, **arguments) -> Progress:
@@ -215,7 +215,7 @@ class TestStatusLine:
         [(0, "0s"), (59.4, "59s"), (60, "1m 00s"), (187, "3m 07s"), (7500, "2h 05m"), (273_600, "3d 04h")],
     )
     def test_durations(self, seconds, text):
-        assert in_words(seconds) == text
+        assert duration_in_words(seconds) == text
 
 
 class TestSinks:

@@ -12,7 +12,7 @@ from torch.nn.utils import spectral_norm
 
 from trainer.networks.blocks import conv3x3
 
-Start = Literal["published", "identity"]
+NormStart = Literal["published", "identity"]
 
 
 class ConditionalBatchNorm(nn.Module):
@@ -23,7 +23,7 @@ class ConditionalBatchNorm(nn.Module):
             rows were meant); `identity`: γ near 1 and β near 0.
     """
 
-    def __init__(self, channels: int, said: int, start: Start):
+    def __init__(self, channels: int, said: int, start: NormStart):
         super().__init__()
         self.bn = nn.BatchNorm2d(channels, affine=False)
         self.fc = nn.Linear(said, 2 * channels)
@@ -45,7 +45,7 @@ class ConditionalBatchNorm(nn.Module):
 class ResUpBlock(nn.Module):
     """(B, inputs, s, s) and y (B, said) → (B, outputs, 2s, 2s): under conditional BatchNorm, with a shortcut."""
 
-    def __init__(self, inputs: int, outputs: int, said: int, start: Start):
+    def __init__(self, inputs: int, outputs: int, said: int, start: NormStart):
         super().__init__()
         self.bn1 = ConditionalBatchNorm(inputs, said, start)
         self.bn2 = ConditionalBatchNorm(outputs, said, start)

@@ -14,7 +14,7 @@ from pipeline.encoders import EncoderSettings, SkipThoughtSettings, skip_thought
 from pipeline.encoders.training import files
 from pipeline.encoders.training import skip_thought as training
 from pipeline.encoders.training.batches import Batches, gather
-from pipeline.encoders.training.run import CHECKPOINT, Run
+from pipeline.encoders.training.run import CHECKPOINT, TrainingFolder
 from pipeline.encoders.training.sentence_network import SentenceNetwork
 from pipeline.encoders.training.sentences import checksums, prepare
 from pipeline.texts import TextSettings
@@ -128,7 +128,7 @@ def test_a_step_clips_the_gradient_and_takes_adams_update(text, tmp_path):
     gradients = torch.autograd.grad(loss, half.parameters)
     norm = sum(float((g.double() ** 2).sum()) for g in gradients) ** 0.5
     assert norm > 0.5
-    assert half.step(batch, 1e-2, Run(tmp_path, {})) == pytest.approx(float(loss.detach()))
+    assert half.step(batch, 1e-2, TrainingFolder(tmp_path, {})) == pytest.approx(float(loss.detach()))
     names = [name for name, value in half.network.named_parameters() if value.requires_grad]
     for name, gradient in zip(names, gradients):
         g = gradient.double().numpy() * 0.5 / norm

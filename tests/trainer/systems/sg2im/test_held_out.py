@@ -9,7 +9,7 @@ import torch
 from store.errors import ChatPainterError
 from tests.support.stores import write_graphs, write_training_stores
 from trainer.evaluation.split import Condition, HeldOutSplit
-from trainer.feed.inputs import CAPTIONS, FIRST_PICTURES, GRAPH, TURNS, told
+from trainer.feed.inputs import CAPTIONS, FIRST_PICTURES, GRAPH, TURNS, conditioning
 
 
 def test_another_images_graph_is_told_whole(tmp_path: Path) -> None:
@@ -27,6 +27,6 @@ def test_another_images_graph_is_told_whole(tmp_path: Path) -> None:
 
 
 def test_what_is_told_is_no_picture() -> None:
-    assert told((CAPTIONS, TURNS, FIRST_PICTURES)) == ["turns"]
-    assert told(GRAPH) == ["objects", "triples"]
-    assert told((CAPTIONS,)) == []
+    assert conditioning((CAPTIONS, TURNS, FIRST_PICTURES)) == ["turns"]
+    assert conditioning(GRAPH) == ["objects", "triples"]
+    assert conditioning((CAPTIONS,)) == []
