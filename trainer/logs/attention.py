@@ -57,8 +57,9 @@ class AttentionMaps:
     def words(self) -> list[str]:
         """For every quarter of the picture the token listened to most, and its mean share there.
 
-        >>> shares = np.array([[[0.9, 0], [0, 0]], [[0, 0.75], [0, 0.5]]])
-        >>> AttentionMaps(("caption", "round 1"), {2: shares}).words()[:3]
+        >>> AttentionMaps(
+        ...     ("caption", "round 1"), {2: np.array([[[0.9, 0], [0, 0]], [[0, 0.75], [0, 0.5]]])}
+        ... ).words()[:3]
         ['top left: caption (90 %)', 'top right: round 1 (75 %)', 'bottom left: nothing said']
         """
         shares = self.shares
