@@ -4,13 +4,19 @@ CLIP reads 77 tokens at most, which cuts a dialogue of ten rounds short; so the 
 their own. The folder is a transformers checkpoint with model.safetensors; nothing is fetched and nothing unpickled.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from store.errors import ChatPainterError
+from trainer.evaluation import retrieval
 from trainer.evaluation.weights import Judge, Missing, sha256
+
+if TYPE_CHECKING:
+    from trainer.evaluation.figures import Figures
+    from trainer.evaluation.split import HeldOutSplit
 
 BATCH = 256  # texts at a time
 
@@ -57,3 +63,33 @@ def load(weights: Path, name: str, device: str) -> Judge:
         return np.concatenate(vectors)
 
     return Judge(name, sha256(file), "as the checkpoint's preprocessor_config.json says", measure, read)
+
+
+def figures_of(
+    figures: "Figures",
+    stage: str,
+    features: np.ndarray,
+    read: Callable[[Sequence[str]], np.ndarray],
+    held_out: "HeldOutSplit",
+    images: np.ndarray,
+    seed: int,
+    about: dict[str, Any],
+) -> None:
+    """CLIPScore (Hessel et al., 2021: 100 max(cos, 0)) of the caption and of each round, and R-precision.
+
+    Args:
+        features: (n, d) unit vectors of the pictures; `read` gives those of texts.
+        images: (n,) whose texts were painted.
+    """
+    captions, rounds = zip(*held_out.words(images))
+    vectors = read(list(captions))
+    scores = 100 * np.clip((features * vectors).sum(axis=1), 0, None)
+    figures.add(f"{stage}_clip_score_caption", scores.mean(), "100 max(cos, 0), own caption", len(images), **about)
+    retrieval.r_precision_figure(figures, f"{stage}_clip_r_precision", features, vectors, seed, about)
+    counts = np.array([len(texts) for texts in rounds])
+    if counts.sum():
+        owners = np.repeat(np.arange(len(images)), counts)
+        vectors = read([text for texts in rounds for text in texts])
+        scores = 100 * np.clip((features[owners] * vectors).sum(axis=1), 0, None)
+        protocol = "100 max(cos, 0), mean over every round on its own (77 tokens at most)"
+        figures.add(f"{stage}_clip_score_round", scores.mean(), protocol, len(images), rounds=len(owners), **about)

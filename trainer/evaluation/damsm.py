@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from store.errors import ChatPainterError
+from trainer.evaluation import retrieval
 from trainer.evaluation.weights import Judge, Missing, sha256
 
 if TYPE_CHECKING:
     from trainer.evaluation.figures import Figures
-    from trainer.evaluation.report import Evaluated
     from trainer.evaluation.split import HeldOutSplit
 
 NAME = "damsm"
@@ -55,15 +55,19 @@ def load(path: Path, device: str) -> Judge:
     return Judge(f"DAMSM {type(encoder).__name__}", sha256(file), "bilinear to the encoder's side, [-1, 1]", measure)
 
 
-def r_precision_figure(
-    figures: "Figures", name: str, codes: np.ndarray, held_out: "HeldOutSplit", images: np.ndarray, it: "Evaluated",
+def figures_of(
+    figures: "Figures",
+    name: str,
+    codes: np.ndarray,
+    held_out: "HeldOutSplit",
+    images: np.ndarray,
+    seed: int,
     about: dict[str, Any],
-) -> None:  # fmt: skip
+) -> None:
     """R-precision as AttnGAN states it: own caption among 99 others, mean and deviation over ten folds.
 
     Only where the generator's captions are the vectors of a DAMSM's text encoder; else the reason is noted.
     """
-    from trainer.evaluation import retrieval
     from trainer.evaluation.split import Condition
 
     encoder = held_out.data.identity["captions"].get("encoder", {}).get("name")
@@ -74,11 +78,8 @@ def r_precision_figure(
     if sentences.shape[1] != codes.shape[1]:
         figures.skip(name, f"captions are vectors of {sentences.shape[1]}, the DAMSM's codes of {codes.shape[1]}")
         return
-    others = min(99, len(codes) - 1)
-    hits = retrieval.r_precision(codes, sentences, retrieval.candidates(len(codes), others, it.seed))
-    value, spread = retrieval.folds(hits)
-    protocol = f"AttnGAN: cosine of DAMSM's vectors, 1 of {others + 1}, 10 folds; the judge may have trained it"
-    figures.add(name, value, protocol, len(codes), spread=spread, **about)
+    protocol = "AttnGAN: cosine of DAMSM's vectors, {}; the judge may have trained it"
+    retrieval.r_precision_figure(figures, name, codes, sentences, seed, about, protocol)
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:

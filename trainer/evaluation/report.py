@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from trainer.evaluation import classifier as domain
-from trainer.evaluation import damsm, distances, inception_score, retrieval, scenes
+from trainer.evaluation import clip, damsm, distances, inception_score, retrieval, scenes
 from trainer.evaluation.figures import Figures, write_table
 from trainer.evaluation.judges import Judges
 from trainer.evaluation.parts import Arrays
@@ -112,9 +112,8 @@ def domain_figures(figures: Figures, world: KnownWorld, it: Evaluated) -> None:
             protocol = "geometric mean of the questions' Inception Scores"
             figures.add(f"{who}_domain_is", value, protocol, n, **about)
         facts = one_hot(world.truth.targets(it.ids), world.heads)
-        r_precision_figure(
-            figures, f"{stage}_domain_r_precision", it.painted[f"{size}/domain/log_posteriors"], facts, it.seed, about
-        )
+        answers = it.painted[f"{size}/domain/log_posteriors"]
+        retrieval.r_precision_figure(figures, f"{stage}_domain_r_precision", answers, facts, it.seed, about)
 
 
 def published_figures(
@@ -147,10 +146,12 @@ def published_figures(
         features = it.painted[f"{size}/vgg16/features"], it.real[f"{size}/vgg16/features"]
         coverage_figures(figures, stage, *features, about["vgg16"])
     if "clip" in about:
-        clip_figures(figures, stage, judges, it.painted[f"{size}/clip/features"], held_out, images, it, about["clip"])
+        seen, read = it.painted[f"{size}/clip/features"], judges.published["clip"].read
+        assert read is not None
+        clip.figures_of(figures, stage, seen, read, held_out, images, it.seed, about["clip"])
     if damsm.NAME in about:
         codes, name = it.painted[f"{size}/{damsm.NAME}/codes"], f"{stage}_damsm_r_precision"
-        damsm.r_precision_figure(figures, name, codes, held_out, images, it, about[damsm.NAME])
+        damsm.figures_of(figures, name, codes, held_out, images, it.seed, about[damsm.NAME])
 
 
 def distribution_figures(
@@ -182,43 +183,6 @@ def coverage_figures(figures: Figures, name: str, painted: np.ndarray, real: np.
     protocol = f"3 nearest neighbours, {len(real)} real pictures"
     figures.add(f"{name}_precision", precision, protocol, len(painted), **about)
     figures.add(f"{name}_recall", recall, protocol, len(painted), **about)
-
-
-def r_precision_figure(
-    figures: Figures, name: str, pictures: np.ndarray, texts: np.ndarray, seed: int, about: dict[str, Any]
-) -> None:
-    others = min(99, len(pictures) - 1)
-    hits = retrieval.r_precision(pictures, texts, retrieval.candidates(len(pictures), others, seed))
-    value, spread = retrieval.folds(hits)
-    protocol = f"1 of {others + 1}, 10 folds; the judge was not used in training"
-    figures.add(name, value, protocol, len(pictures), spread=spread, **about)
-
-
-def clip_figures(
-    figures: Figures,
-    stage: str,
-    judges: Judges,
-    features: np.ndarray,
-    held_out: HeldOutSplit,
-    images: np.ndarray,
-    it: Evaluated,
-    about: dict[str, Any],
-) -> None:
-    """CLIPScore (Hessel et al., 2021: 100 max(cos, 0)) of the caption and of each round, and R-precision."""
-    read = judges.published["clip"].read
-    assert read is not None
-    captions, rounds = zip(*held_out.words(images))
-    vectors = read(list(captions))
-    scores = 100 * np.clip((features * vectors).sum(axis=1), 0, None)
-    figures.add(f"{stage}_clip_score_caption", scores.mean(), "100 max(cos, 0), own caption", len(images), **about)
-    r_precision_figure(figures, f"{stage}_clip_r_precision", features, vectors, it.seed, about)
-    counts = np.array([len(texts) for texts in rounds])
-    if counts.sum():
-        owners = np.repeat(np.arange(len(images)), counts)
-        vectors = read([text for texts in rounds for text in texts])
-        scores = 100 * np.clip((features[owners] * vectors).sum(axis=1), 0, None)
-        protocol = "100 max(cos, 0), mean over every round on its own (77 tokens at most)"
-        figures.add(f"{stage}_clip_score_round", scores.mean(), protocol, len(images), rounds=len(owners), **about)
 
 
 def probe_figures(

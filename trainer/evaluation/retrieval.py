@@ -5,7 +5,12 @@ on the small worlds, the domain classifier (log posteriors of the picture, one-h
 is the log likelihood of the facts). Neither was used in training.
 """
 
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
+
+if TYPE_CHECKING:
+    from trainer.evaluation.figures import Figures
 
 
 def candidates(count: int, others: int, seed: int) -> np.ndarray:
@@ -36,3 +41,24 @@ def folds(hits: np.ndarray, count: int = 10) -> tuple[float, float]:
     """Mean and sd (ddof 0) over `count` folds of neighbouring pictures, as AttnGAN states it."""
     values = [part.mean() for part in np.array_split(hits, min(count, len(hits)))]
     return float(hits.mean()), float(np.std(values))
+
+
+def r_precision_figure(
+    figures: "Figures",
+    name: str,
+    pictures: np.ndarray,
+    texts: np.ndarray,
+    seed: int,
+    about: dict[str, Any],
+    protocol: str = "{}; the judge was not used in training",
+) -> None:
+    """Add R-precision over 99 other texts, or as many as there are, with its deviation over ten folds.
+
+    Args:
+        pictures, texts: as in `r_precision`.
+        protocol: around `{}`, in which candidates and folds are named.
+    """
+    others = min(99, len(pictures) - 1)
+    value, spread = folds(r_precision(pictures, texts, candidates(len(pictures), others, seed)))
+    protocol = protocol.format(f"1 of {others + 1}, 10 folds")
+    figures.add(name, value, protocol, len(pictures), spread=spread, **about)

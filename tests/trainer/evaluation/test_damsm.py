@@ -27,10 +27,8 @@ def held_out(captions: np.ndarray, encoder: str = "damsm") -> Any:
 
 def measured(codes: np.ndarray, captions: np.ndarray, encoder: str = "damsm") -> Figures:
     figures = Figures()
-    it: Any = SimpleNamespace(seed=1)
-    damsm.r_precision_figure(
-        figures, "r", damsm.unit(codes), held_out(captions, encoder), np.arange(len(codes)), it, {"sha256": "x"}
-    )
+    rows = np.arange(len(codes))
+    damsm.figures_of(figures, "r", damsm.unit(codes), held_out(captions, encoder), rows, 1, {"sha256": "x"})
     return figures
 
 
