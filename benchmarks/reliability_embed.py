@@ -22,14 +22,13 @@ from typing import Any
 import click
 import psutil
 
+from benchmarks.reliability import EMBED, PATIENCE, environment, write_results
 from store import machine
 from tests.support.corpora import corpus_rows, write_corpus
 from tests.support.folders import content
 
 SHARDS = 8
 DELAY = 0.4  # seconds a shard
-PATIENCE = 600
-COMMAND = [sys.executable, "-m", "pipeline.embed_cli", "--split", "t", "--encoders", "tests.support.hash_encoder"]
 
 
 class Trial:
@@ -42,14 +41,13 @@ class Trial:
         (folder / "params.yaml").write_text("embed: {shard_mib: 1, workers: 2}\n")
         write_corpus(folder / "data/corpus/t.parquet", corpus_rows(120))
 
-    def environment(self, **more: str) -> dict[str, str]:
-        root = str(Path(__file__).parents[1])
-        return {**os.environ, "PYTHONPATH": root, "HASH_LOG": str(self.log), "HASH_DELAY": str(DELAY), **more}
+    def environment(self) -> dict[str, str]:
+        return {**environment(), "HASH_LOG": str(self.log), "HASH_DELAY": str(DELAY)}
 
     def start(self, *options: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [*COMMAND, "--out", "out", *options], cwd=self.folder, env=self.environment(), text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
+            [sys.executable, "-m", *EMBED, "--out", "out", *options], cwd=self.folder, env=self.environment(),
+            text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
         )  # fmt: skip
 
     def calls(self) -> list[dict[str, Any]]:
@@ -183,9 +181,7 @@ def main(kills: int, targets: tuple[str, ...], seed: int, out: Path | None) -> N
         on = sum(row["went_on_by_itself"] for row in rows)
         same, lost = sum(row["same_bytes"] for row in rows), sum(row["lost"] for row in rows)
         click.echo(f"{target:>9} {len(rows):>5} {on:>8} {len(rows) - on:>10} {same:>10} {lost:>20}")
-    path = out or Path(__file__).parent / "results/reliability-embed.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(result, indent=1) + "\n")
+    write_results(result, "embed", out)
 
 
 if __name__ == "__main__":

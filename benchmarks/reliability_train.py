@@ -8,7 +8,6 @@ grids.
 """
 
 import contextlib
-import json
 import random
 import re
 import signal
@@ -22,19 +21,18 @@ from typing import Any
 import click
 import yaml
 
+from benchmarks.reliability import (
+    BATCH,
+    ITERATIONS,
+    PATIENCE,
+    compared,
+    training_arguments,
+    write_results,
+    write_training,
+)
 from store import machine
-from tests.support.models import SMALL
 from tests.support.processes import Ranks, wait_for
-from tests.support.runs import figures
-from tests.support.same import same
-from tests.support.stores import write_training_stores
 
-BATCH, ITERATIONS = 6, 12
-TRAINING = {
-    "epochs": None, "images": ITERATIONS * BATCH, "batch": BATCH, "seed": 3, "ema_half_life": 20, "keep": 3,
-    "log_every": BATCH, "grid_every": 4 * BATCH, "checkpoint_every": 2 * BATCH,
-}  # fmt: skip
-PATIENCE = 600
 FILE_EVENTS = {"open", "os.rename", "os.remove", "os.mkdir", "os.truncate"}
 
 
@@ -44,10 +42,7 @@ class Trial:
     def __init__(self, world: Path, name: str, world_size: int) -> None:
         self.folder = world / name
         self.world_size = world_size
-        self._arguments = [
-            "stage1", "--params", str(world / "params.yaml"), "--run", str(self.folder), "--device", "cpu",
-            "--embeddings", str(world / "embeddings"), "--images", str(world / "images"), "--log", "tensorboard",
-        ]  # fmt: skip
+        self._arguments = [*training_arguments(world, self.folder), "--log", "tensorboard"]
 
     def start(self, before: Callable[[], None] | None = None) -> Ranks:
         """The command on every rank; `before` runs first, in each."""
@@ -158,31 +153,6 @@ KILLS = {
 }
 
 
-def compared(found: Path, expected: Path) -> list[str]:
-    """What of a finished run differs."""
-    from trainer.checkpoints import Checkpoints, load
-
-    ours, theirs = (Checkpoints(folder / "checkpoints").latest() for folder in (found, expected))
-    wrong = []
-    if ours is None or theirs is None or ours.name != theirs.name or not same(load(ours), load(theirs)):
-        wrong.append("checkpoint")
-    for name in ("generator.safetensors", "generator-best.safetensors"):
-        if _bytes(found / name) != _bytes(expected / name):
-            wrong.append(name)
-    if figures(found) != figures(expected):
-        wrong.append("log.jsonl")
-    if {path.name: path.read_bytes() for path in found.glob("grids/*.png")} != {
-        path.name: path.read_bytes() for path in expected.glob("grids/*.png")
-    }:
-        wrong.append("grids")
-    strays = [path.name for path in found.rglob("*.tmp")]
-    return wrong + strays
-
-
-def _bytes(path: Path) -> bytes | None:
-    return path.read_bytes() if path.exists() else None
-
-
 @click.command()
 @click.option("--kills", default=8, show_default=True, help="Of each kind.")
 @click.option("--kind", "kinds", multiple=True, type=click.Choice(list(KILLS)), help="[default: all]")
@@ -199,12 +169,7 @@ def main(kills: int, kinds: tuple[str, ...], seed: int, out: Path | None) -> Non
     result: dict[str, Any] = {"machine": machine.describe(), "iterations": ITERATIONS, "kills": {}}
     with tempfile.TemporaryDirectory() as name:
         world = Path(name)
-        write_training_stores(world, "train", images=20, rounds=(3, 1, 2))
-        write_training_stores(world, "val", images=8, rounds=(3, 1, 2), seed=1, first_id=5000)
-        model = {**SMALL, "dialogue": "recurrent", "standardise": True}
-        (world / "params.yaml").write_text(
-            yaml.safe_dump({"splits": ["train", "val"], "model": model, "stage1": TRAINING})
-        )
+        (world / "params.yaml").write_text(yaml.safe_dump(write_training(world)))
         whole: dict[int, Trial] = {}
         for kind in kinds or KILLS:
             ranks, kill = KILLS[kind]
@@ -222,16 +187,11 @@ def main(kills: int, kinds: tuple[str, ...], seed: int, out: Path | None) -> Non
                 rows.append(row)
                 click.echo(f"{kind} {number + 1}/{kills}: {row}", err=True)
             result["kills"][kind] = rows
-            _write(out or Path(__file__).parent / "results/reliability-train.json", result)
+            write_results(result, "train", out)
     click.echo(f"{'killed':>18} {'tried':>5} {'the same in the end':>19} {'iterations done again':>21}")
     for kind, rows in result["kills"].items():
         again = sum(max(0, row["iterations"] - row["saved"]) for row in rows)
         click.echo(f"{kind:>18} {len(rows):>5} {sum(not row['differs'] for row in rows):>19} {again:>21}")
-
-
-def _write(path: Path, result: dict[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(result, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ stage1.onnx  generator.onnx
 """
 
 import json
+import os
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -15,7 +16,7 @@ from painter import card, interviewer
 from painter.dialogue import Dialogue
 from painter.painter import Painter, generator_file
 from store.errors import ChatPainterError
-from store.files import replacing, sha256_file
+from store.files import in_words, replacing, sha256_file, sync_folder
 from store.lock import LOCK, FolderLock
 from trainer.systems import PaintsFilms
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     import torch
 
 GENERATOR, SETTINGS, CARD, ENCODERS = "generator.safetensors", "settings.json", "README.md", "encoders"
+NEW = ".new"
+"""Within the folder: what is written, until all of it is."""
 SMALL = 100 * 1024**2
 """Weight files that together are smaller are copied without being asked for."""
 COMPARED = (Dialogue("a large red circle"), Dialogue("two objects", (("what is the ground like", "sand"),)))
@@ -54,13 +57,21 @@ def export(
     found, figures = interviewer.find(run, corpus), card.figures(metrics, sha256_file(source))
     with FolderLock(folder):
         _refuse_other(folder, source)
-        yield from _write_all(painter, source, folder, run, found, with_weights, figures, onnx, half)
+        new = folder / NEW
+        with in_words(folder):
+            try:
+                shutil.rmtree(new, ignore_errors=True)  # of an export that was killed
+                new.mkdir()
+                yield from _write_all(painter, source, folder, new, run, found, with_weights, figures, onnx, half)
+                _move(new, folder)
+            finally:
+                shutil.rmtree(new, ignore_errors=True)
     yield f'{folder}: complete; paint with  chatpainter-paint --run {folder} "…"'
 
 
 def _refuse_other(folder: Path, source: Path) -> None:
     """Only an export, whole or broken off, is written again."""
-    generator, there = folder / GENERATOR, {path.name for path in folder.iterdir()} - {LOCK}
+    generator, there = folder / GENERATOR, {path.name for path in folder.iterdir()} - {LOCK, NEW}
     # A run's folder holds a generator too, and is not to be written over.
     if there and SETTINGS not in there:
         raise ChatPainterError(f"{folder}: holds other things; name a new folder, or one exported before")
@@ -68,10 +79,25 @@ def _refuse_other(folder: Path, source: Path) -> None:
         raise ChatPainterError(f"{folder}: is what was to be exported; name another folder")
 
 
+def _move(new: Path, folder: Path) -> None:
+    """Move what was written into its place, over an earlier export: a full disk can end nothing of this half-way."""
+    names = sorted((path.relative_to(new) for path in new.rglob("*") if path.is_file()), key=_rank)
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        os.replace(new / name, folder / name)
+    sync_folder(folder)
+
+
+def _rank(name: Path) -> int:
+    # The settings mark the folder as an export, should this one be broken off; without a generator it is no model.
+    return {SETTINGS: 0, GENERATOR: 2}.get(str(name), 1)
+
+
 def _write_all(
     painter: Painter,
     source: Path,
     folder: Path,
+    new: Path,
     run: Path,
     found: interviewer.Interviewer | None,
     with_weights: bool,
@@ -81,38 +107,31 @@ def _write_all(
 ) -> Iterator[str]:
     from trainer import generator_file
 
-    try:
-        # First: it marks the folder as an export, should this one be broken off.
-        _write(folder / SETTINGS, json.dumps(painter.generator.settings, indent=1, sort_keys=True))
-        weights = _weights(painter, folder / ENCODERS, with_weights)
-        yield weights
-        if found is not None:
-            _write(folder / interviewer.BANK, json.dumps(found.to_json(), ensure_ascii=False))
-            yield f"{folder / interviewer.BANK}: {len(found.questions)} questions"
-        checked = {}
-        if onnx and isinstance(painter.generator, PaintsFilms):
-            yield f"{folder}: no ONNX files: as many pictures are painted as there are turns, one from the other"
-        elif onnx:
-            for name, difference in write_onnx(painter, folder):
-                checked[name] = difference
-                yield f"{folder / name}: differs from torch by at most {difference:.1e}"
-        # Last: without it the folder is no model.
-        with replacing(folder / GENERATOR) as temporary:
-            if half:
-                generator_file.save(painter.generator, temporary, half=True)
-            else:
-                shutil.copyfile(source, temporary)
-            moved = _moved(painter, temporary) if half else None
-            if moved is not None:
-                mean, most = moved
-                yield f"{folder / GENERATOR}: as float16; pixels move by {most} of 255 at most, {mean:.2g} in the mean"
-            _write(folder / CARD, card.write(painter, run, figures, found, checked, moved))
-    except OSError as error:
-        raise ChatPainterError(f"{folder}: cannot be written ({error.strerror or error}); choose another") from None
+    _write(new / SETTINGS, json.dumps(painter.generator.settings, indent=1, sort_keys=True))
+    yield f"{folder / ENCODERS}: {_weights(painter, new / ENCODERS, with_weights)}"
+    if found is not None:
+        _write(new / interviewer.BANK, json.dumps(found.to_json(), ensure_ascii=False))
+        yield f"{folder / interviewer.BANK}: {len(found.questions)} questions"
+    checked = {}
+    if onnx and isinstance(painter.generator, PaintsFilms):
+        yield f"{folder}: no ONNX files: as many pictures are painted as there are turns, one from the other"
+    elif onnx:
+        for name, difference in write_onnx(painter, new):
+            checked[name] = difference
+            yield f"{folder / name}: differs from torch by at most {difference:.1e}"
+    moved = None
+    if half:
+        generator_file.save(painter.generator, new / GENERATOR, half=True)
+        mean, most = moved = _moved(painter, new / GENERATOR)
+        yield f"{folder / GENERATOR}: as float16; pixels move by {most} of 255 at most, {mean:.2g} in the mean"
+    else:
+        with replacing(new / GENERATOR) as temporary:
+            shutil.copyfile(source, temporary)
+    _write(new / CARD, card.write(painter, run, figures, found, checked, moved))
 
 
 def _weights(painter: Painter, folder: Path, with_weights: bool) -> str:
-    """Copy the weight files where they are small or asked for; else list which files belong into `folder`."""
+    """Copy the weight files where they are small or asked for, else list which belong into `folder`; says which."""
     from pipeline.weights import published
 
     files = painter.text.files()
@@ -126,11 +145,11 @@ def _weights(painter: Painter, folder: Path, with_weights: bool) -> str:
         marker = next(iter(files.values())).parent / published.MARKER
         if marker.is_file():
             _write(folder / published.MARKER, marker.read_text(encoding="utf-8"))
-        return f"{folder}: {len(files)} weight files, {size / 1024**2:,.1f} MiB"
+        return f"{len(files)} weight files, {size / 1024**2:,.1f} MiB"
     names = "\n".join(f"{digest}  {name}" for name, digest in sorted(painter.text.hashes().items()))
     _write(folder / "SHA256SUMS", names + "\n")
     return (
-        f"{folder}: the weight files ({size / 1024**3:,.1f} GiB) are not copied; put those of SHA256SUMS there, "
+        f"the weight files ({size / 1024**3:,.1f} GiB) are not copied; put those of SHA256SUMS there, "
         "or export --with-weights"
     )
 

@@ -232,14 +232,14 @@ def _enlarged(pictures: np.ndarray, size: int) -> np.ndarray:
 @contextlib.contextmanager
 def _written(out: Path) -> Iterator[Path]:
     """A temporary name that becomes `out`, in a folder that is made where it is missing."""
-    from store.files import replacing
+    from store.files import replacing, unwritten
 
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with replacing(out) as temporary:
             yield temporary
     except OSError as error:
-        raise ChatPainterError(f"{out}: cannot be written ({error.strerror or error}); choose another -o") from None
+        raise ChatPainterError(f"{out}: {unwritten(error, 'choose another -o')}") from None
 
 
 def _save_gif(frames: Sequence[np.ndarray], captions: Sequence[str], out: Path, milliseconds: int = FRAME_MS) -> None:

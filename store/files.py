@@ -102,10 +102,32 @@ def in_words(path: Path) -> Iterator[None]:
         raise StoreError(f"{path}: {error_in_words(error)}") from error
 
 
+@contextlib.contextmanager
+def system_errors(kind: type[Exception], number: str) -> Iterator[None]:
+    """An OSError for what a library raises as `kind`, with the system's number in the text alone: `number` finds it."""
+    try:
+        yield
+    except kind as error:
+        found = re.search(number, str(error))
+        if found is None:
+            raise
+        raise OSError(int(found[1]), os.strerror(int(found[1]))) from error
+
+
+def is_full(error: OSError) -> bool:
+    """Whether what the operating system refused is more space on a disk."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def unwritten(error: OSError, remedy: str) -> str:
+    """One clause about a file that cannot be written: what to do about a full disk, else `remedy`."""
+    return error_in_words(error) if is_full(error) else f"cannot be written ({error.strerror or error}); {remedy}"
+
+
 def error_in_words(error: OSError) -> str:
     """One clause that says what the operating system refused, and what to do about it."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return "the disk is full; free some space and run the same command again (finished shards are kept)"
+    if is_full(error):
+        return "the disk is full; free some space and run the same command again"
     if error.errno == errno.EFBIG:
         return "larger than a file may be here; raise the limit (ulimit -f) or make smaller shards (shard_mib)"
     if error.errno == errno.EROFS:

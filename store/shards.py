@@ -5,9 +5,8 @@ import hashlib
 import json
 import math
 import os
-import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,7 +17,7 @@ import numpy as np
 from store.checksums import REMEDY, blocks_of
 from store.differences import differences
 from store.errors import StoreError, one_line, short
-from store.files import in_words, replacing, sha256_file
+from store.files import in_words, replacing, sha256_file, system_errors
 from store.lock import read_token
 from store.manifest import DTYPES, FORMAT, VERSION, Shard
 from store.threads import in_threads
@@ -112,7 +111,7 @@ class ShardTask:
         size = int(np.prod(shape)) * np.dtype(self.dtype).itemsize
         threshold = max(1, min(size, ALIGNMENT))
         with (
-            _system_errors(),
+            system_errors(RuntimeError, r"errno = (\d+)"),  # of h5py, where closing fails
             h5py.File(path, "w", alignment_threshold=threshold, alignment_interval=ALIGNMENT) as file,
         ):
             file.attrs["format"], file.attrs["version"] = FORMAT, VERSION
@@ -131,18 +130,6 @@ class ShardTask:
             offset = dataset.id.get_offset()
         assert offset is not None or size == 0
         return offset or 0
-
-
-@contextlib.contextmanager
-def _system_errors() -> Iterator[None]:
-    """An OSError for what h5py raises as RuntimeError when closing fails: it has the number in its text alone."""
-    try:
-        yield
-    except RuntimeError as error:
-        number = re.search(r"errno = (\d+)", str(error))
-        if number is None:
-            raise
-        raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from typing import Any, BinaryIO, cast
 import torch
 
 from store.errors import ChatPainterError
-from store.files import replacing, sha256_file
+from store.files import replacing, sha256_file, unwritten
 from trainer import tensor_file
 
 _NAME = re.compile(r"images-(\d+)\.pt")
@@ -62,8 +62,7 @@ class Checkpoints:
             if cause is None:
                 raise
             raise ChatPainterError(
-                f"{path}: cannot be written ({cause.strerror}); free some space or name another folder,"
-                " then run the same command again"
+                f"{path}: {unwritten(cause, 'name another folder, then run the same command again')}"
             ) from None
         return path
 

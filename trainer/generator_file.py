@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from store.errors import ChatPainterError
-from store.files import in_words, replacing
+from store.files import in_words, replacing, system_errors
 from trainer import systems
 from trainer.systems import Generator
 from trainer.tensor_file import NothingDrawn
@@ -49,7 +49,7 @@ def save(generator: Generator, path: str | Path, *, half: bool = False) -> None:
     about = json.dumps({**settings, CHECKSUM: checksum(tensors)}, sort_keys=True)
     with in_words(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as temporary:
+        with replacing(path) as temporary, system_errors(SafetensorError, r"os error (\d+)"):
             save_file(tensors, temporary, {METADATA: about})
 
 

@@ -11,7 +11,8 @@ import torch
 
 from store.company import considerate
 from store.devices import fp32_precision
-from store.errors import ChatPainterError
+from store.errors import ChatPainterError, StoreError
+from store.files import error_in_words, is_full
 from store.interrupts import Interrupts
 from trainer import distributed
 from trainer.checkpoints import Checkpoints
@@ -31,7 +32,7 @@ def train(run: Run) -> bool:
 
     Raises:
         ChatPainterError: inputs are missing or do not fit, the configuration changed, another process trains in the
-            folder, memory is short, or gradients stay non-finite. The message says what to do.
+            folder, the disk is full, memory is short, or gradients stay non-finite. The message says what to do.
     """
     ranks = distributed.start(run.device)
     try:
@@ -43,6 +44,10 @@ def train(run: Run) -> bool:
             f"{section}: out of memory on {ranks.device}; raise {section}.accumulate (the same batch in "
             f"smaller parts), lower {section}.batch, or set {section}.precision: bfloat16"
         ) from None
+    except OSError as error:  # of the logs of others, which name no file
+        if not is_full(error):
+            raise
+        raise StoreError(f"{error.filename or run.folder}: {error_in_words(error)}") from None
     finally:
         distributed.stop()
 

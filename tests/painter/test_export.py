@@ -1,5 +1,6 @@
 """An exported folder paints the same pictures anywhere, alone."""
 
+import errno
 import json
 import os
 import shutil
@@ -15,8 +16,9 @@ import yaml
 
 from painter import Painter, card
 from painter import export as module
-from store.errors import ChatPainterError
+from store.errors import ChatPainterError, StoreError
 from store.files import sha256_file
+from tests.support.folders import content
 
 ROUNDS = [("what is the ground like", "sand"), ("what is at the top left", "a red circle")]
 
@@ -202,6 +204,26 @@ def test_an_export_that_was_broken_off_is_made_again(painter: Painter, run: Path
     assert not (tmp_path / "model" / "generator.safetensors").exists()
 
     assert "complete" in exported(painter, run, tmp_path / "model")
+
+
+def test_a_full_disk_leaves_the_export_before_as_it_was(
+    painter: Painter, run: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "model"
+    exported(painter, run, folder)
+    before = content(folder)
+
+    def full(*_: object) -> str:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(card, "write", full)
+        with pytest.raises(StoreError, match=f"^{folder}: the disk is full; free some space and run the same command"):
+            exported(painter, run, folder, corpus=corpus)
+    assert content(folder) == before
+
+    exported(painter, run, folder, corpus=corpus)
+    assert content(folder).keys() == {*before, "interviewer.json"}
 
 
 def test_two_exports_into_one_folder(painter: Painter, run: Path, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from store.errors import StoreError
-from store.files import in_words, inside
+from store.files import in_words, inside, system_errors, unwritten
 
 FOLDER = Path("/some/folder")
 
@@ -76,7 +76,7 @@ def test_a_message_is_one_line_whatever_a_file_is_called(message):
 @pytest.mark.parametrize(
     ("number", "said"),
     [
-        (errno.ENOSPC, "the disk is full"),
+        (errno.ENOSPC, "the disk is full; free some space and run the same command again$"),
         (errno.EDQUOT, "the disk is full"),
         (errno.EFBIG, r"ulimit -f.*shard_mib"),
         (errno.EROFS, "read-only file system; choose another"),
@@ -88,3 +88,17 @@ def test_a_message_is_one_line_whatever_a_file_is_called(message):
 def test_what_the_system_refuses_is_said_with_a_remedy(number, said):
     with pytest.raises(StoreError, match=f"^/data/x: .*{said}"), in_words(Path("/data/x")):
         raise OSError(number, os.strerror(number))
+
+
+def test_a_full_disk_has_one_remedy_and_anything_else_the_callers():
+    full, denied = (OSError(number, os.strerror(number)) for number in (errno.ENOSPC, errno.EACCES))
+    assert unwritten(full, "choose another") == "the disk is full; free some space and run the same command again"
+    assert unwritten(denied, "choose another") == "cannot be written (Permission denied); choose another"
+
+
+def test_the_systems_number_is_found_in_what_a_library_says():
+    with pytest.raises(OSError) as found, system_errors(RuntimeError, r"os error (\d+)"):
+        raise RuntimeError("I/O error: No space left on device (os error 28)")
+    assert found.value.errno == errno.ENOSPC
+    with pytest.raises(RuntimeError, match="another"), system_errors(RuntimeError, r"os error (\d+)"):
+        raise RuntimeError("another")

@@ -14,7 +14,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from store.errors import ChatPainterError
+from store.errors import ChatPainterError, StoreError
+from tests.support.disks import files_of_at_most
 from tests.support.mutate import as_json, damaged_bytes, damaged_records, flip
 from tests.support.outcomes import one_line, right_or_refused
 from tests.support.same import assert_same
@@ -108,6 +109,16 @@ def test_weights_as_float16_are_read_as_float32(tmp_path: Path) -> None:
         next(weight for weight in generator.parameters() if weight.ndim > 1).mul_(1e9)
     with pytest.raises(ChatPainterError, match="does not fit into float16"):
         generator_file.save(generator, tmp_path / "half", half=True)
+
+
+def test_one_that_finds_no_room_is_said_in_one_line_and_leaves_the_one_before(tmp_path: Path) -> None:
+    path = tmp_path / "generator.safetensors"
+    generator_file.save(make(), path)
+    before = path.read_bytes()
+    with files_of_at_most(4096), pytest.raises(StoreError, match=f"^{path}: larger than a file may be here"):
+        generator_file.save(make(), path)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_loading_draws_nothing(tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 """Whole runs on small stores: what they leave, what they refuse, what they say is wrong (continuing: test_resume)."""
 
+import errno
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -131,6 +133,18 @@ def test_out_of_memory_names_the_settings(tmp_path: Path, stores: Path, monkeypa
 
     monkeypatch.setattr(Gan, "step", fail)
     with pytest.raises(ChatPainterError, match=r"raise stage1\.accumulate.*lower stage1\.batch"):
+        train(run_of(stores, tmp_path / "run"))
+
+
+def test_a_full_disk_under_a_log_names_the_run(tmp_path: Path, stores: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(number: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(Gan, "step", lambda *_: fail(errno.ENOSPC))
+    with pytest.raises(StoreError, match=f"^{tmp_path / 'run'}: the disk is full; free some space and run the same"):
+        train(run_of(stores, tmp_path / "run"))
+    monkeypatch.setattr(Gan, "step", lambda *_: fail(errno.EIO))
+    with pytest.raises(OSError, match="Input/output error"):
         train(run_of(stores, tmp_path / "run"))
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from store.errors import ChatPainterError
-from store.files import replacing
+from store.files import replacing, unwritten
 from trainer.feed.augment import augment, to_uint8
 from trainer.feed.data import TrainingData
 from trainer.feed.inputs import Batch
@@ -115,7 +115,7 @@ def write_grid(
         with replacing(path) as temporary:
             sheet.save(temporary, format="PNG", pnginfo=info)
     except OSError as error:
-        raise ChatPainterError(f"{path}: the grid cannot be written ({error.strerror or error})") from None
+        raise ChatPainterError(f"{path}: {unwritten(error, 'name another folder')}") from None
     return path
 
 

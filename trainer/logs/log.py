@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from store.errors import ChatPainterError
-from store.files import replacing
+from store.files import in_words, replacing, unwritten
 
 MEASURED = frozenset({"seconds", "sec_per_kimg", "img_per_s", "data_wait", "cpu_gib", "gpu_gib", "gpu_reserved_gib"})
 """Figures of the machine and its load; all others follow from the training alone."""
@@ -46,25 +46,39 @@ class LogFile:
             self._folder.mkdir(parents=True, exist_ok=True)
             with replacing(self._folder / "log.jsonl") as temporary:
                 temporary.write_text("".join(json.dumps(record) + "\n" for record in self.kept), encoding="utf-8")
-            self._file = open(self._folder / "log.jsonl", "a", encoding="utf-8")  # noqa: SIM115
+            self._file = open(self._folder / "log.jsonl", "ab", buffering=0)  # noqa: SIM115
         except OSError as error:
-            raise ChatPainterError(f"{folder}: cannot be written ({error.strerror}); name another folder") from None
+            raise ChatPainterError(f"{folder}: {unwritten(error, 'name another folder')}") from None
 
     def write(self, record: Mapping[str, float]) -> None:
-        """One line, there when this returns. JSON has no NaN: null stands for it."""
+        """One line, there when this returns, or none of it. JSON has no NaN: null stands for it.
+
+        Raises:
+            StoreError: it cannot be written.
+        """
         values = {name: value if math.isfinite(value) else None for name, value in record.items()}
-        self._file.write(json.dumps(values) + "\n")
-        self._file.flush()
+        line, end = (json.dumps(values) + "\n").encode(), self._file.tell()
+        with in_words(self._folder / "log.jsonl"):
+            try:
+                while line:
+                    line = line[self._file.write(line) :]
+            except OSError:
+                self._file.truncate(end)
+                raise
 
     def close(self) -> None:
         """Close it and write `curves.csv` from it: one column a figure, for `dvc plots` and spreadsheets.
 
         It lacks what was measured, so that the same training writes the same bytes.
+
+        Raises:
+            StoreError: it cannot be written.
         """
         self._file.close()
         records = read_log(self._folder)
         names = list(dict.fromkeys(name for record in records for name in record if name not in MEASURED))
-        with replacing(self._folder / "curves.csv") as temporary:
+        path = self._folder / "curves.csv"
+        with in_words(path), replacing(path) as temporary:
             with open(temporary, "w", encoding="utf-8", newline="") as file:
                 writer = csv.DictWriter(file, names, restval="", extrasaction="ignore")
                 writer.writeheader()

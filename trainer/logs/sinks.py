@@ -1,15 +1,18 @@
 """TensorBoard and DVCLive beside the log."""
 
+import json
 import math
+import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol
 
 from store.errors import ChatPainterError
+from store.files import replacing
 
 
 class Sink(Protocol):
-    """Something that shows figures beside the log."""
+    """Something that shows figures beside the log; it raises OSError where its files cannot be written."""
 
     def write(self, record: Mapping[str, float], images_seen: int) -> None: ...
 
@@ -22,6 +25,8 @@ class _TensorBoard:
     def __init__(self, folder: Path, images_seen: int) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
+        self._hook = threading.excepthook
+        threading.excepthook = self._thread_failed
         # purge_step hides what an earlier, lost part of the run wrote beyond this point.
         self._writer = SummaryWriter(str(folder / "tensorboard"), purge_step=images_seen + 1 if images_seen else None)
 
@@ -36,9 +41,17 @@ class _TensorBoard:
 
         with Image.open(path) as picture:
             self._writer.add_image(name, np.asarray(picture.convert("RGB")), images_seen, dataformats="HWC")
+        self._writer.flush()
 
     def close(self) -> None:
+        self._writer.flush()
         self._writer.close()
+        threading.excepthook = self._hook
+
+    def _thread_failed(self, about: threading.ExceptHookArgs) -> None:
+        # The thread of tensorboard that writes hands an OSError on, and `flush` raises it: no need to print it too.
+        if not (isinstance(about.exc_value, OSError) and type(about.thread).__module__.startswith("tensorboard.")):
+            self._hook(about)
 
 
 class _DvcLive:
@@ -46,9 +59,8 @@ class _DvcLive:
         from dvclive import Live
 
         for path in (folder / "dvclive").rglob("*.tsv"):
-            head, *lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-            kept = [line for line in lines if int(line.split("\t")[head.split("\t").index("step")]) <= images_seen]
-            path.write_text(head + "".join(kept), encoding="utf-8")
+            _shorten(path, images_seen)
+        _remove_cut_off(folder / "dvclive/metrics.json")
         # The run's own dvc.yaml stage is the experiment: no second dvc.yaml, no commit, no report page from here.
         self._live = Live(
             str(folder / "dvclive"), resume=images_seen > 0, save_dvc_exp=False, dvcyaml=None, report=None
@@ -66,6 +78,26 @@ class _DvcLive:
 
     def close(self) -> None:
         self._live.end()
+
+
+def _shorten(curve: Path, images_seen: int) -> None:
+    """Drop what lies beyond, and what a full disk or a kill cut off: dvclive writes in place, and reads it again."""
+    lines = [line for line in curve.read_text(encoding="utf-8").splitlines(keepends=True) if line.endswith("\n")]
+    if not lines:
+        curve.unlink()
+        return
+    step = lines[0].rstrip().split("\t").index("step")
+    kept = [line for line in lines[1:] if int(line.split("\t")[step]) <= images_seen]
+    with replacing(curve) as temporary:
+        temporary.write_text(lines[0] + "".join(kept), encoding="utf-8")
+
+
+def _remove_cut_off(summary: Path) -> None:
+    if summary.is_file():
+        try:
+            json.loads(summary.read_text(encoding="utf-8"))
+        except ValueError:
+            summary.unlink()
 
 
 def open_sink(name: str, folder: Path, images_seen: int, say: Callable[[str], None]) -> Sink | None:

@@ -16,6 +16,7 @@ from pipeline.corpora.folders import replacing_folder
 from pipeline.encoders.training import expansion
 from pipeline.weights import marked, published, theano_writer
 from pipeline.weights.torch7_writer import NetworkWriter
+from store.files import system_errors
 
 if TYPE_CHECKING:
     from pipeline.encoders.training import char_cnn_rnn
@@ -92,12 +93,14 @@ def write_char_cnn_rnn(out: Path, trained: "char_cnn_rnn.Trained", about: dict[s
     tensors = {**trained.network.state_dict(), **{f"pictures.{name}": value for name, value in layer.items()}}
 
     def make(folder: Path) -> None:
+        from safetensors import SafetensorError
         from safetensors.torch import save_file
 
         writer = NetworkWriter()
         data = writer.network(convolutions, maps, projection, trained.network.steps, untrained=False)
         (folder / T7).write_bytes(data)
-        save_file({name: value.contiguous().cpu() for name, value in tensors.items()}, folder / SAFETENSORS)
+        with system_errors(SafetensorError, r"os error (\d+)"):
+            save_file({name: value.contiguous().cpu() for name, value in tensors.items()}, folder / SAFETENSORS)
 
     write(out, "char-cnn-rnn", CHAR_CNN_RNN, make, about)
     return [out / name for name in CHAR_CNN_RNN]

@@ -1,6 +1,7 @@
 """The log: exact means without waiting for the device, no records of a lost future, and sinks that only repeat it."""
 
 import csv
+import errno
 import itertools
 import json
 import math
@@ -10,7 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from store.errors import ChatPainterError
+from store.errors import ChatPainterError, StoreError
+from tests.support.disks import files_of_at_most
 from trainer.logs.log import read_log
 from trainer.logs.progress import Progress
 from trainer.logs.statistics import Statistics
@@ -115,6 +117,17 @@ class TestLog:
         assert [record["images"] for record in read_log(tmp_path)] == [100, 200]
         run(tmp_path, 300, images_seen=200)
         assert [json.loads(line)["images"] for line in path.read_text().splitlines()] == [100, 200, 300]
+
+    def test_a_record_is_written_whole_or_not_at_all(self, tmp_path):
+        log = progress(tmp_path)
+        log.tick(100)
+        path = tmp_path / "log.jsonl"
+        before = path.read_bytes()
+        with files_of_at_most(len(before) + 10), pytest.raises(StoreError, match=f"^{path}: larger than a file may be"):
+            log.tick(200)
+        assert path.read_bytes() == before
+        log.tick(300)
+        assert [record["images"] for record in read_log(tmp_path)] == [100, 300]
 
     def test_json_has_no_nan(self, tmp_path):
         log = progress(tmp_path)
@@ -242,6 +255,39 @@ class TestSinks:
         ]
         assert json.loads((tmp_path / "dvclive" / "metrics.json").read_text())["g_loss"] == 4.0
         assert not (tmp_path / "dvc.yaml").exists()
+
+    def test_what_dvclive_has_written_in_part_is_dropped(self, tmp_path, monkeypatch):
+        pytest.importorskip("dvclive")
+        monkeypatch.chdir(tmp_path)
+        run(tmp_path, 300, sinks=("dvclive",))
+        curves = tmp_path / "dvclive" / "plots" / "metrics"
+        whole = (curves / "g_loss.tsv").read_text()
+        (curves / "g_loss.tsv").write_text(whole[:-5])
+        (curves / "epoch.tsv").write_text("")
+        (curves / "kimg.tsv").write_text((curves / "kimg.tsv").read_text()[:4])
+        (tmp_path / "dvclive" / "metrics.json").write_text('{\n    "g_loss": 3.0,')
+        run(tmp_path, 400, images_seen=200, sinks=("dvclive",))
+        rows = {path.stem: list(csv.DictReader(path.open(), delimiter="\t")) for path in curves.glob("*.tsv")}
+        assert [(row["step"], row["g_loss"]) for row in rows["g_loss"]] == [
+            ("100", "1.0"), ("200", "2.0"), ("300", "3.0"), ("400", "4.0"),
+        ]  # fmt: skip
+        assert [(row["step"], row["epoch"]) for row in rows["epoch"]] == [("300", "3.0"), ("400", "4.0")]
+        assert [(row["step"], row["kimg"]) for row in rows["kimg"]] == [("300", "0.3"), ("400", "0.4")]
+        assert json.loads((tmp_path / "dvclive" / "metrics.json").read_text())["g_loss"] == 4.0
+
+    @pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")
+    def test_a_full_disk_under_tensorboard_is_an_error_and_no_traceback_of_its_thread(self, tmp_path, capfd):
+        pytest.importorskip("tensorboard")
+        from PIL import Image
+
+        pixels = np.random.default_rng(0).integers(0, 256, (96, 96, 3), np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "one.png")
+        log = progress(tmp_path / "run", sinks=("tensorboard",))
+        log.tick(100)
+        with files_of_at_most(8192), pytest.raises(OSError) as found:
+            log.picture("grid", tmp_path / "one.png")
+        assert found.value.errno == errno.EFBIG
+        assert capfd.readouterr().err == ""
 
     def test_a_package_that_is_missing_is_said_and_not_needed(self, tmp_path, monkeypatch):
         monkeypatch.setitem(sys.modules, "dvclive", None)
