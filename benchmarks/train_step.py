@@ -34,7 +34,7 @@ from trainer.systems.chatpainter.config import PRESETS, ModelConfig, Stage, Stag
 from trainer.systems.chatpainter.networks import ChatPainterGenerator, generator_settings
 from trainer.systems.chatpainter.step import Gan
 from trainer.systems.chatpainter.system import discriminator
-from trainer.systems.reader import text_inputs
+from trainer.systems.text_reader import text_inputs
 
 CAPTION_DIM, TURN_DIM, ROUNDS = 1024, 4800, 10
 BARS = {"cpu times_plain": 1.4, "cuda times_plain": 3.0, "cuda share_waiting": 0.05}

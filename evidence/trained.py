@@ -23,7 +23,7 @@ from trainer.feed.inputs import FIRST_PICTURES, LENGTH, TURN_PICTURES, TURNS, Ba
 from trainer.logs.grid import write_grid
 from trainer.systems import Generator, named_in, reads
 from trainer.systems.chatpainter.networks import ChatPainterGenerator
-from trainer.systems.reader import text_inputs
+from trainer.systems.text_reader import text_inputs
 
 __all__ = [
     "ChatPainterGenerator",

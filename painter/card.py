@@ -34,13 +34,13 @@ _IDENTIFIERS = {"sample": "mit", "codraw": "cc-by-nc-4.0"}
 """Licences as model hubs name them, by the beginning of the dataset's name; `other` is explained in the card."""
 
 
-Figure = dict[str, Any]
+FigureRecord = dict[str, Any]
 
 
 def write(
     painter: Painter,
     run: Path,
-    figures: list[Figure] | None,
+    figures: list[FigureRecord] | None,
     found: Interviewer | None,
     onnx: dict[str, float],
     moved: tuple[float, int] | None = None,
@@ -81,7 +81,7 @@ def write(
     )
 
 
-def _front_matter(painter: Painter, dataset: Any, figures: list[Figure]) -> Markup:
+def _front_matter(painter: Painter, dataset: Any, figures: list[FigureRecord]) -> Markup:
     """What model hubs read: licence, tags, and the figures of the largest pictures, as YAML."""
     # On one line, so that nothing that others wrote can end the block.
     called = " ".join(str(dataset or "not recorded").split())[:100]
@@ -124,7 +124,7 @@ def _encoder(name: str, store: dict[str, Any]) -> dict[str, Any]:
     return {"name": identity["name"], "trained": trained, "weights": weights, "switches": switches}
 
 
-def figures(path: Path | None, generator: str | None = None) -> list[Figure] | None:
+def figures(path: Path | None, generator: str | None = None) -> list[FigureRecord] | None:
     """Name, value, number of pictures and protocol of each figure that chatpainter-evaluate wrote.
 
     Args:

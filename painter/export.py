@@ -101,7 +101,7 @@ def _write_all(
     run: Path,
     found: interviewer.Interviewer | None,
     with_weights: bool,
-    figures: list[card.Figure] | None,
+    figures: list[card.FigureRecord] | None,
     onnx: bool,
     half: bool,
 ) -> Iterator[str]:

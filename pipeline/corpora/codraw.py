@@ -17,7 +17,7 @@ from typing import Any
 from pipeline.corpora import codraw_canvases, json_files, made_files
 from pipeline.corpora.codraw_canvases import Conventions
 from pipeline.corpora.codraw_renderer import CANVAS, KINDS, SCALES, ClipArt, Renderer, parse
-from pipeline.corpora.films import Film, Frame
+from pipeline.corpora.films import Film, FilmFrame
 from pipeline.corpora.folders import replacing_folder
 from pipeline.corpora.made_files import MadePicture
 from store.errors import ChatPainterError, one_line, short
@@ -165,7 +165,7 @@ def _film(
     """Draw the canvases into `turns/` beside the image's own picture; the empty one, with which all begin, once."""
     folder = picture.parent / "turns"
     folder.mkdir(exist_ok=True)
-    shown: list[Frame] = []
+    shown: list[FilmFrame] = []
     for number, scene in enumerate(seen):
         if number and scene == seen[number - 1]:
             shown.append(shown[-1])
@@ -174,7 +174,7 @@ def _film(
         if scene or not (picture.parent / name).exists():
             _save(renderer, scene, picture.parent / name)
         present = {kinds.index(codraw_canvases.kind_of(thing.sprite)) for thing in scene}
-        shown.append(Frame(name, tuple(sorted(present))))
+        shown.append(FilmFrame(name, tuple(sorted(present))))
     return Film(image_id, shown[0], tuple(shown[1:]))
 
 

@@ -18,7 +18,7 @@ REMEDY = "write it again with whatever made it"
 
 
 @dataclass(frozen=True)
-class Frame:
+class FilmFrame:
     """A picture, and which of the corpus' kinds of objects are in it."""
 
     file_name: str
@@ -30,8 +30,8 @@ class Film:
     """One dialogue's pictures."""
 
     image_id: int
-    first: Frame
-    turns: tuple[Frame, ...]
+    first: FilmFrame
+    turns: tuple[FilmFrame, ...]
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def read(path: Path) -> Films:
 def layout(objects: Sequence[str], films: Iterable[Film]) -> dict[str, Any]:
     """Films as the file has them, to be written as JSON."""
 
-    def shown(one: Frame) -> dict[str, Any]:
+    def shown(one: FilmFrame) -> dict[str, Any]:
         return {"file_name": one.file_name, "present": list(one.present)}
 
     images = [
@@ -86,7 +86,7 @@ def layout(objects: Sequence[str], films: Iterable[Film]) -> dict[str, Any]:
     return {"objects": list(objects), "images": images}
 
 
-def _shown(entry: Any, kinds: int, path: Path, where: str) -> Frame:
+def _shown(entry: Any, kinds: int, path: Path, where: str) -> FilmFrame:
     name = json_files.field(entry, "file_name", str, where)
     try:
         inside(path.parent, name, stated_in=where)
@@ -96,4 +96,4 @@ def _shown(entry: Any, kinds: int, path: Path, where: str) -> Frame:
     for one in present:
         if type(one) is not int or not 0 <= one < kinds:
             raise ChatPainterError(f"{where}: present names {one!r:.40}, but there are {kinds} objects; {REMEDY}")
-    return Frame(name, tuple(present))
+    return FilmFrame(name, tuple(present))

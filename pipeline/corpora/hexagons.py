@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from pipeline.corpora import json_files, made_files, sample_world
-from pipeline.corpora.films import Film, Frame
+from pipeline.corpora.films import Film, FilmFrame
 from pipeline.corpora.folders import replacing_folder
 from pipeline.corpora.made_files import MadePicture
 from store.errors import ChatPainterError
@@ -147,12 +147,12 @@ def _write_split(
     (images / "turns").mkdir()
     spots = {place: (centre, "hexagon") for place, centre in PLACES.items()}
 
-    def shown(board: Board) -> Frame:
+    def shown(board: Board) -> FilmFrame:
         """The picture of a board, drawn once a split."""
         name = f"turns/{hashlib.sha256(bytes(board)).hexdigest()[:16]}.png"
         if not (images / name).exists():
             picture(board, side).save(images / name)
-        return Frame(name, tuple(sorted({tile - 1 for tile in board if tile})))
+        return FilmFrame(name, tuple(sorted({tile - 1 for tile in board if tile})))
 
     made = []
     for number, (name, texts, boards) in enumerate(procedures):

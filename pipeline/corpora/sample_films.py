@@ -5,7 +5,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from pipeline.corpora.films import Film, Frame
+from pipeline.corpora.films import Film, FilmFrame
 from pipeline.corpora.sample_words import AnnotatedRound, facts
 from pipeline.corpora.sample_world import BLANK, COLOURS, SHAPES, Scene
 
@@ -35,7 +35,7 @@ def film(image_id: int, seen: Sequence[Scene], picture: Path, draw: Callable[[Sc
     """
     folder = picture.parent / "turns"
     folder.mkdir(exist_ok=True)
-    shown: list[Frame] = []
+    shown: list[FilmFrame] = []
     for number, scene in enumerate(seen):
         if number and scene == seen[number - 1]:
             shown.append(shown[-1])
@@ -43,5 +43,5 @@ def film(image_id: int, seen: Sequence[Scene], picture: Path, draw: Callable[[Sc
         name = f"{picture.stem}_{number:02d}.jpg"
         draw(scene).save(folder / name, "JPEG", quality=95, subsampling=0)
         kinds = sorted({KINDS.index((thing.colour, thing.shape)) for thing in scene.things})
-        shown.append(Frame(f"turns/{name}", tuple(kinds)))
+        shown.append(FilmFrame(f"turns/{name}", tuple(kinds)))
     return Film(image_id, shown[0], tuple(shown[1:]))

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from pipeline.corpora import json_files, made_files
-from pipeline.corpora.films import Film, Frame
+from pipeline.corpora.films import Film, FilmFrame
 from pipeline.corpora.folders import replacing_folder
 from pipeline.corpora.made_files import MadePicture
 from pipeline.corpora.scone_worlds import INK, PAPER, PATCH, REMEDY, SKIN, WORLDS, SconeWorld, State
@@ -119,13 +119,13 @@ def _write_split(
     (images / "turns").mkdir()
     kinds = [f"{colour} {thing}" for thing in dict.fromkeys(world.thing.values()) for colour in world.colours]
 
-    def shown(state: State) -> Frame:
+    def shown(state: State) -> FilmFrame:
         """The picture of a state, drawn once a split."""
         name = f"turns/{hashlib.sha256('|'.join(state).encode()).hexdigest()[:16]}.png"
         if not (images / name).exists():
             world.picture(state, side).save(images / name)
         present = {kinds.index(f"{c} {world.thing[place]}") for place, c in world.things(state).items()}
-        return Frame(name, tuple(sorted(present)))
+        return FilmFrame(name, tuple(sorted(present)))
 
     spots = {place: (centre, world.thing[place]) for place, centre in world.places.items()}
     made = []

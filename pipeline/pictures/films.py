@@ -12,7 +12,7 @@ import pyarrow as pa
 from pipeline import ragged
 from pipeline.corpora import corpus as corpora
 from pipeline.corpora import films
-from pipeline.corpora.films import Film, Frame
+from pipeline.corpora.films import Film, FilmFrame
 from pipeline.pictures.decode import RESAMPLING
 from pipeline.pictures.files import PictureFiles
 from pipeline.pictures.pool import Failed, Recipe, decode_all, processes, quietly, starting
@@ -124,7 +124,7 @@ def _write_pictures(
     path: Path,
     split: str,
     ids: list[int],
-    runs: Sequence[Sequence[Frame]],
+    runs: Sequence[Sequence[FilmFrame]],
     made_from: dict[str, Any],
     sums: dict[str, str],
     decoded: Callable[[Sequence[str]], dict[str, np.ndarray]],
@@ -168,7 +168,7 @@ def _picture(result: Any, path: Path) -> np.ndarray:
     return picture
 
 
-def _presence(shown: Sequence[Frame], kinds: int) -> np.ndarray:
+def _presence(shown: Sequence[FilmFrame], kinds: int) -> np.ndarray:
     """(turns, kinds) uint8."""
     present = np.zeros((len(shown), kinds), np.uint8)
     for row, one in enumerate(shown):

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from pipeline.corpora import corpus, films, sample_files
-from pipeline.corpora.films import Film, Frame
+from pipeline.corpora.films import Film, FilmFrame
 from pipeline.corpora.sample_films import KINDS, told
 from pipeline.corpora.sample_words import AnnotatedRound, facts
 from pipeline.corpora.sample_world import BLANK, PAPER, Scene, Thing, WorldSettings
@@ -85,8 +85,8 @@ def dataset(raw: Path) -> Path:
     for number in range(6):
         Image.new("RGB", (20, 10), (40 * number, 0, 0)).save(raw / f"images/x/turns/{number}.png")
     film = [
-        Film(7, Frame("turns/0.png", ()), (Frame("turns/1.png", (0,)), Frame("turns/2.png", (0, 2)))),
-        Film(9, Frame("turns/0.png", (1,)), tuple(Frame(f"turns/{n}.png", (1,)) for n in (3, 3, 5))),
+        Film(7, FilmFrame("turns/0.png", ()), (FilmFrame("turns/1.png", (0,)), FilmFrame("turns/2.png", (0, 2)))),
+        Film(9, FilmFrame("turns/0.png", (1,)), tuple(FilmFrame(f"turns/{n}.png", (1,)) for n in (3, 3, 5))),
     ]
     (raw / "annotations").mkdir()
     films.films_file(raw, "x").write_text(json.dumps(films.layout(["dog", "cat", "cow"], film)))

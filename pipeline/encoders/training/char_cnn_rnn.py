@@ -17,7 +17,7 @@ from pipeline.corpora import corpus as corpora
 from pipeline.encoders import EncoderSettings
 from pipeline.encoders.char_cnn_rnn import LENGTH, NOTHING, channels
 from pipeline.encoders.training import picture_features, retrieval
-from pipeline.encoders.training.run import TrainingFolder
+from pipeline.encoders.training.folder import TrainingFolder
 from store.errors import ChatPainterError
 from store.files import sha256_file
 

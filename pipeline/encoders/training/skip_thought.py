@@ -17,7 +17,7 @@ from pipeline import tokens
 from pipeline.encoders import EncoderSettings
 from pipeline.encoders.training import sentences
 from pipeline.encoders.training.batches import Batches, SentenceBatch, gather
-from pipeline.encoders.training.run import TrainingFolder
+from pipeline.encoders.training.folder import TrainingFolder
 from pipeline.texts import TextSettings
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from tests.support.stores import write_training_stores
 from trainer import generator_file
 from trainer.evaluation.split import Condition, HeldOutSplit, paint
 from trainer.feed.inputs import FIRST_PICTURES
-from trainer.systems.reader import text_inputs
+from trainer.systems.text_reader import text_inputs
 
 
 def held_out(world: Path, dialogue: Any = "recurrent", seed: int = 0, sides: tuple[int, ...] = (64,)) -> HeldOutSplit:

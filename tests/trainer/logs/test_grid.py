@@ -11,7 +11,7 @@ from store.errors import ChatPainterError
 from trainer.feed.data import TrainingData
 from trainer.feed.inputs import pictures
 from trainer.logs.grid import FONT, MARGIN, HeldOutTexts, paint_grid, wrap, write_grid
-from trainer.systems.reader import text_inputs
+from trainer.systems.text_reader import text_inputs
 
 
 class Echo(torch.nn.Module):

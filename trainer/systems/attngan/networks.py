@@ -19,7 +19,7 @@ from trainer.networks.text import ConditioningAugmentation, sample
 from trainer.networks.words import WordAttention
 from trainer.systems import Generator
 from trainer.systems.attngan.config import AttnGanModel
-from trainer.systems.reader import TextReader
+from trainer.systems.text_reader import TextReader
 
 
 class GeneratorOutput(NamedTuple):

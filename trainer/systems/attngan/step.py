@@ -22,7 +22,7 @@ from trainer.systems.attngan.config import AttnGanConfig
 from trainer.systems.attngan.discriminator import Discriminator
 from trainer.systems.attngan.networks import AttnGanGenerator, GeneratorOutput
 from trainer.systems.damsm.image_encoders import ImageEncoder
-from trainer.systems.reader import cut_dialogues
+from trainer.systems.text_reader import cut_dialogues
 
 
 class Microbatch(NamedTuple):

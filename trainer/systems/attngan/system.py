@@ -31,7 +31,7 @@ class _AttnGan:
     def inputs(self, config: AttnGanConfig) -> "tuple[Input, ...]":
         """Captions and their words, the dialogue as the arm reads it, and pictures."""
         from trainer.feed.inputs import CLASSES, WORDS, pictures
-        from trainer.systems.reader import text_inputs
+        from trainer.systems.text_reader import text_inputs
 
         caption, *said = text_inputs(config.dialogue)
         classes = (CLASSES,) if config.classes else ()
@@ -50,7 +50,7 @@ class _AttnGan:
         from trainer.networks.blocks import initialise_orthogonal
         from trainer.systems.attngan.step import AttnGan
         from trainer.systems.attngan.widening import begin_with, silence_dialogue
-        from trainer.systems.reader import standardise
+        from trainer.systems.text_reader import standardise
 
         image_encoder = None
         if config.damsm_weight:
@@ -71,7 +71,7 @@ class _AttnGan:
         """Of the generator and of each discriminator; nothing is drawn."""
         import torch
 
-        from trainer.systems.reader import parameter_count
+        from trainer.systems.text_reader import parameter_count
 
         with torch.device("meta"):
             generator = self.generator(self._settings(config, data, {}))
@@ -86,7 +86,7 @@ class _AttnGan:
     def _settings(self, config: AttnGanConfig, data: "TrainingData", stores: dict[str, Any]) -> dict[str, Any]:
         from trainer.feed.inputs import CAPTIONS, WORDS
         from trainer.systems.attngan.networks import generator_settings
-        from trainer.systems.reader import text_inputs
+        from trainer.systems.text_reader import text_inputs
 
         said = text_inputs(config.dialogue)[1:]
         dim = data.dim(said[0].name) if said else None

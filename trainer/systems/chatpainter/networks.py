@@ -17,7 +17,7 @@ from trainer.networks.blocks import ResidualBlock, UpBlock, conv3x3, conv_block,
 from trainer.networks.text import ConditioningAugmentation, sample
 from trainer.systems import Generator
 from trainer.systems.chatpainter.config import ModelConfig, Stage
-from trainer.systems.reader import TextReader
+from trainer.systems.text_reader import TextReader
 
 
 class GeneratorOutput(NamedTuple):

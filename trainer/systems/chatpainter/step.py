@@ -27,7 +27,7 @@ from trainer.optimising import Checkpointed, Report, Updates, adam, autocast, ra
 from trainer.systems.chatpainter.config import Stage1Config, Stage2Config
 from trainer.systems.chatpainter.discriminator import Discriminator
 from trainer.systems.chatpainter.networks import ChatPainterGenerator, GeneratorOutput
-from trainer.systems.reader import cut_dialogues
+from trainer.systems.text_reader import cut_dialogues
 
 
 class Microbatch(NamedTuple):

@@ -32,7 +32,7 @@ class _Stage:
     def inputs(self, config: StageSettings) -> "tuple[Input, ...]":
         """Captions, the dialogue as the arm reads it, and pictures of the stage's side, or those of every turn too."""
         from trainer.feed.inputs import FIRST_PICTURES, TURN_PICTURES, pictures
-        from trainer.systems.reader import text_inputs
+        from trainer.systems.text_reader import text_inputs
 
         caption, *said = text_inputs(config.model.dialogue)
         films = (TURN_PICTURES, FIRST_PICTURES) if config.training.turn_pictures else ()
@@ -50,7 +50,7 @@ class _Stage:
 
         from trainer.feed.labels import read_labels
         from trainer.systems.chatpainter.step import Gan
-        from trainer.systems.reader import standardise
+        from trainer.systems.text_reader import standardise
 
         training, labels = config.training, None
         if training.auxiliary.weight:
@@ -69,7 +69,7 @@ class _Stage:
         """Of the stage's generator, the dialogue encoder and the discriminator."""
         import torch
 
-        from trainer.systems.reader import parameter_count
+        from trainer.systems.text_reader import parameter_count
 
         with torch.device("meta"):
             generator = self.generator(self._settings(config, data, {}))
@@ -84,7 +84,7 @@ class _Stage:
 
     def describe(self, config: StageSettings, generator: "ChatPainterGenerator") -> dict[str, Any]:
         """Stage, widths, the stores' identities and the sizes of the networks."""
-        from trainer.systems.reader import parameter_count
+        from trainer.systems.text_reader import parameter_count
 
         encoder = generator.dialogue_encoder
         return {
@@ -99,7 +99,7 @@ class _Stage:
     def _settings(self, config: StageSettings, data: "TrainingData", stores: dict[str, Any]) -> dict[str, Any]:
         from trainer.feed.inputs import CAPTIONS
         from trainer.systems.chatpainter.networks import generator_settings
-        from trainer.systems.reader import text_inputs
+        from trainer.systems.text_reader import text_inputs
 
         said = text_inputs(config.model.dialogue)[1:]
         dim = data.dim(said[0].name) if said else None

@@ -62,7 +62,7 @@ class _Geneva:
         """Of what paints, of what reads words and pictures, and of the discriminator."""
         import torch
 
-        from trainer.systems.reader import parameter_count
+        from trainer.systems.text_reader import parameter_count
 
         with torch.device("meta"):
             generator, discriminator = self._networks(config, data, {})

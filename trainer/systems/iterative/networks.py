@@ -16,7 +16,7 @@ from trainer.networks.blocks import ResidualBlock, UpBlock, conv3x3, conv_block,
 from trainer.systems import Generator
 from trainer.systems.film import first_pictures, last_pictures, paint_film, start_of
 from trainer.systems.iterative.config import Networks
-from trainer.systems.reader import TextReader
+from trainer.systems.text_reader import TextReader
 
 LOWEST = 8  # side of the smallest features
 

@@ -29,7 +29,7 @@ class _Iterative:
     def inputs(self, config: IterativeConfig) -> "tuple[Input, ...]":
         """Captions and turns with their pictures; finished pictures, which held-out ones are compared with."""
         from trainer.feed.inputs import FIRST_PICTURES, TURN_PICTURES, pictures
-        from trainer.systems.reader import text_inputs
+        from trainer.systems.text_reader import text_inputs
 
         films = (TURN_PICTURES, FIRST_PICTURES, pictures(config.networks.size))
         return (*text_inputs(config.networks.dialogue), *films)
@@ -48,7 +48,7 @@ class _Iterative:
 
         from trainer.feed.films import first_picture
         from trainer.systems.iterative.step import Iterative
-        from trainer.systems.reader import standardise
+        from trainer.systems.text_reader import standardise
 
         torch.manual_seed(config.seed)
         generator, discriminator = self._networks(config, data, data.identity)
@@ -60,7 +60,7 @@ class _Iterative:
         """Of generator and discriminator."""
         import torch
 
-        from trainer.systems.reader import parameter_count
+        from trainer.systems.text_reader import parameter_count
 
         with torch.device("meta"):
             generator, discriminator = self._networks(config, data, {})
@@ -76,7 +76,7 @@ class _Iterative:
         from trainer.feed.inputs import TURNS
         from trainer.systems.iterative.discriminator import Discriminator
         from trainer.systems.iterative.networks import generator_settings
-        from trainer.systems.reader import text_inputs
+        from trainer.systems.text_reader import text_inputs
 
         dims = {one.name: data.dim(one.name) for one in text_inputs(config.networks.dialogue)}
         generator = self.generator(generator_settings(config.networks, dims, stores=stores))

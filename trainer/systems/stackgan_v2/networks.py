@@ -16,8 +16,8 @@ from trainer.networks.blocks import ResidualBlock, UpBlock, conv_block, tiled
 from trainer.networks.stages import GetImage, InitStage
 from trainer.networks.text import ConditioningAugmentation, sample
 from trainer.systems import Generator
-from trainer.systems.reader import TextReader
 from trainer.systems.stackgan_v2.config import NAME, StackGanV2Model
+from trainer.systems.text_reader import TextReader
 
 
 class GeneratorOutput(NamedTuple):

@@ -18,11 +18,11 @@ from trainer.networks.attention import Tokens
 from trainer.networks.diffaugment import DRAWS, diffaugment
 from trainer.networks.trunk import DiscriminatorFeatures
 from trainer.optimising import Checkpointed, Report, Updates, adam, autocast, rates_of, set_learning_rates
-from trainer.systems.reader import cut_dialogues
 from trainer.systems.stackgan_v2 import objective
 from trainer.systems.stackgan_v2.config import StackGanV2Config
 from trainer.systems.stackgan_v2.discriminator import Discriminator
 from trainer.systems.stackgan_v2.networks import GeneratorOutput, StackGanV2Generator
+from trainer.systems.text_reader import cut_dialogues
 
 
 class Microbatch(NamedTuple):

@@ -31,7 +31,7 @@ class _StackGanV2:
     def inputs(self, config: StackGanV2Config) -> "tuple[Input, ...]":
         """Pictures of the largest side; with text, what the arm reads and pictures of other images."""
         from trainer.feed.inputs import CLASSES, pictures, wrong_pictures
-        from trainer.systems.reader import text_inputs
+        from trainer.systems.text_reader import text_inputs
 
         side = config.sides[-1]
         if not config.conditional:
@@ -53,8 +53,8 @@ class _StackGanV2:
         import torch
 
         from trainer.networks.blocks import initialise_orthogonal
-        from trainer.systems.reader import standardise
         from trainer.systems.stackgan_v2.step import StackGanV2
+        from trainer.systems.text_reader import standardise
 
         torch.manual_seed(config.seed)
         generator = self.generator(self._settings(config, data, data.identity))
@@ -70,7 +70,7 @@ class _StackGanV2:
         """Of the generator, the dialogue encoder and every discriminator."""
         import torch
 
-        from trainer.systems.reader import parameter_count
+        from trainer.systems.text_reader import parameter_count
 
         with torch.device("meta"):
             generator = self.generator(self._settings(config, data, {}))
@@ -82,7 +82,7 @@ class _StackGanV2:
 
     def describe(self, config: StackGanV2Config, generator: "StackGanV2Generator") -> dict[str, Any]:
         """Widths, the stores' identities and the sizes of the networks."""
-        from trainer.systems.reader import parameter_count
+        from trainer.systems.text_reader import parameter_count
 
         encoder = generator.dialogue_encoder
         return {
@@ -95,8 +95,8 @@ class _StackGanV2:
 
     def _settings(self, config: StackGanV2Config, data: "TrainingData", stores: dict[str, Any]) -> dict[str, Any]:
         from trainer.feed.inputs import CAPTIONS
-        from trainer.systems.reader import text_inputs
         from trainer.systems.stackgan_v2.networks import generator_settings
+        from trainer.systems.text_reader import text_inputs
 
         said = text_inputs(config.dialogue)[1:]
         caption_dim = data.dim(CAPTIONS.name) if config.conditional else 0

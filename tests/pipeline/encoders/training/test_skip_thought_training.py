@@ -14,7 +14,7 @@ from pipeline.encoders import EncoderSettings, SkipThoughtSettings, skip_thought
 from pipeline.encoders.training import files
 from pipeline.encoders.training import skip_thought as training
 from pipeline.encoders.training.batches import Batches, gather
-from pipeline.encoders.training.run import CHECKPOINT, TrainingFolder
+from pipeline.encoders.training.folder import CHECKPOINT, TrainingFolder
 from pipeline.encoders.training.sentence_network import SentenceNetwork
 from pipeline.encoders.training.sentences import checksums, prepare
 from pipeline.texts import TextSettings

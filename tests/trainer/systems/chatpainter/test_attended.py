@@ -29,7 +29,7 @@ from trainer.systems.chatpainter.config import (
 from trainer.systems.chatpainter.networks import ChatPainterGenerator, generator_settings
 from trainer.systems.chatpainter.step import Gan
 from trainer.systems.chatpainter.system import discriminator
-from trainer.systems.reader import cut_dialogues
+from trainer.systems.text_reader import cut_dialogues
 
 MODEL: ModelConfig = small_model(
     dialogue="attended", size=32, df=4, standardise=True, refine=True, attention=Attention(sides=(8, 16), width=6)
