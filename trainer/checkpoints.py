@@ -91,6 +91,10 @@ class Checkpoints:
             )
         return None
 
+    def furthest(self) -> int:
+        """Pictures seen at the newest checkpoint, whole or not; 0 when there is none."""
+        return max((int(path.stem.removeprefix("images-")) for path in self._paths()), default=0)
+
     def is_best(self, images_seen: int, score: float | None) -> bool:
         """Whether the checkpoint after `images_seen` images is, or would be, the one with the lowest score so far."""
         if score is None:

@@ -61,7 +61,8 @@ def _train(run: Run, ranks: distributed.Ranks, interrupts: Interrupts) -> bool:
     trainable = run.system.trainable(run.config, data, ranks, run.start_file)
     with contextlib.ExitStack() as held:
         if ranks.main:
-            held.enter_context(claimed(run, describe(run, trainable.average, data)))
+            config = describe(run, trainable.average, data)
+            held.enter_context(claimed(run, config, training.end(epoch_images)))
         distributed.wait_for_all()
         checkpoints = Checkpoints(run.folder / "checkpoints", training.keep)
         images_seen = resume(trainable, checkpoints, ranks)

@@ -14,6 +14,7 @@ from store.errors import ChatPainterError
 from store.files import in_words, replacing, sha256_file, unfinished
 from store.lock import LOCK, FolderLock
 from trainer import generator_file
+from trainer.checkpoints import Checkpoints
 from trainer.config import MAY_CHANGE
 from trainer.feed.data import TrainingData
 from trainer.run import Run
@@ -34,10 +35,11 @@ def describe(run: Run, generator: Generator, data: TrainingData) -> dict[str, An
 
 
 @contextlib.contextmanager
-def claimed(run: Run, config: dict[str, Any]) -> Iterator[None]:
+def claimed(run: Run, config: dict[str, Any], end: int) -> Iterator[None]:
     """Hold the run's folder for this process alone, with `config` written into it.
 
-    A run that was begun with another configuration is refused, forked, or set aside for a new one.
+    A run that was begun with another configuration, or that has seen more pictures than the configuration's `end`,
+    is refused, forked, or set aside for a new one.
 
     Raises:
         ChatPainterError: the configuration differs and neither --fork nor --restart was given.
@@ -46,6 +48,8 @@ def claimed(run: Run, config: dict[str, Any]) -> Iterator[None]:
     with contextlib.ExitStack() as held:
         held.enter_context(FolderLock(run.folder))
         changed = _changed(run, config)
+        if (seen := Checkpoints(run.folder / "checkpoints").furthest()) > end:
+            changed.append(f"{seen:,} pictures were seen, {end:,} are asked for")
         if changed and run.restart:
             old = set_aside(run.folder)
             print(f"{run.folder}: the configuration changed ({', '.join(changed)}); the old run is {old}")

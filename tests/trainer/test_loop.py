@@ -246,3 +246,16 @@ def test_restart_sets_the_old_run_aside_and_begins_again(tmp_path: Path, stores:
         assert json.loads((folder / "config.json").read_text())["stage1"]["g_lr"] == number * 1e-3
     assert_same(last_state(tmp_path / "run.old-1"), before)
     assert not list(tmp_path.rglob(".lock"))
+
+
+def test_a_run_that_is_asked_for_less_than_it_has_seen_is_not_taken_for_it(tmp_path: Path, stores: Path) -> None:
+    folder = tmp_path / "run"
+    assert train(run_of(stores, folder, images=12))
+    assert train(run_of(stores, folder, images=12, stop_at=8)), "a stop on the way that has been passed"
+    with pytest.raises(ChatPainterError, match="12 pictures were seen, 8 are asked for"):
+        train(run_of(stores, folder, images=8))
+    assert train(run_of(stores, folder, images=8, restart=True))
+    assert train(run_of(stores, tmp_path / "fresh", images=8))
+    one, other = (run / "generator.safetensors" for run in (folder, tmp_path / "fresh"))
+    assert one.read_bytes() == other.read_bytes()
+    assert (tmp_path / "run.old-1").is_dir()
