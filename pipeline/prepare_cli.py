@@ -256,7 +256,7 @@ def graphs(split: str, images: Path, seed: int, limit: int | None, out: Path) ->
 @main.command()
 @click.option("--corpus", "corpora", multiple=True, type=click.Path(path_type=Path), metavar="FILE",
               help="Whose words the dictionary holds. [data/corpus/SPLIT.parquet of every split]")  # fmt: skip
-@click.option("--size", type=click.Choice(["small", "published", "none"]), help="[params: untrained.size]")
+@click.option("--size", type=click.Choice(["small", "wide", "published", "none"]), help="[params: untrained.size]")
 @click.option("--seed", type=click.IntRange(0), help="[params: untrained.seed]")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder. [params: encoders.untrained]")
 @click.pass_obj

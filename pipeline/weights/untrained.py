@@ -37,7 +37,7 @@ are good for trying the road and for the sample world, not for results on real p
 class UntrainedSettings:
     """Section `untrained` of params.yaml. `none` makes no weights: where the published ones are at hand."""
 
-    size: Literal["small", "published", "none"] = "small"
+    size: Literal["small", "wide", "published", "none"] = "small"
     seed: int = 11
 
 
@@ -53,6 +53,7 @@ class Sizes:
 
 SIZES = {
     "small": Sizes(words=64, uni=256, convolutions=(128, 256, 256), captions=256),
+    "wide": Sizes(words=64, uni=256, convolutions=(128, 256, 512), captions=512),
     "published": Sizes(words=620, uni=2400, convolutions=(384, 512, 512), captions=1024),
 }
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -69,6 +70,19 @@ def test_captions_say_what_they_said(world):
     vectors = build("captions", encoders).encode([text for text, _ in captions]).vectors
     for what in ("colour", "shape", "place"):
         assert readout(vectors, [said[what] for _, said in captions]) >= 0.97, what
+
+
+def test_wide_captions_say_more_at_once(world, tmp_path):
+    """Which thing of 18 is at which place of four: what a generator needs, and small vectors blur."""
+    folder, encoders, captions, _ = world
+    settings = untrained.UntrainedSettings(size="wide")
+    untrained.make(tmp_path / "out", settings, [folder / "train.parquet"], TextSettings(), encoders)
+    wide = replace(encoders, untrained=str(tmp_path / "out"), converted=str(tmp_path / "converted"))
+    labels = [" ".join(said.values()) for _, said in captions]
+    texts = [text for text, _ in captions]
+    small, more = (build("captions", one).encode(texts).vectors for one in (encoders, wide))
+    assert (small.shape[1], more.shape[1]) == (256, 512)
+    assert 1 - readout(more, labels) <= (1 - readout(small, labels)) / 2, "seen: 0.010 and 0.045 wrong"
 
 
 def test_turns_say_what_they_said(world):
