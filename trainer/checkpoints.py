@@ -93,7 +93,7 @@ class Checkpoints:
 
     def furthest(self) -> int:
         """Pictures seen at the newest checkpoint, whole or not; 0 when there is none."""
-        return max((int(path.stem.removeprefix("images-")) for path in self._paths()), default=0)
+        return max((int(re.sub(_NAME, r"\1", path.name)) for path in self._paths()), default=0)
 
     def is_best(self, images_seen: int, score: float | None) -> bool:
         """Whether the checkpoint after `images_seen` images is, or would be, the one with the lowest score so far."""

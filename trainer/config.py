@@ -148,7 +148,8 @@ class OwnSection(Training):
 
 
 MAY_CHANGE = ("epochs", "images", "threads", "log_every", "grid_every", "checkpoint_every", "keep")
-"""Keys of `Training` that say how long and what is recorded, not what is trained: a run goes on under other ones."""
+"""Keys of `Training` that say how long and what is recorded, not what is trained: a run goes on under other ones,
+unless it has seen more pictures than they ask for."""
 
 
 class Config(Protocol):

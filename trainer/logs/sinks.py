@@ -44,9 +44,11 @@ class _TensorBoard:
         self._writer.flush()
 
     def close(self) -> None:
-        self._writer.flush()
-        self._writer.close()
-        threading.excepthook = self._hook
+        try:
+            self._writer.flush()
+            self._writer.close()
+        finally:
+            threading.excepthook = self._hook
 
     def _thread_failed(self, about: threading.ExceptHookArgs) -> None:
         # The thread of tensorboard that writes hands an OSError on, and `flush` raises it: no need to print it too.
