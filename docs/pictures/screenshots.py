@@ -17,14 +17,13 @@ from painter import Dialogue, Painter, figures, interviewer, models, page
 from painter.studio import Studio
 
 SHOTS = (("page", (1180, 900), "light"), ("page-dark", (1180, 900), "dark"), ("phone", (390, 844), "light"))
-ANSWERS = 4
 SAID = Dialogue(
     "there is a large red circle in the top left with three other objects",
     (
         ("what is the ground like", "sand"),
         ("what is at the top right", "a small blue square"),
-        ("what is at the bottom left", "a green triangle"),
-        ("what is at the bottom right", "nothing"),
+        ("what is at the bottom left", "a small green triangle"),
+        ("what is at the bottom right", "a large purple circle"),
     ),
 )
 
@@ -67,19 +66,23 @@ def main(run: Path | None, weights: str | None, out: Path) -> None:
 
 
 def talk(tab: Page) -> None:
-    """An example, and the first few questions answered from what is suggested."""
-    tab.locator("#cp-examples button").first.click()
-    tab.wait_for_selector("#cp-picture")
-    for _ in range(ANSWERS):
-        suggestions = tab.locator("#cp-suggestions button")
-        if not suggestions.count():
-            break
+    """Say the caption and every round, as a visitor who has a picture in mind."""
+    tab.fill("#cp-caption textarea", SAID.caption)
+    tab.click("#cp-paint")
+    wait_for_answer(tab)
+    for question, answer in SAID.rounds:
         before = tab.get_attribute("#cp-picture", "src")
-        # The commonest answer is "nothing", and a picture of nothing shows little.
-        suggestions.nth(min(2, suggestions.count() - 1)).click()
+        tab.fill("#cp-question textarea", question)
+        tab.fill("#cp-answer textarea", answer)
+        tab.click("#cp-repaint")
         tab.wait_for_function("before => document.querySelector('#cp-picture')?.src !== before", arg=before)
-        tab.wait_for_timeout(300)
+        wait_for_answer(tab)
     tab.mouse.move(0, 0)
+
+
+def wait_for_answer(tab: Page) -> None:
+    """Until the cursor stands where the next answer goes, which the page does last."""
+    tab.wait_for_function("document.activeElement.closest('#cp-answer')")
 
 
 def save(tab: Page, path: Path, full: bool = False) -> None:
