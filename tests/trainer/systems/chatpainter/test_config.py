@@ -102,6 +102,15 @@ def test_what_cannot_work_is_refused_in_a_sentence(tmp_path: Path, stage: dict[s
     assert "\n" not in message
 
 
+def test_stage_2_crops_as_stage_1_does() -> None:
+    values = {"stage1": {"crop": "centre"}, "stage2": {}}
+    with pytest.raises(ParamsError, match=r"stage2: crop is random, stage 1's is centre: .* set both alike"):
+        StageSettings.of(values, 2)
+    assert StageSettings.of(values, 1).training.crop == "centre"
+    assert StageSettings.of({**values, "stage2": {"crop": "centre"}}, 2).training.crop == "centre"
+    assert StageSettings.of({"stage2": {"crop": "centre"}}, 2).training.crop == "centre"  # stage 1 lies elsewhere
+
+
 def test_model_that_cannot_be_built_is_refused() -> None:
     with pytest.raises(ParamsError, match="multiple of 4"):
         section({"model": {"gf": 6}}, "model", ModelConfig)
