@@ -10,6 +10,7 @@ from typing import Any
 
 from evidence.profile import Job, Profile
 from evidence.worker import DONE
+from store.errors import ChatPainterError, one_line
 from trainer.logs.log import read_log
 
 Points = dict[int, dict[str, float]]
@@ -116,15 +117,27 @@ class Results:
 
 
 def read(plan: Profile, work: Path, jobs: list[Job]) -> Results:
-    """The results of finished jobs."""
+    """The results of finished jobs.
+
+    Raises:
+        ChatPainterError: a training's folder is damaged, or was left by another version.
+    """
     points, minutes, speeds, done = {}, {}, {}, {}
     for job in jobs:
         folder = work / "trainings" / job.name
-        points[job.name] = {seen: figures(folder / f"{seen:09d}") for seen in job.points}
-        log = [record for record in read_log(folder / "run") if "seconds" in record]
-        minutes[job.name] = _minutes(log, job)
-        speeds[job.name] = job.pictures_each * median(record["img_per_s"] for record in log)
-        done[job.name] = json.loads((folder / DONE).read_text(encoding="utf-8"))
+        try:
+            points[job.name] = {seen: figures(folder / f"{seen:09d}") for seen in job.points}
+            log = [record for record in read_log(folder / "run") if "seconds" in record]
+            minutes[job.name] = _minutes(log, job)
+            speeds[job.name] = job.pictures_each * median(record["img_per_s"] for record in log)
+            done[job.name] = json.loads((folder / DONE).read_text(encoding="utf-8"))
+            if lacking := {"seconds", "parameters"} - done[job.name].keys():
+                raise KeyError(*lacking)
+        except (OSError, LookupError, TypeError, ValueError, AttributeError) as error:
+            raise ChatPainterError(
+                f"{folder}: not what this version leaves of a finished training ({one_line(error)}); report it with "
+                "the version that ran it, or remove the folder and run it again"
+            ) from None
     return Results(plan, work, jobs, points, minutes, speeds, done)
 
 

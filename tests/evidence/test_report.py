@@ -11,6 +11,7 @@ import pytest
 
 from evidence import comparison, report, results, tables
 from evidence import profile as profiles
+from store.errors import ChatPainterError
 
 SIZES = {"generator": 1200, "dialogue encoder": 34, "discriminator of 32": 5000, "discriminator of 64": 6000}
 
@@ -135,6 +136,23 @@ def test_arms_of_which_only_some_are_finished(load, finished):
     assert "recurrent" not in text
     assert "Paired tests" not in text
     assert "One change at a time" not in text
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "words"),
+    [
+        ("result.json", '{"key": "k", "seconds": 5.0}', "'parameters'"),  # of 0.1.0
+        ("000000064/metrics.json", '{"evaluated": [{}], "figures": []}', "'pictures'"),
+        ("000000064/metrics.json", "[", "Expecting value"),
+        ("run/log.jsonl", "", "no median"),
+    ],
+)
+def test_what_another_version_left_is_one_line(finished, file, text, words):
+    folder = finished.work / "trainings" / "caption-1"
+    (folder / file).write_text(text)
+    with pytest.raises(ChatPainterError, match=words) as caught:
+        results.read(finished.plan, finished.work, finished.jobs)
+    assert str(folder) in caught.value.format_message()
 
 
 def test_sizes_and_speeds(finished):
