@@ -97,8 +97,9 @@ def skip_thought(
     measured = {half: value for half, value in trained.measured.items() if half != "unigram"}
     for half, value in measured.items():
         click.echo(
-            f"{half}: perplexity of held-out sentences {value['before']:.1f} before, {value['after']:.1f} after "
-            f"(by words' frequency alone {trained.measured['unigram']:.1f})"
+            f"{half}: perplexity of held-out sentences {value['before']:.1f} before, {value['after']:.1f} after"
+            + (f", {value['itself']:.1f} of themselves" if "itself" in value else "")
+            + f" (by words' frequency alone {trained.measured['unigram']:.1f})"
         )
 
 

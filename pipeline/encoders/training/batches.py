@@ -23,10 +23,10 @@ class SentenceBatch:
     after: np.ndarray
     after_lengths: np.ndarray
 
-    @property
-    def targets(self) -> int:
-        """Words that are foretold, <eos> among them."""
-        return int(self.before_lengths.sum() + self.after_lengths.sum())
+    def targets(self, itself: bool) -> int:
+        """Words that are foretold, <eos> among them: of the neighbours, and of the sentences `itself`, too."""
+        neighbours = int(self.before_lengths.sum() + self.after_lengths.sum())
+        return neighbours + int(self.lengths.sum()) if itself else neighbours
 
 
 class Batches:

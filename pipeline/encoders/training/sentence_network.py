@@ -7,8 +7,9 @@ vector h among what each gate reads, as the paper has it:
 
 which is a GRU that reads the word before and the vector side by side. Its state s starts at tanh(h S + b): the paper
 does not say where, but uni_skip.npz has room for just one such layer beside all that the paper names. Both decoders
-share the word vectors and the layer to words. A word is scored by a softmax over all, or over clusters by frequency
-(Grave et al., 2017), which is a probability of every word as well.
+share the word vectors and the layer to words. Where the sentence itself is foretold, too (the composite model of Gan et
+al., 2017), a third decoder does it from the same vector, which then has to keep what was said. A word is scored by a
+softmax over all, or over clusters by frequency (Grave et al., 2017), which is a probability of every word as well.
 """
 
 from collections.abc import Sequence
@@ -34,10 +35,18 @@ class SentenceNetwork(nn.Module):
         adaptive: score words by clusters.
         remembering: the encoder and the word vectors begin as untrained weights are drawn, whose states keep what was
             read; not as the paper has them, which halve a state at each word.
+        itself: the sentence itself is foretold, too.
     """
 
     def __init__(
-        self, words: int, word_dim: int, dim: int, directions: int, adaptive: bool, remembering: bool = False
+        self,
+        words: int,
+        word_dim: int,
+        dim: int,
+        directions: int,
+        adaptive: bool,
+        remembering: bool = False,
+        itself: bool = False,
     ) -> None:
         super().__init__()
         self.embedding = nn.Embedding(words, word_dim)
@@ -46,6 +55,7 @@ class SentenceNetwork(nn.Module):
         self.before = nn.GRU(word_dim + dim, dim, batch_first=True)
         self.after = nn.GRU(word_dim + dim, dim, batch_first=True)
         self.output: nn.Module = _Adaptive(dim, words) if adaptive else _Full(dim, words)
+        self.itself = nn.GRU(word_dim + dim, dim, batch_first=True) if itself else None
         self._initialise()
         if remembering:
             self._remember(np.random.default_rng(int(torch.randint(2**31, ()))))
@@ -88,18 +98,21 @@ class SentenceNetwork(nn.Module):
         surprise: Tensor = self.output(states[there], target[there])
         return surprise
 
-    def forward(self, batch: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """The summed surprise at the sentences before and at those after, two scalars.
+    def forward(self, batch: Sequence[Tensor]) -> dict[str, Tensor]:
+        """The summed surprise at the sentences `before`, at those `after` and, where they are foretold, at `itself`.
 
         Args:
             batch: the six arrays of a `SentenceBatch` in their order, lengths on the CPU.
         """
         sentences, lengths, before, before_lengths, after, after_lengths = batch
         vectors = self.vectors(sentences, lengths)
-        return (
-            self.surprise(self.before, vectors, before, before_lengths).sum(),
-            self.surprise(self.after, vectors, after, after_lengths).sum(),
-        )
+        surprise = {
+            "before": self.surprise(self.before, vectors, before, before_lengths).sum(),
+            "after": self.surprise(self.after, vectors, after, after_lengths).sum(),
+        }
+        if self.itself is not None:
+            surprise["itself"] = self.surprise(self.itself, vectors, sentences, lengths).sum()
+        return surprise
 
 
 class _Full(nn.Module):

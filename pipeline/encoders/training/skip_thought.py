@@ -6,6 +6,7 @@ done, so a run that is given again continues to the bit.
 """
 
 import math
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -39,6 +40,7 @@ class SkipThoughtTraining:
     word_dim: int = 64
     dim: int = 256  # of each half's vector; bi has half of it each way
     start: Literal["paper", "remembering"] = "remembering"  # of the encoder: update gates that halve, or keep 0.93
+    itself: bool = True  # a third decoder foretells the sentence itself, which the paper's two do not
     longest: int = 30  # words of a sentence that is learned from
     sentences: int = 200_000  # seen in all
     batch: int = 64
@@ -73,8 +75,8 @@ PRESETS: dict[str, dict[str, Any]] = {
     "small": {},
     # Kiros et al., 2015, and the code they published: BookCorpus once through would be 74 million sentences.
     "published": {
-        "words": 20_000, "word_dim": 620, "dim": 2400, "start": "paper", "sentences": 74_000_000, "batch": 128,
-        "rate": 2e-4, "decay": "none", "softmax": "full", "precision": "bfloat16", "held_out": 1000,
+        "words": 20_000, "word_dim": 620, "dim": 2400, "start": "paper", "itself": False, "sentences": 74_000_000,
+        "batch": 128, "rate": 2e-4, "decay": "none", "softmax": "full", "precision": "bfloat16", "held_out": 1000,
         "checkpoint_every": 1_280_000,
     },
 }  # fmt: skip
@@ -142,7 +144,7 @@ def train(
             rate = settings.rate * (1 - done / total if settings.decay == "linear" else 1)
             for name, half in halves.items():
                 surprise[name] += half.step(batch, rate, run)
-            done, targets = done + 1, targets + batch.targets
+            done, targets = done + 1, targets + batch.targets(settings.itself)
             if done % every == 0 or done == total:
                 mean = {name: value / targets for name, value in surprise.items()}
                 progress(done * batches.size, total * batches.size, mean)
@@ -175,6 +177,7 @@ class Half:
             self.network = SentenceNetwork(
                 words, settings.word_dim, settings.dim, directions,
                 adaptive=settings.softmax == "adaptive", remembering=settings.start == "remembering",
+                itself=settings.itself,
             ).to(where)  # fmt: skip
         self.parameters = [each for each in self.network.parameters() if each.requires_grad]
         self.adam = torch.optim.Adam(self.parameters, settings.rate, BETAS)
@@ -187,8 +190,7 @@ class Half:
             group["lr"] = rate
         half_width = self.settings.precision == "bfloat16"
         with torch.autocast(self.device.type, torch.bfloat16, enabled=half_width):
-            before, after = self.network(tensors(batch, self.device))
-        loss = before + after
+            loss = sum(self.network(tensors(batch, self.device)).values())
         self.adam.zero_grad()
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.settings.clip)
@@ -223,18 +225,25 @@ MOST_MEASURED = 20_000
 
 
 def perplexities(network: "SentenceNetwork", data: sentences.Sentences, where: "torch.device") -> dict[str, float]:
-    """exp of the mean surprise a word at the sentences before and after the held-out ones, in float32."""
+    """exp of the mean surprise a word at the sentences before and after the held-out ones, in float32.
+
+    And at these themselves, where the network foretells them.
+    """
     import torch
 
     held_out = data.held_out[:: max(1, len(data.held_out) // MOST_MEASURED)]
-    sums, words = np.zeros(2), np.zeros(2)
+    surprise: Counter[str] = Counter()
+    words: Counter[str] = Counter()
     with torch.inference_mode():
         for middles in np.array_split(held_out, max(1, len(held_out) // 64)):
             batch = gather(data, middles)
-            sums += [float(part) for part in network(tensors(batch, where))]
-            words += [batch.before_lengths.sum(), batch.after_lengths.sum()]
-    before, after = np.exp(sums / words)
-    return {"before": float(before), "after": float(after)}
+            surprise.update({name: float(part) for name, part in network(tensors(batch, where)).items()})
+            words.update(
+                before=int(batch.before_lengths.sum()),
+                after=int(batch.after_lengths.sum()),
+                itself=int(batch.lengths.sum()),
+            )
+    return {name: math.exp(value / words[name]) for name, value in surprise.items()}
 
 
 def unigram_perplexity(data: sentences.Sentences) -> float:

@@ -101,7 +101,7 @@ def test_a_batch_holds_each_sentence_with_its_neighbours(tmp_path):
     assert batch.before.tolist() == [[number["a"], number["b"], 0]]
     assert batch.after.tolist() == [[number["d"], number["e"], number["f"], 0]]
     assert (batch.lengths.tolist(), batch.before_lengths.tolist(), batch.after_lengths.tolist()) == ([2], [3], [4])
-    assert batch.targets == 7
+    assert (batch.targets(itself=False), batch.targets(itself=True)) == (7, 7 + batch.lengths.sum())
 
 
 def test_a_vocabulary_is_expanded_by_the_least_squares_map(tmp_path):
