@@ -131,9 +131,9 @@ def read(plan: Profile, work: Path, jobs: list[Job]) -> Results:
             minutes[job.name] = _minutes(log, job)
             speeds[job.name] = job.pictures_each * median(record["img_per_s"] for record in log)
             done[job.name] = json.loads((folder / DONE).read_text(encoding="utf-8"))
-            if lacking := {"seconds", "parameters"} - done[job.name].keys():
-                raise KeyError(*lacking)
-        except (OSError, LookupError, TypeError, ValueError, AttributeError) as error:
+            for name in ("seconds", "parameters"):
+                done[job.name][name]
+        except (OSError, LookupError, TypeError, ValueError) as error:
             raise ChatPainterError(
                 f"{folder}: not what this version leaves of a finished training ({one_line(error)}); report it with "
                 "the version that ran it, or remove the folder and run it again"
