@@ -52,9 +52,9 @@ class DialogueEncoder(nn.Module):
     def forward(self, turns: Tensor, rounds: Tensor) -> Tensor:
         """turns (B, T, turn_dim), rounds (B,) how many of them are real → (B, 2 hidden); no rounds give zeros."""
         ahead, back, _ = self._both(turns, rounds)
-        last = (rounds - 1).clamp(min=0)
-        rows = torch.arange(len(turns), device=turns.device)
-        final = torch.cat([ahead[rows, last], back[rows, last]], 1)
+        states = torch.cat([ahead, back], 2)
+        last = (rounds - 1).clamp(min=0)[:, None, None].expand(-1, 1, states.shape[2])
+        final = states.gather(1, last)[:, 0]
         return final * (rounds > 0)[:, None]
 
     def _both(self, turns: Tensor, rounds: Tensor) -> tuple[Tensor, Tensor, Tensor]:

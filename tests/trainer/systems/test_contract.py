@@ -20,6 +20,7 @@ from tests.support.films import write_films
 from tests.support.models import SMALL, SMALL_GENEVA, SMALL_ITERATIVE, SMALL_SG2IM, SMALL_STACKGAN_V2
 from tests.support.same import assert_same, same
 from tests.support.stores import KINDS, PREDICATES, write_graphs, write_training_stores
+from tests.support.sums import SumsInAnyOrder
 from trainer import checkpoints, generator_file, systems
 from trainer.config import Config
 from trainer.distributed import Ranks
@@ -301,6 +302,14 @@ def test_a_step_depends_on_the_images_seen(case: Case) -> None:
     later.step(case.batch(0), 5 * BATCH, 0, lambda values: None)
     assert_same(again.state_dict(), first.state_dict())
     assert not same(later.state_dict(), first.state_dict())
+
+
+def test_threads_add_in_one_order(case: Case) -> None:
+    """`rows[index]` passes gradients back by atomic sums, which two threads make otherwise each time; `index_select`
+    does not."""
+    with SumsInAnyOrder() as found:
+        case.trainable().step(case.batch(0), 0, 0, lambda values: None)
+    assert not found.places
 
 
 def test_weights_that_are_no_numbers_are_noticed(case: Case) -> None:

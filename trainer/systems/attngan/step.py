@@ -318,7 +318,7 @@ def pair_logits(
     """
     r = network.COND_DNET(real, sentence)
     f = network.COND_DNET(fake, sentence)
-    w = network.COND_DNET(real[pictures], sentence[texts])
+    w = network.COND_DNET(real.index_select(0, pictures), sentence.index_select(0, texts))
     if network.UNCOND_DNET is None:
         return r, w, f, None
     return r, w, f, (network.UNCOND_DNET(real), network.UNCOND_DNET(fake))

@@ -203,7 +203,8 @@ class Gan(Checkpointed):
             r, f = plain(real.features), plain(fake.features)
             return losses.unconditional(r, f, training.loss), {"d_real": r, "d_fake": f}
         r = score(real.features, condition)
-        w = score(real.features, condition[self.hardest_negative(others, real.features, condition)])
+        wrong = self.hardest_negative(others, real.features, condition)
+        w = score(real.features, condition.index_select(0, wrong))
         f = score(fake.features, condition)
         # Where a part holds one image only there is no mismatched pair: its painted pair counts twice.
         w = torch.where(found, w, f)

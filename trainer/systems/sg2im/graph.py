@@ -102,7 +102,8 @@ class GraphTripleConv(nn.Module):
 
         An object that is in no triple pools nothing: zeros enter `net2`.
         """
-        made = self.net1(torch.cat([objects[subject], predicates, objects[object_]], 1))
+        first, second = objects.index_select(0, subject), objects.index_select(0, object_)
+        made = self.net1(torch.cat([first, predicates, second], 1))
         as_subject, predicates, as_object = made.split(
             [self.hidden, made.shape[1] - 2 * self.hidden, self.hidden], dim=1
         )

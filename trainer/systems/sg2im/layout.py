@@ -45,7 +45,7 @@ def crop(pictures: Tensor, boxes: Tensor, image: Tensor, side: int | tuple[int, 
     across = torch.lerp(x0, x1, _steps(width, boxes))
     down = torch.lerp(y0, y1, _steps(height, boxes))
     grid = torch.stack(torch.broadcast_tensors(across[:, None, :], down[:, :, None]), 3)
-    return F.grid_sample(pictures[image], grid, "bilinear", "zeros", align_corners=True)
+    return F.grid_sample(pictures.index_select(0, image), grid, "bilinear", "zeros", align_corners=True)
 
 
 def places(boxes: Tensor, size: tuple[int, int]) -> Tensor:

@@ -64,7 +64,7 @@ class SceneGraphNetwork(nn.Module):
         masks = None if self.mask_net is None else self.mask_net(vectors[:, :, None, None])[:, 0]
         scores = None
         if relations:
-            ends = boxes[subject], boxes[object_], embedded[subject], embedded[object_]
+            ends = [rows.index_select(0, end) for rows in (boxes, embedded) for end in (subject, object_)]
             scores = self.rel_aux_net(torch.cat(ends, 1))
         return Understood(vectors, boxes, masks, scores)
 
