@@ -157,6 +157,8 @@ def test_inputs_that_do_not_fit(tmp_path: Path, stores: Path, stage1: Path, make
         train(run_of(stores, tmp_path / "a", 2, start=tmp_path / "none"))
     with pytest.raises(ChatPainterError, match=r"another model \(gf: 4 → 8\)"):
         train(run_of(stores, tmp_path / "a", 2, start=stage1, model=replace(MODEL, gf=8)))
+    with pytest.raises(ChatPainterError, match=r"generator.safetensors: stage2: crop is centre, stage 1's is random"):
+        train(run_of(stores, tmp_path / "a", 2, start=stage1, crop="centre"))
     other = tmp_path / "other"
     make_stores(other, images=6, sizes=(304,), identity="two")
     with pytest.raises(StoreError, match=r"other encoders.*generator\.safetensors"):

@@ -153,7 +153,8 @@ class StageSettings:
         training = section(values, f"stage{stage}", kind, PRESETS, where)
         complaint = _misfit(model, training, stage)
         if stage == 2 and "stage1" in values:
-            complaint = complaint or _other_crop(section(values, "stage1", Stage1Config, PRESETS, where), training)
+            stage1 = section(values, "stage1", Stage1Config, PRESETS, where)
+            complaint = complaint or other_crop(stage1.crop, training.crop)
         if complaint:
             raise ParamsError(f"{where}: stage{stage}: {complaint}")
         return cls(stage, model, training)
@@ -188,15 +189,15 @@ def _misfit(model: ModelConfig, training: Stage1Config, stage: Stage) -> str:
     return ""
 
 
-def _other_crop(stage1: Stage1Config, stage2: Stage1Config) -> str:
+def other_crop(stage1: str, stage2: str) -> str:
     """Why stage 2 cannot go on from pictures that were cropped otherwise; nothing if they were not.
 
     Its discriminator would see real things where stage 1 never puts them (docs/evidence-diary.md, "What the condition
     took": shapes 0.85 instead of 0.95).
     """
-    if stage1.crop == stage2.crop:
+    if stage1 == stage2:
         return ""
-    return f"crop is {stage2.crop}, stage 1's is {stage1.crop}: it goes on from stage 1's pictures; set both alike"
+    return f"crop is {stage2}, stage 1's is {stage1}: it goes on from stage 1's pictures; set both alike"
 
 
 _STACKGAN_STAGE = {

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from store.differences import changes
 from store.errors import ChatPainterError
-from trainer.systems.chatpainter.config import Stage, StageSettings
+from trainer.systems.chatpainter.config import Stage, StageSettings, other_crop
 
 if TYPE_CHECKING:
     from trainer.distributed import Ranks
@@ -62,7 +62,7 @@ class _Stage:
         if start is None:
             standardise(generator, data)
         else:
-            adopt(generator, start, data)
+            adopt(generator, start, data, training.crop)
         return Gan(generator, opponent, training, ranks, labels)
 
     def parameters(self, config: StageSettings, data: "TrainingData") -> dict[str, int]:
@@ -133,11 +133,12 @@ def discriminator(generator: "ChatPainterGenerator", config: StageSettings, clas
     return network
 
 
-def adopt(generator: "ChatPainterGenerator", path: Path, data: "TrainingData") -> None:
+def adopt(generator: "ChatPainterGenerator", path: Path, data: "TrainingData", crop: str) -> None:
     """Stage 2 takes stage 1's generator, dialogue encoder and standardisation from the generator file at `path`.
 
     Raises:
-        ChatPainterError: it is not a stage 1 generator, or of another model or other encoders.
+        ChatPainterError: it is not a stage 1 generator, or of another model, other encoders, or (where it says so)
+            pictures that were not cut by `crop`.
     """
     from trainer import generator_file
     from trainer.systems.chatpainter.networks import ChatPainterGenerator
@@ -152,6 +153,9 @@ def adopt(generator: "ChatPainterGenerator", path: Path, data: "TrainingData") -
             f"{path}: trained with another model ({', '.join(changed)}); train stage 1 again or restore params"
         )
     data.refuse_other_encoders(first.settings["stores"], str(path))
+    trained = first.settings.get("training")
+    if complaint := other_crop(trained.get("crop", crop) if isinstance(trained, dict) else crop, crop):
+        raise ChatPainterError(f"{path}: stage2: {complaint}")
     generator.first.load_state_dict(first.first.state_dict())
     generator.standardise.load_state_dict(first.standardise.state_dict())
     if generator.dialogue_encoder is not None and first.dialogue_encoder is not None:
