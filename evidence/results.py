@@ -120,7 +120,8 @@ def read(plan: Profile, work: Path, jobs: list[Job]) -> Results:
     """The results of finished jobs.
 
     Raises:
-        ChatPainterError: a training's folder is damaged, or was left by another version.
+        ChatPainterError: a training's folder is damaged, or was left by another version; or the profile's score is
+            none of the figures.
     """
     points, minutes, speeds, done = {}, {}, {}, {}
     for job in jobs:
@@ -138,6 +139,9 @@ def read(plan: Profile, work: Path, jobs: list[Job]) -> Results:
                 f"{folder}: not what this version leaves of a finished training ({one_line(error)}); report it with "
                 "the version that ran it, or remove the folder and run it again"
             ) from None
+    there = {name for of in points.values() for measured in of.values() for name in measured}
+    if jobs and plan.score not in there:
+        raise ChatPainterError(f"score: {plan.score} was measured by no training; there are {', '.join(sorted(there))}")
     return Results(plan, work, jobs, points, minutes, speeds, done)
 
 

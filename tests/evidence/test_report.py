@@ -155,6 +155,12 @@ def test_what_another_version_left_is_one_line(finished, file, text, words):
     assert str(folder) in caught.value.format_message()
 
 
+def test_a_score_that_nobody_measured_is_named(finished):
+    plan = replace(finished.plan, score="colours")
+    with pytest.raises(ChatPainterError, match=r"score: colours was measured by no training; there are .*colour_acc"):
+        results.read(plan, finished.work, finished.jobs)
+
+
 def test_sizes_and_speeds(finished):
     table = tables.costs(finished)
     assert table.head == ["arm", "system", "parameters", "of discriminators", "pictures a second"]
