@@ -1,42 +1,42 @@
-"""What this process may use of the machine: its affinity and its container's limits, not the machine's size."""
+"""What this process may use of the machine: its affinity, its container's limits and its job's, not the whole."""
 
 import contextlib
 import math
 import os
 import platform
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-_CGROUP = Path("/sys/fs/cgroup")
+_CGROUP, _OWN = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 
 
 def cores() -> int:
-    """Cores that this process may use, at least 1: its affinity and its container's quota."""
+    """Cores that this process may use, at least 1: its affinity, and quotas of the control groups that it is in."""
     process = psutil.Process()
     # macOS knows no affinity.
     found = len(process.cpu_affinity()) if hasattr(process, "cpu_affinity") else os.cpu_count() or 1
-    quota, period = _quota()
-    return max(1, min(found, math.ceil(quota / period))) if quota > 0 and period > 0 else found
+    quotas = (_quota(folder) for folder in _groups("cpu"))
+    return max(1, min([found, *(math.ceil(quota / period) for quota, period in quotas if min(quota, period) > 0)]))
 
 
 def memory() -> int:
-    """Bytes of memory that there are for this process: the machine's, or its container's."""
-    limit = _number("memory.max", "memory/memory.limit_in_bytes")
-    total = int(psutil.virtual_memory().total)
-    return min(total, limit) if limit > 0 else total
+    """Bytes of memory that there are for this process: the machine's, its container's or its job's."""
+    limits = (_number(folder, "memory.max", "memory.limit_in_bytes") for folder in _groups("memory"))
+    return min([int(psutil.virtual_memory().total), *(limit for limit in limits if limit > 0)])
 
 
 def available_memory() -> int:
     """Bytes that could be had without swapping, the page cache among them."""
-    available = int(psutil.virtual_memory().available)
-    limit = _number("memory.max", "memory/memory.limit_in_bytes")
-    if limit <= 0:
-        return available
-    used = _number("memory.current", "memory/memory.usage_in_bytes") - _page_cache()
-    return max(0, min(available, limit - max(0, used)))
+    found = int(psutil.virtual_memory().available)
+    for folder in _groups("memory"):
+        if (limit := _number(folder, "memory.max", "memory.limit_in_bytes")) > 0:
+            used = _number(folder, "memory.current", "memory.usage_in_bytes") - _page_cache(folder)
+            found = min(found, limit - max(0, used))
+    return max(0, found)
 
 
 def describe() -> dict[str, Any]:
@@ -65,26 +65,36 @@ def processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def _quota() -> tuple[int, int]:
-    """Microseconds of processor time in a period, and the period; (-1, -1) where there is no limit."""
+def _groups(controller: str) -> Iterator[Path]:
+    """Folders of the control groups that this process is in, its own first: of version 2, then of version 1."""
+    own = {}
     with contextlib.suppress(OSError, ValueError):
-        quota, period = (_CGROUP / "cpu.max").read_text().split()
+        for _, names, path in (line.split(":", 2) for line in _OWN.read_text().splitlines()):
+            own.update(dict.fromkeys(names.split(","), path))
+    for root, name in ((_CGROUP, ""), (_CGROUP / controller, controller)):
+        # In a container the path may be the host's: of what is not there nothing is read.
+        inner = Path(own.get(name, "/").lstrip("/"))
+        yield from (root / each for each in (inner, *inner.parents) if ".." not in each.parts)
+
+
+def _quota(folder: Path) -> tuple[int, int]:
+    """Microseconds of cores in so many microseconds; negative where there is no limit."""
+    with contextlib.suppress(OSError, ValueError):
+        quota, period = (folder / "cpu.max").read_text().split()
         return int(quota), int(period)  # "max" where there is none
-    return _number("cpu/cpu.cfs_quota_us"), _number("cpu/cpu.cfs_period_us")
+    return _number(folder, "cpu.cfs_quota_us"), _number(folder, "cpu.cfs_period_us")
 
 
-def _page_cache() -> int:
-    for name, entry in (("memory.stat", "inactive_file"), ("memory/memory.stat", "total_inactive_file")):
-        with contextlib.suppress(OSError, ValueError):
-            for line in (_CGROUP / name).read_text().splitlines():
-                if line.startswith(f"{entry} "):
-                    return int(line.split()[1])
+def _page_cache(folder: Path) -> int:
+    with contextlib.suppress(OSError, ValueError):
+        stat = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+        return int(stat.get("total_inactive_file", stat.get("inactive_file", 0)))
     return 0
 
 
-def _number(*names: str) -> int:
+def _number(folder: Path, *names: str) -> int:
     """The number in the first of these files that there is and that holds one; -1 where none does."""
     for name in names:
         with contextlib.suppress(OSError, ValueError):
-            return int((_CGROUP / name).read_text())
+            return int((folder / name).read_text())
     return -1
