@@ -84,10 +84,9 @@ def inputs(size: int, rows: int, turns: int) -> Batch:
 @click.option("--turns", type=click.IntRange(min=1), default=10, show_default=True, help="Of each dialogue.")
 @click.option("--runs", type=click.IntRange(min=1), default=5, show_default=True)
 @click.option("--device", default="cpu", show_default=True)
-@click.option("--out", type=click.Path(path_type=Path), help="JSON to write.")
-def main(
-    names: tuple[str, ...], preset: str, batch: int | None, turns: int, runs: int, device: str, out: Path | None
-) -> None:
+@click.option("--out", type=click.Path(path_type=Path), default=Path(__file__).parent / "results" / "film_step.json",
+              show_default=True)  # fmt: skip
+def main(names: tuple[str, ...], preset: str, batch: int | None, turns: int, runs: int, device: str, out: Path) -> None:
     """Measure one iteration of each system."""
     where = torch.device(device)
     steps: dict[str, tuple[Any, Batch]] = {}
@@ -114,9 +113,8 @@ def main(
         rate = rows.size * (turns if TURNS_A_DIALOGUE[name] else 1) / median
         found[name] = {"seconds": times, "median": median, "dialogues": rows.size, "turns_per_second": rate}
         click.echo(f"{name:12}{median:14.3f}{rate:12.1f}")
-    if out is not None:
-        about = {"preset": preset, "turns": turns, "device": device, "machine": machine.describe()}
-        out.write_text(json.dumps({**about, "systems": found}, indent=1) + "\n")
+    about = {"preset": preset, "turns": turns, "device": device, "machine": machine.describe()}
+    out.write_text(json.dumps({**about, "systems": found}, indent=1) + "\n")
 
 
 if __name__ == "__main__":
