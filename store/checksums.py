@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from store.ahead import Ahead
 from store.errors import StoreError
 from store.files import in_words, inside, sha256_file
 from store.manifest import Manifest
@@ -65,11 +66,21 @@ class Blocks:
         data: (positions, *shape) the rows of all shards as they are mapped.
         where: (rows,) the position of each; those of a shard follow each other.
         sums: (blocks,) CRC32 of every block of all shards in order.
+        ahead: of a store that memory cannot hold.
     """
 
-    def __init__(self, folder: Path, manifest: Manifest, data: np.ndarray, where: np.ndarray, sums: np.ndarray) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        manifest: Manifest,
+        data: np.ndarray,
+        where: np.ndarray,
+        sums: np.ndarray,
+        ahead: Ahead | None = None,
+    ) -> None:
         assert manifest.checksums is not None
         self.folder, self.shards, self.data, self.where, self.sums = folder, manifest.shards, data, where, sums
+        self.ahead = ahead
         self.rows = manifest.checksums.rows
         counts = [-(-shard.rows // self.rows) for shard in manifest.shards]
         self.first_block = np.cumsum([0, *counts])
@@ -94,18 +105,28 @@ class Blocks:
         waiting = self.waiting.take(blocks)
         if not waiting.any():
             return
-        for block in np.unique(blocks[waiting]).tolist():
-            number = int(np.searchsorted(self.first_block, block, "right")) - 1
-            shard = self.shards[number]
-            begin = (block - int(self.first_block[number])) * self.rows
-            count = min(self.rows, shard.rows - begin)
-            begin += shard.first_row
-            position = int(self.where[begin])
-            rows = self.data[position : position + count]
-            if zlib.crc32(rows.reshape(-1).view(np.uint8).data) != self.sums[block]:
-                raise StoreError(
-                    f"{self.folder / shard.file}: damaged (checksum differs, rows {begin:,} to {begin + count - 1:,}); "
-                    f"{REMEDY}"
-                )
+        compared = np.unique(blocks[waiting])
+        first, count = self._rows_of(compared)
+        begin = self.where.take(first)
+        if self.ahead is not None:
+            self.ahead.ask(begin, begin + count - 1)
+        for block, position, rows in zip(compared.tolist(), begin.tolist(), count.tolist()):
+            if zlib.crc32(self.data[position : position + rows].reshape(-1).view(np.uint8).data) != self.sums[block]:
+                raise StoreError(self._damage(block))
             self.waiting[block] = False
         self.left = int(np.count_nonzero(self.waiting))
+
+    def _rows_of(self, blocks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The first row of each block, and how many rows it has."""
+        number = np.searchsorted(self.first_block, blocks, "right") - 1
+        begin = (blocks - self.first_block[number]) * self.rows
+        shards = [self.shards[shard] for shard in number.tolist()]
+        count = np.minimum(self.rows, np.array([shard.rows for shard in shards]) - begin)
+        return begin + np.array([shard.first_row for shard in shards]), count
+
+    def _damage(self, block: int) -> str:
+        (first,), (count,) = self._rows_of(np.array([block]))
+        shard = self.shards[int(np.searchsorted(self.first_block, block, "right")) - 1]
+        return (
+            f"{self.folder / shard.file}: damaged (checksum differs, rows {first:,} to {first + count - 1:,}); {REMEDY}"
+        )

@@ -6,18 +6,28 @@ import mmap
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow
 
 from store import index as indices
 from store import machine
+from store.ahead import Ahead, libc
 from store.checksums import REMEDY, Blocks, read_checksums
 from store.errors import StoreError
 from store.files import inside
 from store.manifest import Manifest
 from store.shards import ShardHeader, read_header
+
+
+class _Maps(NamedTuple):
+    """The shards of a store in one range of addresses."""
+
+    data: np.ndarray  # (positions, *shape): all rows, with gaps
+    where: np.ndarray  # (rows,) int64: the position of each
+    blocks: Blocks | None  # None where the store has no checksums
+    ahead: Ahead | None  # None where memory can hold the store
 
 
 class Store:
@@ -40,7 +50,7 @@ class Store:
         self.kind = self.manifest.kind
         self.shape = self.manifest.shape
         self.dtype = np.dtype(self.manifest.dtype)
-        self._maps: tuple[np.ndarray, np.ndarray, Blocks | None] | None = None
+        self._maps: _Maps | None = None
         self._columns: dict[str, np.ndarray] = {}
         self._check_sizes()
         if verify:
@@ -96,8 +106,10 @@ class Store:
             IndexError: a position outside the store.
             StoreError: a row is damaged.
         """
-        data, where, blocks = self._mapped()
+        data, where, blocks, ahead = self._mapped()
         positions = where.take(rows)  # checks them; "clip" below spares numpy a second buffer
+        if ahead is not None:
+            ahead.ask(positions, positions)
         if blocks is not None and blocks.left:
             blocks.touch(np.asarray(rows, np.int64))
         return data.take(positions, 0, out, "clip")
@@ -108,13 +120,15 @@ class Store:
         Raises:
             StoreError: a row is damaged.
         """
-        data, where, blocks = self._mapped()
+        data, where, blocks, ahead = self._mapped()
         start, stop, _ = slice(start, stop).indices(len(self))
         if stop <= start:
             return np.empty((0, *self.shape), self.dtype)
         first, last = int(where[start]), int(where[stop - 1])
         if last - first != stop - 1 - start:
             return self.take(np.arange(start, stop))
+        if ahead is not None:
+            ahead.ask(np.array([first]), np.array([last]))
         if blocks is not None and blocks.left:
             blocks.touch(np.array([start]), np.array([stop - 1]))
         return data[first : last + 1]
@@ -133,7 +147,7 @@ class Store:
             IndexError: a run that leaves the store, or reaches over the end of a shard.
             StoreError: a row is damaged.
         """
-        data, where, blocks = self._mapped()
+        data, where, blocks, ahead = self._mapped()
         first, lengths = np.asarray(first), np.asarray(lengths)
         longest = int(lengths.max(initial=0))
         if out is None:
@@ -147,6 +161,8 @@ class Store:
         starts = np.take(where, first)
         if (np.take(where, first + last) - starts != last).any():
             raise IndexError("a run must lie in one shard, as the turns of a dialogue and the captions of an image do")
+        if ahead is not None:
+            ahead.ask(starts, starts + last)
         if blocks is not None and blocks.left:
             blocks.touch(first, first + last)
         width = out.shape[1]
@@ -172,19 +188,15 @@ class Store:
                 what = "truncated" if size < shard.bytes else "not the file that the manifest names"
                 raise StoreError(f"{path}: {what} ({size:,} of {shard.bytes:,} bytes); {REMEDY}")
 
-    def _mapped(self) -> tuple[np.ndarray, np.ndarray, Blocks | None]:
+    def _mapped(self) -> _Maps:
         # No lock: two threads that come first at once both map, and either result serves.
         maps = self._maps
         if maps is None:
             maps = self._maps = self._map()
         return maps
 
-    def _map(self) -> tuple[np.ndarray, np.ndarray, Blocks | None]:
-        """All shards in one range of addresses, as one array with gaps, where in it each row lies, and its checksums.
-
-        With it a batch over many shards is one `numpy.take`, as fast as from a single file. (virtual rows, *shape)
-        of the store's dtype, and (rows,) int64.
-        """
+    def _map(self) -> _Maps:
+        """A batch over many shards is one `numpy.take` from it, as fast as from a single file."""
         row_bytes = self.manifest.row_bytes
         sums = read_checksums(self.path, self.manifest)
         headers = [self._header(number) for number in range(len(self.manifest.shards))]
@@ -201,13 +213,15 @@ class Store:
         addresses = addresses[lead:]
         # Read from the disk 2 MiB at a time, random rows are as fast as from pages that stayed since they were
         # written. A store that memory cannot hold would read each row's neighbours for nothing, again and again.
-        huge_pages = 2 * sum(shard.bytes for shard in self.manifest.shards) < machine.memory()
+        fits = 2 * sum(shard.bytes for shard in self.manifest.shards) < machine.memory()
         for shard, header, start in zip(self.manifest.shards, headers, starts):
-            _map_file(self.path / shard.file, header.offset, addresses, start, header.rows * row_bytes, huge_pages)
+            _map_file(self.path / shard.file, header.offset, addresses, start, header.rows * row_bytes, fits)
         data = addresses[:position].view(self.dtype).reshape(-1, *self.shape)
         parts = [np.arange(header.rows) + start // row_bytes for header, start in zip(headers, starts)]
         where = np.concatenate([np.empty(0, np.int64), *parts])
-        return data, where, None if sums is None else Blocks(self.path, self.manifest, data, where, sums)
+        ahead = None if fits else Ahead(data)
+        blocks = None if sums is None else Blocks(self.path, self.manifest, data, where, sums, ahead)
+        return _Maps(data, where, blocks, ahead)
 
     def _header(self, number: int) -> ShardHeader:
         shard = self.manifest.shards[number]
@@ -236,11 +250,11 @@ def _map_file(path: Path, offset: int, addresses: np.ndarray, start: int, length
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         place = addresses.ctypes.data + start
-        if _libc.mmap(place, length, mmap.PROT_READ, mmap.MAP_SHARED | _MAP_FIXED, descriptor, offset) != place:
+        if libc.mmap(place, length, mmap.PROT_READ, mmap.MAP_SHARED | _MAP_FIXED, descriptor, offset) != place:
             reason = os.strerror(ctypes.get_errno())
             raise StoreError(f"{path}: cannot be mapped ({reason}); copy the store to a local disk")
         if huge_pages and hasattr(mmap, "MADV_HUGEPAGE"):
-            _libc.madvise(place, length, mmap.MADV_HUGEPAGE)  # a wish; kernels that cannot are as fast as before
+            libc.madvise(place, length, mmap.MADV_HUGEPAGE)  # a wish; kernels that cannot are as fast as before
     finally:
         os.close(descriptor)
 
@@ -248,7 +262,3 @@ def _map_file(path: Path, offset: int, addresses: np.ndarray, start: int, length
 VISDIAL_ROUNDS = 10  # of every dialogue there; others are read as well, row by row
 _HUGE_PAGE = 1 << 21  # of x86 and of arm64; elsewhere only less speed is lost
 _MAP_FIXED = 0x10  # the same on Linux and macOS
-_libc = ctypes.CDLL(None, use_errno=True)
-_libc.mmap.restype = ctypes.c_size_t
-_libc.madvise.argtypes = [ctypes.c_size_t, ctypes.c_size_t, ctypes.c_int]
-_libc.mmap.argtypes = [ctypes.c_size_t, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_int64]

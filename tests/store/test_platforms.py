@@ -63,7 +63,7 @@ def test_a_disk_whose_files_cannot_be_mapped_is_one_line(tmp_path: Path, monkeyp
             ctypes.set_errno(19)  # ENODEV, as file systems without mmap answer
             return ctypes.c_size_t(-1).value
 
-    monkeypatch.setattr(reader, "_libc", Refusing)
+    monkeypatch.setattr(reader, "libc", Refusing)
     with pytest.raises(StoreError) as refused:
         Store(tmp_path / "store").take(np.arange(3))
     said = refused.value.message
