@@ -174,7 +174,12 @@ class NothingDrawn(TorchFunctionMode):
     _DRAWN = frozenset({Tensor.normal_, Tensor.uniform_, Tensor.zero_, Tensor.fill_})
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        return args[0] if func in self._DRAWN else func(*args, **(kwargs or {}))
+        kwargs = kwargs or {}
+        if func in self._DRAWN:
+            return args[0]
+        if getattr(func, "__module__", None) == "torch.nn.init":  # what it calls in turn would not pass here
+            return kwargs["tensor"] if "tensor" in kwargs else args[0]
+        return func(*args, **kwargs)
 
 
 def fit(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:

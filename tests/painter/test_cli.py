@@ -37,6 +37,15 @@ def command(run: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.Monkey
     return call
 
 
+def test_painting_imports_no_compiler() -> None:
+    """Drawing initial weights on meta would: sympy and torch._dynamo, longer than all else until the first picture."""
+    code = (
+        "import sys; from painter import Painter, shipped; Painter.from_run(shipped.FOLDER).paint('a red circle'); "
+        "print([name for name in ('sympy', 'torch._dynamo') if name in sys.modules])"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"
+
+
 def test_help_imports_little_and_names_every_command() -> None:
     shown = subprocess.run(
         [sys.executable, "-X", "importtime", "-c", "from painter.cli import main; main()", "--help"],

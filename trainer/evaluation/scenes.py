@@ -153,6 +153,8 @@ def relational_similarity(wanted: np.ndarray, found: np.ndarray, centres: np.nda
         wanted, found: (places,) colour index or NOTHING.
         centres: (places, 2) x, y of the places.
     """
+    if np.array_equal(wanted, found):
+        return 1.0  # as below, which takes as long as painting the scene
     matches: list[tuple[int, int]] = []
     for colour in np.unique(wanted[wanted != NOTHING]):
         here, there = np.flatnonzero(wanted == colour), np.flatnonzero(found == colour)

@@ -65,7 +65,7 @@ class PlaceAttention(nn.Module):
 
     def __init__(self, channels: int, side: int, width: int):
         super().__init__()
-        self.position = nn.Parameter(0.1 * torch.randn(channels, side, side))
+        self.position = nn.Parameter(torch.empty(channels, side, side).normal_(std=0.1))
         self.query = nn.Linear(channels, width)
         self.silence = nn.Parameter(torch.zeros(width))
         self.norm = nn.LayerNorm(width)

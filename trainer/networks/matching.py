@@ -52,7 +52,7 @@ class MatchingHead(nn.Module):
         hidden: int = 0,
     ):
         super().__init__()
-        self.position = nn.Parameter(0.1 * torch.randn(channels, side, side))
+        self.position = nn.Parameter(torch.empty(channels, side, side).normal_(std=0.1))
         around = [nn.Conv2d(channels, hidden, 3, padding=1), nn.LeakyReLU(0.2)] if hidden else []
         self.project = nn.Sequential(*around, nn.Conv2d(hidden or channels, width, 1))
         self.tokens = TokenProjection(dims, width)

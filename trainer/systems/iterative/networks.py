@@ -53,7 +53,7 @@ class SeeEachOther(nn.Module):
 
     def __init__(self, channels: int, side: int, heads: int):
         super().__init__()
-        self.position = nn.Parameter(0.1 * torch.randn(side * side, channels))
+        self.position = nn.Parameter(torch.empty(side * side, channels).normal_(std=0.1))
         self.norm = nn.LayerNorm(channels)
         self.query_key_value = nn.Linear(channels, 3 * channels)
         self.out = nn.Linear(channels, channels)
