@@ -16,6 +16,7 @@ from pipeline import encoders, texts, texts_of_rows
 from pipeline.encoders import EncoderSettings
 from pipeline.encoders.recorded import settings_of
 from pipeline.texts import Kind, TextSettings
+from pipeline.weights import recipe
 from pipeline.worker import word_encoder
 from store import params
 from store.differences import difference
@@ -276,8 +277,8 @@ def places(folder: Path, weights: str | None) -> EncoderSettings:
     cache = str(Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "chatpainter")
     if weights is not None:
         return EncoderSettings(weights=weights, untrained=None, converted=cache)
-    if (folder / "encoders").is_dir():
-        return EncoderSettings(weights=str(folder / "encoders"), untrained=None, converted=cache)
+    if (own := folder / "encoders").is_dir():
+        return EncoderSettings(weights=str(recipe.whole(own)), untrained=None, converted=cache)
     if Path("params.yaml").is_file():
         return params.section(params.load(), "encoders", EncoderSettings)
     return EncoderSettings()

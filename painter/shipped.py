@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 FOLDER = Path(__file__).parent / "demo"
 GOLDEN, SUMS = "golden.png", "SHA256SUMS"
-LARGEST = 16 * 1024**2
+LARGEST = 4 * 1024**2
 """Bytes of all its files: everybody downloads them."""
 
 
@@ -75,12 +75,15 @@ def main(run: Path, out: Path, weights: str | None, metrics: Path, corpus: Path)
 
     from painter import export
     from painter.painter import Painter
+    from pipeline.weights import recipe
 
     painter = Painter.from_run(run, weights=weights)
     if (dataset := painter.generator.settings.get("dataset")) != "sample":
         raise ChatPainterError(f"{run}: was trained on {dataset}, not on the sample world, of which everything is ours")
     for line in export.export(painter, run, out, metrics=metrics, corpus=corpus, onnx=False, half=True):
         click.echo(line)
+    recipe.keep(out / export.ENCODERS)
+    click.echo(f"{out / export.ENCODERS}: their recipe alone stays")
     with replacing(out / GOLDEN) as temporary:
         Image.fromarray(golden(Painter.from_run(out))).save(temporary, "PNG", optimize=True)
     files = sorted(path for path in out.rglob("*") if path.is_file() and path.name not in (SUMS, ".lock"))

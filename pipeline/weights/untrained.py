@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 COMMAND = "chatpainter-prepare weights"
 T7_NAME = "coco_untrained.t7"
 README = "README.txt"
+DICTIONARY = "dictionary.txt"
 OURS = re.compile("|".join(map(re.escape, (*published.SKIP_THOUGHT, T7_NAME, README, published.MARKER))))
 NOTE = """These weights were made by `chatpainter-prepare weights`. Nobody trained them.
 They have the formats of the published files, so that everything runs without those; vectors made with them
@@ -39,6 +40,10 @@ class UntrainedSettings:
 
     size: Literal["small", "wide", "published", "none"] = "small"
     seed: int = 11
+
+    def __post_init__(self) -> None:
+        if self.seed < 0:
+            raise ValueError("seed must be at least 0")
 
 
 @dataclass(frozen=True)
@@ -68,7 +73,8 @@ def make(
     """Write untrained weights for both encoders into the folder `out`, in place of those that an earlier run wrote.
 
     The dictionary holds every word of the corpora (Parquet files of `chatpainter-prepare corpus`) under the
-    settings given, in both its own and its lower case, and UNK and <eos>. The same arguments give the same bytes.
+    settings given, in both its own and its lower case, and UNK and <eos>. The same arguments give the same bytes, on
+    every processor.
 
     Returns:
         The files written.
@@ -82,12 +88,17 @@ def make(
         (folder / README).write_text(NOTE)
         words: list[str] = []
         if settings.size != "none":
-            sizes = SIZES[settings.size]
             words = vocabulary(corpora, text, encoders.skip_thought.tokenizer)
-            _skip_thought(folder, words, sizes, settings.seed)
-            (folder / T7_NAME).write_bytes(char_cnn_rnn(sizes, settings.seed))
+            write(folder, words, settings)
         marked.write(folder, {"trained": False, "made_by": COMMAND, **asdict(settings), "words": len(words)})
     return sorted(out.iterdir())
+
+
+def write(folder: Path, words: list[str], settings: UntrainedSettings) -> None:
+    """The six files of both encoders, for a dictionary of these words in this order; `settings.size` is not none."""
+    sizes = SIZES[settings.size]
+    _skip_thought(folder, words, sizes, settings.seed)
+    (folder / T7_NAME).write_bytes(char_cnn_rnn(sizes, settings.seed))
 
 
 def vocabulary(corpora: list[Path], text: TextSettings, tokenizer: tokens.TokenizerName) -> list[str]:
@@ -113,7 +124,7 @@ def _texts(corpora: list[Path], settings: TextSettings) -> Iterator[str]:
 
 def _skip_thought(out: Path, words: list[str], sizes: Sizes, seed: int) -> None:
     lines = [theano.END, theano.UNKNOWN, *(word for word in words if word not in (theano.END, theano.UNKNOWN))]
-    theano_writer.write_dictionary(out / "dictionary.txt", lines)
+    theano_writer.write_dictionary(out / DICTIONARY, lines)
     for which, (name, prefixes, dim) in enumerate(
         (("uni", ("",), sizes.uni), ("bi", ("", "r_"), sizes.uni // 2)),
     ):
@@ -129,6 +140,8 @@ def _skip_thought(out: Path, words: list[str], sizes: Sizes, seed: int) -> None:
             theano_writer.write_object_table(file, vectors, native=range(2, len(lines), 50))
 
 
+GRID = 2.0**-18
+"""Weights are multiples of it: which last bits a QR decomposition has depends on the processor, these bytes do not."""
 MEMORY = 0.93  # the update gate where nothing pushes it: the share of a state that one step keeps
 INPUT = 0.5  # typical size of what a word adds before tanh
 RECURRENT = 0.9
@@ -136,20 +149,23 @@ RECURRENT = 0.9
 
 def word_vectors(rng: np.random.Generator, words: int, width: int) -> np.ndarray:
     """(words, width) float32, of unit length as a rule."""
-    return rng.standard_normal((words, width), np.float32) / np.float32(np.sqrt(width))
+    return _on_grid(rng.standard_normal((words, width), np.float32) / np.float32(np.sqrt(width)))
+
+
+def _on_grid(values: np.ndarray) -> np.ndarray:
+    return (np.round(values / GRID) * GRID).astype(np.float32)
 
 
 def gru(rng: np.random.Generator, width: int, dim: int) -> dict[str, np.ndarray]:
     """A GRU whose last state keeps the words that it read, as uni_skip.npz names its arrays: x W, columns [r | u]."""
-    f4 = np.float32
     gates = np.concatenate([_orthogonal(rng, dim, dim), _orthogonal(rng, dim, dim)], 1)
     return {
-        "W": (0.1 * rng.standard_normal((width, 2 * dim))).astype(f4),
-        "b": np.concatenate([np.full(dim, 2.0), np.full(dim, np.log(MEMORY / (1 - MEMORY)))]).astype(f4),
-        "U": (0.1 * gates).astype(f4),
-        "Wx": (INPUT * rng.standard_normal((width, dim))).astype(f4),
-        "bx": np.zeros(dim, f4),
-        "Ux": (RECURRENT * _orthogonal(rng, dim, dim)).astype(f4),
+        "W": _on_grid(0.1 * rng.standard_normal((width, 2 * dim))),
+        "b": _on_grid(np.concatenate([np.full(dim, 2.0), np.full(dim, np.log(MEMORY / (1 - MEMORY)))])),
+        "U": _on_grid(0.1 * gates),
+        "Wx": _on_grid(INPUT * rng.standard_normal((width, dim))),
+        "bx": np.zeros(dim, np.float32),
+        "Ux": _on_grid(RECURRENT * _orthogonal(rng, dim, dim)),
     }
 
 
@@ -169,7 +185,7 @@ def char_cnn_rnn(sizes: Sizes, seed: int) -> bytes:
 
     def convolution(inputs: int, outputs: int, gain: float, bias: float) -> reed.Map:
         weight = rng.standard_normal((outputs, reed.KERNEL * inputs)) * gain / np.sqrt(reed.KERNEL * inputs)
-        return weight.astype(np.float32), np.full(outputs, bias, np.float32)
+        return _on_grid(weight), np.full(outputs, bias, np.float32)
 
     # Of the 70 channels one is active, hence the root. Negative biases let each filter answer to few strings only.
     convolutions = (
@@ -179,7 +195,7 @@ def char_cnn_rnn(sizes: Sizes, seed: int) -> bytes:
     )
 
     def square(gain: float, bias: float = 0.0) -> reed.Map:
-        return (gain * _orthogonal(rng, c3, c3)).astype(np.float32), np.full(c3, bias, np.float32)
+        return _on_grid(gain * _orthogonal(rng, c3, c3)), np.full(c3, bias, np.float32)
 
     maps = {
         "input": square(0.5),
@@ -190,5 +206,5 @@ def char_cnn_rnn(sizes: Sizes, seed: int) -> bytes:
         "hidden_reset": square(0.1),
     }
     # Published vectors have about 0.14 a value.
-    projection = (6 * _orthogonal(rng, sizes.captions, c3)).astype(np.float32), np.zeros(sizes.captions, np.float32)
+    projection = _on_grid(6 * _orthogonal(rng, sizes.captions, c3)), np.zeros(sizes.captions, np.float32)
     return NetworkWriter().network(convolutions, maps, projection, steps=18, untrained=True)
