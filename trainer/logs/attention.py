@@ -55,7 +55,9 @@ class AttentionMaps:
         return np.concatenate([shares, 1 - shares.sum(0, keepdims=True)]).argmax(0)
 
     def words(self) -> list[str]:
-        """For every quarter of the picture the token listened to most, and its mean share there.
+        """For the middle of every quarter of the picture the token listened to most, and its mean share there.
+
+        An object said to be in a quarter lies there; around it is ground, which listens to what is said of the ground.
 
         >>> AttentionMaps(
         ...     ("caption", "round 1"), {2: np.array([[[0.9, 0], [0, 0]], [[0, 0.75], [0, 0.5]]])}
@@ -64,10 +66,10 @@ class AttentionMaps:
         """
         shares = self.shares
         half = shares.shape[1] // 2
+        middle = slice(half // 4, half - half // 4)
         said = []
         for quarter, (row, column) in QUARTERS.items():
-            down, right = slice(row * half, None if row else half), slice(column * half, None if column else half)
-            mean = shares[:, down, right].mean((1, 2))
+            mean = shares[:, row * half :, column * half :][:, middle, middle].mean((1, 2))
             loudest = int(mean.argmax())
             heard = mean[loudest] >= 1 - mean.sum()
             said.append(f"{quarter}: {self.tokens[loudest]} ({mean[loudest]:.0%})".replace("%", " %") if heard
