@@ -16,12 +16,12 @@ COPY painter painter
 
 # torch without CUDA is a tenth of the size.
 FROM base AS cpu
-RUN uv pip install --constraint constraints.txt --torch-backend cpu ".[pipeline,trainer,metrics,painter,evidence,dvc,trained]"
+RUN uv pip install --compile-bytecode --constraint constraints.txt --torch-backend cpu ".[pipeline,trainer,metrics,painter,evidence,dvc,trained]"
 WORKDIR /work
 CMD ["chatpainter-paint", "--help"]
 
 # PyPI's torch for Linux brings its CUDA libraries; the host has the driver (NVIDIA container toolkit).
 FROM base AS cuda
-RUN uv pip install --constraint constraints.txt ".[pipeline,trainer,metrics,painter,evidence,dvc,trained]"
+RUN uv pip install --compile-bytecode --constraint constraints.txt ".[pipeline,trainer,metrics,painter,evidence,dvc,trained]"
 WORKDIR /work
 CMD ["chatpainter-train", "--help"]

@@ -2,7 +2,8 @@
 # Both build their own .venv, and do only what is left to do.
 PYTHON ?= python3
 BIN := .venv/bin
-UV := $(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt
+# With byte code: where PYTHONDONTWRITEBYTECODE is set (containers), every process would compile torch's modules anew (2 s).
+UV := $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --constraint constraints.txt
 # One torch thread a test process: two processes share the cores, and results do not depend on their number.
 # Files in their order: those that take longest (tests/docs, tests/end_to_end) begin, and nobody waits for them.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
