@@ -23,7 +23,7 @@ SAID = Dialogue(
         ("what is the ground like", "sand"),
         ("what is at the top right", "a small blue square"),
         ("what is at the bottom left", "a small green triangle"),
-        ("what is at the bottom right", "a large purple circle"),
+        ("what is at the bottom right", "a large yellow triangle"),
     ),
 )
 

@@ -94,25 +94,31 @@ def test_without_a_commit_nothing_is_compared(tmp_path, monkeypatch):
     assert (done.exit_code, done.output) == (0, "dvc.lock is not compared: no commit here has one\n")
 
 
-def test_the_committed_lock_names_the_world_and_its_corpora(tmp_path, monkeypatch):
-    # As `dvc repro corpus` would make them; DVC's checksum of a folder is that of its files' in JSON.
+def test_the_committed_lock_names_the_world_its_corpora_and_untrained_weights(tmp_path, monkeypatch):
+    # As `dvc repro corpus weights` would make them.
     stages = yaml.safe_load((ROOT / "dvc.lock").read_text())["stages"]
     locked = {out["path"]: out["md5"] for name in stages for out in stages[name]["outs"]}
     (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
     monkeypatch.chdir(tmp_path)
-    for command in ["world"], ["corpus", "--split", "train"], ["corpus", "--split", "val"]:
+    for command in ["world"], ["corpus", "--split", "train"], ["corpus", "--split", "val"], ["weights"]:
         done = CliRunner().invoke(prepare, command, catch_exceptions=False)
         assert done.exit_code == 0, done.output
-    files = [path for path in Path("data/raw/sample").rglob("*") if path.is_file() and path.suffix != ".lock"]
     for split in "train", "val":
         for suffix in "parquet", "report.json":
             path = f"data/corpus/{split}.{suffix}"
             assert md5(Path(path).read_bytes()) == locked[path], path
+    for folder in "data/raw/sample", "data/untrained":
+        assert md5_of_folder(Path(folder)) == locked[folder], folder
+
+
+def md5_of_folder(folder):
+    """DVC's: that of its files' in JSON."""
+    files = [path for path in folder.rglob("*") if path.is_file() and path.suffix != ".lock"]
     listed = [
-        {"md5": md5(path.read_bytes()), "relpath": path.relative_to("data/raw/sample").as_posix()}
+        {"md5": md5(path.read_bytes()), "relpath": path.relative_to(folder).as_posix()}
         for path in sorted(files, key=lambda path: path.parts)
     ]
-    assert md5(json.dumps(listed, sort_keys=True).encode()) + ".dir" == locked["data/raw/sample"]
+    return md5(json.dumps(listed, sort_keys=True).encode()) + ".dir"
 
 
 def md5(data):
