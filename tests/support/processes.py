@@ -41,16 +41,16 @@ def wait_for(condition: Callable[[], object], what: str = "it took too long", ti
 class Ranks:
     """`world` processes that run target(*arguments) and find each other as torchrun's do.
 
-    They are forked: importing torch anew would cost each 10 s.
+    They are forked, as importing torch anew would cost each seconds, but from a process that did nothing but import
+    it: this one may have threads that no fork survives, autograd's among them. So `target` is a module's function.
     """
 
     def __init__(self, target: Callable[..., None], world: int, *arguments: object) -> None:
-        import torch._dynamo  # noqa: F401  (the first step of an optimiser imports it; here all inherit it)
-
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
-        context = multiprocessing.get_context("fork")
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(["torch._dynamo", "trainer.cli", "trainer.loop"])
         self.each = [
             context.Process(target=_rank, args=(target, arguments, rank, world, port), daemon=True)
             for rank in range(world)

@@ -176,9 +176,13 @@ def test_an_interrupted_evaluation_continues_and_ends_the_same(evaluated, world,
     assert not (tmp_path / "out/parts").exists()
 
 
+def command(arguments: list[str]) -> None:
+    main(arguments)
+
+
 def test_two_processes_find_what_one_finds(evaluated, world, tmp_path, launch):
     generator, whole, _ = evaluated
-    assert launch(main, 2, arguments(world, generator, tmp_path / "out")).wait() == [0, 0]
+    assert launch(command, 2, arguments(world, generator, tmp_path / "out")).wait() == [0, 0]
     assert metrics(tmp_path / "out")["figures"] == metrics(whole)["figures"]
 
 

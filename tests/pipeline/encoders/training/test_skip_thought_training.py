@@ -137,15 +137,15 @@ def test_a_step_clips_the_gradient_and_takes_adams_update(text, tmp_path):
         np.testing.assert_allclose(arrays(half.network)[name], expected, atol=2e-5)
 
 
+def killed(folder: Path, text: Path) -> None:
+    train(folder, text, progress=lambda done, *_: done >= 80 and os.kill(os.getpid(), signal.SIGKILL))
+
+
 def test_a_killed_training_continues_to_the_bit(text, tmp_path):
     whole = train(tmp_path / "whole", text)
     files.write_skip_thought(tmp_path / "of-whole", whole, None, {})
     folder = tmp_path / "killed"
-
-    def killed() -> None:
-        train(folder, text, progress=lambda done, *_: done >= 80 and os.kill(os.getpid(), signal.SIGKILL))
-
-    child = Ranks(killed, 1)
+    child = Ranks(killed, 1, folder, text)
     assert child.wait() == [-signal.SIGKILL]
     assert torch.load(folder / CHECKPOINT, weights_only=True)["done"] == 5
     with Interrupts() as interrupts:  # and once more by a signal, between two checkpoints
