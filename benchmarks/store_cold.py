@@ -1,6 +1,6 @@
 """How fast random batches come out of a store that memory cannot hold, beside the same rows mapped without advice.
 
-    sudo python -m benchmarks.store_cold      # makes 7 GB of files, prints a table, writes results/store_cold.json
+    sudo python -m benchmarks.store_cold      # makes 14 GB of files, prints a table, writes results/store_cold.json
 
 Captions are rows of 1024 float16, dialogues runs of 10 rows of 4800. Every reader is a process of its own within a
 control group of `--memory` MiB, which the page cache counts in, and begins with nothing cached: hence root, on Linux.

@@ -84,6 +84,8 @@ class Blocks:
         self.rows = manifest.checksums.rows
         counts = [-(-shard.rows // self.rows) for shard in manifest.shards]
         self.first_block = np.cumsum([0, *counts])
+        self.first_row = np.array([shard.first_row for shard in manifest.shards], np.int64)
+        self.shard_rows = np.array([shard.rows for shard in manifest.shards], np.int64)
         of_shard = zip(self.first_block.tolist(), manifest.shards)
         self.block_of = np.concatenate(
             [np.empty(0, np.int32), *(first + np.arange(shard.rows) // self.rows for first, shard in of_shard)]
@@ -120,9 +122,7 @@ class Blocks:
         """The first row of each block, and how many rows it has."""
         number = np.searchsorted(self.first_block, blocks, "right") - 1
         begin = (blocks - self.first_block[number]) * self.rows
-        shards = [self.shards[shard] for shard in number.tolist()]
-        count = np.minimum(self.rows, np.array([shard.rows for shard in shards]) - begin)
-        return begin + np.array([shard.first_row for shard in shards]), count
+        return self.first_row[number] + begin, np.minimum(self.rows, self.shard_rows[number] - begin)
 
     def _damage(self, block: int) -> str:
         (first,), (count,) = self._rows_of(np.array([block]))

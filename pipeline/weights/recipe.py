@@ -6,12 +6,13 @@ from pathlib import Path
 
 from pipeline.weights import WeightsError, marked, published, theano, untrained
 from store import params
+from store.files import in_words
 
 
 def keep(folder: Path) -> None:
     """Take away what `whole` makes again: of untrained weights, their marker and dictionary stay."""
-    for name in marked.read(folder, untrained.COMMAND).get("files", {}):
-        if name != untrained.DICTIONARY:
+    if marked.read(folder, untrained.COMMAND):
+        for name in {*published.SKIP_THOUGHT, untrained.T7_NAME, untrained.README} - {untrained.DICTIONARY}:
             (folder / name).unlink(missing_ok=True)
 
 
@@ -20,11 +21,13 @@ def whole(folder: Path) -> Path:
 
     Raises:
         WeightsError: the recipe is damaged, or this version draws other weights than the one that wrote it.
+        StoreError: the disk for temporary files has no room.
     """
-    recipe = marked.read(folder, untrained.COMMAND).keys() and (folder / untrained.DICTIONARY).is_file()
-    if not recipe or (folder / untrained.T7_NAME).exists():
+    lacking = not (folder / untrained.T7_NAME).exists() and (folder / untrained.DICTIONARY).is_file()
+    if not lacking or not marked.read(folder, untrained.COMMAND):
         return folder
-    return Path(_made(folder.resolve()).name)
+    with in_words(Path(tempfile.gettempdir())):
+        return Path(_made(folder.resolve()).name)
 
 
 @functools.cache

@@ -52,9 +52,8 @@ class DialogueEncoder(nn.Module):
     def forward(self, turns: Tensor, rounds: Tensor) -> Tensor:
         """turns (B, T, turn_dim), rounds (B,) how many of them are real → (B, 2 hidden); no rounds give zeros."""
         ahead, back, _ = self._both(turns, rounds)
-        states = torch.cat([ahead, back], 2)
-        last = (rounds - 1).clamp(min=0)[:, None, None].expand(-1, 1, states.shape[2])
-        final = states.gather(1, last)[:, 0]
+        last = (rounds - 1).clamp(min=0)[:, None, None].expand(-1, 1, ahead.shape[2])
+        final = torch.cat([ahead.gather(1, last), back.gather(1, last)], 2)[:, 0]
         return final * (rounds > 0)[:, None]
 
     def _both(self, turns: Tensor, rounds: Tensor) -> tuple[Tensor, Tensor, Tensor]:

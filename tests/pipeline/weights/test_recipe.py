@@ -1,10 +1,12 @@
 """Untrained weights are not carried but made: the same bytes from size, seed and dictionary, on every processor."""
 
+import errno
 import hashlib
 import json
 import os
 import subprocess
 import sys
+import tempfile
 from dataclasses import replace
 
 import numpy as np
@@ -15,7 +17,7 @@ from pipeline.encoders import EncoderSettings
 from pipeline.texts import TextSettings
 from pipeline.weights import WeightsError, recipe, untrained
 from pipeline.weights.published import MARKER
-from store.errors import ChatPainterError
+from store.errors import ChatPainterError, StoreError
 
 DRAWN = """
 import hashlib
@@ -109,6 +111,17 @@ def test_a_damaged_recipe_is_one_line(folder, changed, said):
     marker = json.loads((folder / MARKER).read_text())
     (folder / MARKER).write_text(json.dumps(marker | changed))
     with pytest.raises(ChatPainterError, match=said):
+        recipe.whole(folder)
+
+
+def test_no_room_for_temporary_files_is_one_line(folder, monkeypatch):
+    recipe.keep(folder)
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(untrained, "write", full)
+    with pytest.raises(StoreError, match=f"^{tempfile.gettempdir()}: the disk is full"):
         recipe.whole(folder)
 
 
