@@ -3,8 +3,8 @@
     python -m benchmarks.recurring --turns TURNS --captions CAPTIONS   # prints, writes results/recurring.json
 
 TURNS: as of benchmarks.encode; CAPTIONS: official files of COCO, an image that several have counting once; both
-repeatable. Nothing is encoded: Skip-Thought's work is counted in multiplications of its recurrences over the prefix trees
-(docs/encoders.md), that of captions in texts.
+repeatable. Nothing is encoded: Skip-Thought's work is counted in multiplications of its recurrences over the prefix
+trees (docs/encoders.md), that of captions in texts.
 """
 
 import json
