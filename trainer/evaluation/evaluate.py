@@ -16,7 +16,6 @@ from store import params
 from store.company import considerate
 from store.errors import ChatPainterError
 from store.files import sha256_file
-from store.jpeg import open_images
 from store.lock import FolderLock
 from trainer import distributed, generator_file, systems
 from trainer.distributed import Ranks
@@ -27,6 +26,7 @@ from trainer.evaluation.classifier import Classifier
 from trainer.evaluation.figures import Figures
 from trainer.evaluation.judges import Judges
 from trainer.evaluation.parts import Arrays, Parts
+from trainer.evaluation.real_pictures import Smaller, open_real
 from trainer.evaluation.report import KnownWorld
 from trainer.evaluation.settings import EvaluateSettings
 from trainer.evaluation.split import Condition, HeldOutSplit, InOrder
@@ -76,7 +76,7 @@ def _evaluate(paths: Paths, settings: EvaluateSettings, ranks: Ranks) -> dict[st
     truth = _truth(paths.raw, settings.split)
     classifier, world = None, None
     if truth is not None:
-        stored = str(stored_side(min(held_out.sides)))
+        stored = stored_side(min(held_out.sides))
         classifier, world = _classifier(paths, settings, truth, stored, ranks)
     else:
         figures.skip("scene, classifier and domain figures", f"{paths.raw}/truth_{settings.split}.json is not there")
@@ -210,7 +210,7 @@ def make_classifier(params_file: str, device: str, split: str | None = None, out
         paths = Paths(Path(), here / "embeddings", here / "images", Path(values["raw"]), Path(), out)
         system = systems.find(systems.lineage(systems.LAST)[0])
         inputs = system.inputs(system.configure(values, str(params_file)))
-        stored = next(one.store for one in inputs if one.where == "images")
+        stored = next(int(one.store) for one in inputs if one.where == "images")
         _classifier(paths, settings, truth, stored, distributed.start(device))
 
 
@@ -220,11 +220,11 @@ def _truth(raw: Path, split: str) -> Truth | None:
 
 
 def _classifier(
-    paths: Paths, settings: EvaluateSettings, truth: Truth, stored: str, ranks: Ranks
+    paths: Paths, settings: EvaluateSettings, truth: Truth, stored: int, ranks: Ranks
 ) -> tuple[Classifier, KnownWorld]:
     """The world's classifier: the one kept in `paths.classifier` if it was made from the same data, else a new one.
 
-    stored: folder of the pictures that it learns from, those of the smallest side painted.
+    stored: side of the pictures that it learns from, those that the smallest painted ones are cropped as.
     """
     split = settings.classifier.split
     learnt = _truth(paths.raw, split)
@@ -232,13 +232,13 @@ def _classifier(
         raise ChatPainterError(
             f"{paths.raw}/truth_{split}.json: missing, while {settings.split}'s is there; make the world again"
         )
-    seen, unseen = (open_images(paths.images / one / stored) for one in (split, settings.split))
+    seen, unseen = (open_real(paths.images / one, stored) for one in (split, settings.split))
     key = {
         "settings": asdict(settings.classifier),
         "learnt": [learnt.sha256, seen.manifest.index.sha256, [shard.sha256 for shard in seen.manifest.shards]],
         "held_out": [truth.sha256, unseen.manifest.index.sha256],
         "seed": settings.seed,
-    }
+    } | ({"made_smaller": stored} if isinstance(seen, Smaller) else {})
     if ranks.main and domain.kept(paths.classifier, truth, key) is None:
         model = domain.train(
             InOrder(seen),

@@ -5,15 +5,14 @@ not of batches, processes or devices: the same image is painted from the same nu
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from store.errors import ChatPainterError
-from store.jpeg import JpegStore, open_images
-from store.reader import Store
+from trainer.evaluation.real_pictures import RealPictures, open_real
 from trainer.feed.data import TrainingData
 from trainer.feed.inputs import FIRST_PICTURES, LENGTH, TURNS, Batch, Input, conditioning, pictures, stored_side
 
@@ -55,10 +54,11 @@ class HeldOutSplit:
         self.seed = seed
         self.inputs = tuple(inputs)
         # Training crops at random; the evaluation takes the middle of the same pictures.
-        self.data = TrainingData((*inputs, pictures(min(sides))), embeddings, images)
+        self._pictures = {side: open_real(images, stored_side(side)) for side in sides}
+        smallest = replace(pictures(min(sides)), store=self._pictures[min(sides)].path.name)
+        self.data = TrainingData((*inputs, smallest), embeddings, images)
         self.image_ids = self.data.image_ids
         self.sides = tuple(sides)
-        self._pictures = {side: open_images(images / str(stored_side(side))) for side in sides}
         self._rows = {side: _rows(store, self.image_ids) for side, store in self._pictures.items()}
 
     def __len__(self) -> int:
@@ -199,7 +199,7 @@ def _random(seed: int, image_id: int, use: int, draw: int = 0) -> np.random.Gene
 class InOrder:
     """An image store's pictures by their place in the index, however they are kept."""
 
-    def __init__(self, store: Store | JpegStore) -> None:
+    def __init__(self, store: RealPictures) -> None:
         self._store, self._rows = store, store.column("row").astype(np.int64)
 
     def __len__(self) -> int:
@@ -210,7 +210,7 @@ class InOrder:
         return self._store.take(self._rows[places])
 
 
-def _rows(store: Store | JpegStore, image_ids: np.ndarray) -> np.ndarray:
+def _rows(store: RealPictures, image_ids: np.ndarray) -> np.ndarray:
     """Rows of an image store by image_id.
 
     Raises:

@@ -7,13 +7,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from store.errors import ChatPainterError
 from store.reader import Store
 from tests.support.films import write_films
 from tests.support.stores import write_training_stores
-from trainer import generator_file
+from trainer import distributed, generator_file
+from trainer.evaluation.settings import ClassifierSettings, EvaluateSettings
 from trainer.evaluation.split import Condition, HeldOutSplit, paint
+from trainer.evaluation.truth import Truth
 from trainer.feed.inputs import FIRST_PICTURES
 from trainer.systems.text_reader import text_inputs
 
@@ -149,6 +152,33 @@ def test_real_pictures_are_the_middle(world):
     whole = Store(world / "data/images/val/304").take([4])
     assert it.image_ids[4] == Store(world / "data/images/val/304").column("image_id")[4]
     np.testing.assert_array_equal(it.real(np.array([4]), 256), whole[:, 24:280, 24:280])
+
+
+def test_real_pictures_that_are_not_stored_are_larger_ones_made_smaller(world, tmp_path):
+    images = tmp_path / "val"
+    shutil.copytree(world / "data/images/val/304", images / "304")
+    it = HeldOutSplit(world / "data/embeddings/val", images, text_inputs("recurrent"), (16, 64, 256), 0)
+    assert it.image_ids.tolist() == held_out(world).image_ids.tolist()
+    for side, stored in ((16, 19), (64, 76)):
+        found = it.real(ALL[:5], side)
+        for picture, whole in zip(found, Store(images / "304").take(ALL[:5])):
+            edge = (stored - side) // 2
+            expected = Image.fromarray(whole).resize((stored, stored), Image.Resampling.BILINEAR)
+            expected = np.asarray(expected, np.int64)[edge : edge + side, edge : edge + side]
+            assert np.abs(picture - expected).max() <= 1  # Pillow rounds between its two passes
+    with pytest.raises(ChatPainterError, match="608"):
+        HeldOutSplit(world / "data/embeddings/val", images, text_inputs("none"), (256, 512), 0)
+
+
+def test_a_classifier_of_smaller_pictures_is_no_classifier_of_the_stored_ones(world, tmp_path):
+    from trainer.evaluation import evaluate as module
+
+    settings = EvaluateSettings(split="val", classifier=ClassifierSettings(epochs=1, split="val"))
+    paths = module.Paths(Path(), Path(), world / "data/images", world / "data/raw/sample", Path(), tmp_path / "c")
+    truth = Truth.load(paths.raw / "truth_val.json")
+    ranks = distributed.start("cpu")
+    made = [module._classifier(paths, settings, truth, stored, ranks)[1].sha256 for stored in (19, 76, 19, 19)]
+    assert made[0] == made[2] == made[3] != made[1]
 
 
 def test_painting_is_the_same_in_any_batch_and_stage_1_alone_is_stage_1(world, make_generator):
