@@ -163,8 +163,8 @@ def test_real_pictures_that_are_not_stored_are_larger_ones_made_smaller(world, t
         found = it.real(ALL[:5], side)
         for picture, whole in zip(found, Store(images / "304").take(ALL[:5])):
             edge = (stored - side) // 2
-            expected = Image.fromarray(whole).resize((stored, stored), Image.Resampling.BILINEAR)
-            expected = np.asarray(expected, np.int64)[edge : edge + side, edge : edge + side]
+            smaller = Image.fromarray(whole).resize((stored, stored), Image.Resampling.BILINEAR)
+            expected = np.asarray(smaller, np.int64)[edge : edge + side, edge : edge + side]
             assert np.abs(picture - expected).max() <= 1  # Pillow rounds between its two passes
     with pytest.raises(ChatPainterError, match="608"):
         HeldOutSplit(world / "data/embeddings/val", images, text_inputs("none"), (256, 512), 0)
