@@ -2,8 +2,8 @@
 # Both build their own .venv, and do only what is left to do.
 PYTHON ?= python3
 BIN := .venv/bin
-# Byte code is written: where PYTHONDONTWRITEBYTECODE is set (containers), each of the tests' some hundred processes would
-# compile the project anew (0.4 s), and torch's modules too (2 s) but for --compile-bytecode.
+# Byte code is written: where PYTHONDONTWRITEBYTECODE is set (containers), every process of a run or a test would compile
+# the project anew (0.4 s), and torch's modules too (2 s) but for --compile-bytecode.
 unexport PYTHONDONTWRITEBYTECODE
 UV := $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --constraint constraints.txt
 # One torch thread a test process: two processes share the cores, and results do not depend on their number.

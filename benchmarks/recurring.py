@@ -8,7 +8,7 @@ trees (docs/encoders.md), that of captions in texts.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,17 +42,12 @@ def products(sequences: Sequence[tuple[int, ...]]) -> int:
     return ahead * (UNI**2 + BI**2) + back * BI**2
 
 
-def shards(texts: Sequence[Any], rows: int) -> Iterator[Sequence[Any]]:
-    for start in range(0, len(texts), rows):
-        yield texts[start : start + rows]
-
-
-def compared(texts: Sequence[Any], rows: int, count: Any) -> dict[str, Any]:
+def compared(texts: Sequence[Any], rows: int, count: Callable[[set[Any]], Counts]) -> dict[str, Any]:
     """Each text once a shard, as it is done, beside each text once: in the shard where it is met first."""
     now = once = Counts()
     met: set[Any] = set()
-    for shard in shards(texts, rows):
-        here = set(shard)
+    for start in range(0, len(texts), rows):
+        here = set(texts[start : start + rows])
         now += count(here)
         once += count(here - met)
         met |= here
@@ -79,15 +74,19 @@ def of_turns(texts: list[str]) -> dict[str, Any]:
     return compared([read[text] for text in texts if read[text]], SHARD // (FLOAT16 * (UNI + 2 * BI)), count)
 
 
-def of_captions(paths: Sequence[Path]) -> dict[str, Any]:
-    images: dict[int, list[str]] = {}
-    for path in paths:
-        here: dict[int, list[str]] = {}
-        for annotation in json.loads(path.read_text(encoding="utf-8"))["annotations"]:
-            here.setdefault(annotation["image_id"], []).append(annotation["caption"].strip())
-        images = here | images
-    texts = [text for captions in images.values() for text in captions]
+def of_captions(texts: list[str]) -> dict[str, Any]:
     return compared(texts, SHARD // (FLOAT16 * 1024), lambda texts: Counts(len(texts)))
+
+
+def read_captions(paths: Sequence[Path]) -> list[str]:
+    """Captions of several files, each image's from the first that has it."""
+    texts: list[str] = []
+    met: set[int] = set()
+    for path in paths:
+        found = json.loads(path.read_text(encoding="utf-8"))["annotations"]
+        texts += [one["caption"].strip() for one in found if one["image_id"] not in met]
+        met |= {one["image_id"] for one in found}
+    return texts
 
 
 @click.command(context_settings={"show_default": True})
@@ -99,7 +98,7 @@ def main(turns: tuple[Path, ...], captions: tuple[Path, ...], out: Path) -> None
     result = {
         "machine": machine.describe(),
         "turns": of_turns([text for path in turns for text in read_turns(path)]),
-        "captions": of_captions(captions),
+        "captions": of_captions(read_captions(captions)),
     }
     click.echo(json.dumps(result, indent=1))
     out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
