@@ -1,8 +1,8 @@
 """Dialogues that build a scene and change it: what earlier rounds said holds until a later one says otherwise.
 
-A round is an instruction without an answer: "put a small red circle at the top left", "make it blue", "swap the two at
-the top", "take it away", "put one like it below". The truth after every round is what carrying the instructions out
-gives, and the last one is the scene.
+A round is an instruction without an answer: "put a small red circle at the top left.", "make it blue.", "swap the two
+at the top.", "take it away.", "put one like it below it." The truth after every round is what carrying the instructions
+out gives, and the last one is the scene.
 """
 
 import dataclasses
@@ -36,7 +36,8 @@ def dialogue(
     told = EditedDialogue([], [Scene(BLANK, (), grid)])
     builder = _Builder(grid, objects, relations, draw)
     for left in range(number, 0, -1):
-        told.talk.append(builder.round(left, share))
+        said = builder.round(left, share)
+        told.talk.append(said._replace(question=f"{said.question}."))
         told.seen.append(builder.scene)
     return told
 
@@ -166,7 +167,9 @@ class _Builder:
 
     def _take_away(self) -> AnnotatedRound:
         thing = self._target()
-        words = self.draw.choice(("take {} away", "remove {}", "take away {}")).format(self._called(thing))
+        called = self._called(thing)
+        ways = ("take {} away", "remove {}", "take away {}")[: 2 if called == "it" else 3]
+        words = self.draw.choice(ways).format(called)
         self._remove(thing)
         self.recent = []
         return AnnotatedRound(words, "", facts(thing.place), (thing.place,))
