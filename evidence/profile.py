@@ -105,7 +105,7 @@ def load(path: Path, base: Path) -> tuple[Profile, dict[str, Any]]:
         ParamsError: unknown keys, wrong types, arms that are not there.
     """
     profile = params.build(Profile, _read(path), str(path))
-    return profile, merge(params.load(base), profile.overrides)
+    return profile, params.merge(params.load(base), profile.overrides)
 
 
 def _read(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
@@ -122,7 +122,7 @@ def _read(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
     for part in (below, values):
         if not isinstance(part.get("overrides") or {}, dict):
             raise ParamsError(f"{path}: overrides: expected a mapping, found {part['overrides']!r}")
-    return below | values | {"overrides": merge(below.get("overrides") or {}, values.get("overrides") or {})}
+    return below | values | {"overrides": params.merge(below.get("overrides") or {}, values.get("overrides") or {})}
 
 
 def jobs(profile: Profile, base: dict[str, Any]) -> list[Job]:
@@ -131,10 +131,10 @@ def jobs(profile: Profile, base: dict[str, Any]) -> list[Job]:
     def job(arm: str, change: str | None, seed: int, points: tuple[int, ...]) -> Job:
         own = dict(profile.arms[arm] or {})
         system, each = own.pop("system", profile.system), own.pop("pictures_each", 1)
-        values = merge(base, own)
+        values = params.merge(base, own)
         if change is not None:
-            values = merge(values, profile.changes[change])
-        values = merge(values, {system: {"seed": seed, "images": points[-1] // each}})
+            values = params.merge(values, profile.changes[change])
+        values = params.merge(values, {system: {"seed": seed, "images": points[-1] // each}})
         name = f"{arm}-{seed}" if change is None else f"{arm}-without-{change}-{seed}"
         return Job(name, arm, system, change, seed, points, values, each)
 
@@ -147,20 +147,6 @@ def jobs(profile: Profile, base: dict[str, Any]) -> list[Job]:
     return result
 
 
-def merge(below: Overrides, above: Overrides | None) -> Overrides:
-    """`above` laid over `below`, section by section; neither is changed.
-
-    A section that names a preset is a whole recipe: nothing below it counts.
-    """
-    result = copy.deepcopy(below)
-    for name, value in (above or {}).items():
-        if isinstance(value, dict) and isinstance(result.get(name), dict) and "preset" not in value:
-            result[name] = merge(result[name], value)
-        else:
-            result[name] = copy.deepcopy(value)
-    return result
-
-
 def located(values: Overrides, here: Path, work: Path) -> Overrides:
     """The same params with the user's files, named from the folder `here`, as the folder `work` sees them."""
     for *sections, name in LOCATIONS:
@@ -170,7 +156,7 @@ def located(values: Overrides, here: Path, work: Path) -> Overrides:
         place: Overrides = {name: os.path.relpath(here / at.get(name, WEIGHTS), work)}
         for section in reversed(sections):
             place = {section: place}
-        values = merge(values, place)
+        values = params.merge(values, place)
     return values
 
 

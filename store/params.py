@@ -5,13 +5,14 @@ and what each is read as, setup.cfg says in the entry-point group `chatpainter.p
 A key nobody knows is an error and not a silent default, because a misspelt learning rate would otherwise cost days.
 """
 
+import copy
 import dataclasses
 import functools
 import hashlib
 import importlib.metadata
 import json
 import typing
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,7 +22,19 @@ from store.errors import ParamsError, one_line
 from store.typed import build, refuse_unknown, value_of
 
 T = TypeVar("T")
-__all__ = ["GROUP", "Names", "build", "digest", "load", "parse", "read", "refuse_unknown", "section", "sections"]
+__all__ = [
+    "GROUP",
+    "Names",
+    "build",
+    "digest",
+    "load",
+    "merge",
+    "parse",
+    "read",
+    "refuse_unknown",
+    "section",
+    "sections",
+]
 
 GROUP = "chatpainter.params"
 Names = tuple[str, ...]  # of splits, of sample worlds
@@ -105,6 +118,20 @@ def section(values: dict[str, Any], name: str, kind: type[T], where: str = "para
     if value is None:
         raise ParamsError(f"{where}: {name} must be given")
     return typing.cast(T, value_of(kind, value, f"{where}: {name}"))
+
+
+def merge(below: Mapping[str, Any], above: Mapping[str, Any] | None) -> dict[str, Any]:
+    """`above` laid over `below`, section by section; neither is changed.
+
+    A section that names a preset is a whole recipe: nothing below it counts.
+    """
+    result = copy.deepcopy(dict(below))
+    for name, value in (above or {}).items():
+        if isinstance(value, dict) and isinstance(result.get(name), dict) and "preset" not in value:
+            result[name] = merge(result[name], value)
+        else:
+            result[name] = copy.deepcopy(value)
+    return result
 
 
 class _Loader(yaml.SafeLoader):

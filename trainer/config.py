@@ -178,7 +178,7 @@ def at_least_one(values: Any, *names: str) -> None:
 
 
 def section(values: Mapping[str, Any], name: str, kind: type[T], presets: Presets, where: str = "params.yaml") -> T:
-    """Section `name` as `kind`, with its preset, if it names one, beneath its own keys.
+    """Section `name` as `kind`, with its preset, if it names one, beneath its own keys, those of its parts too.
 
     Raises:
         ParamsError: an unknown key or preset, a wrong type, or a combination that cannot work; says which.
@@ -193,7 +193,7 @@ def section(values: Mapping[str, Any], name: str, kind: type[T], presets: Preset
         base = {**base, "epochs": None}
     if "epochs" in given and "images" not in given:
         base = {**base, "images": None}
-    return params.build(kind, {**base, **given}, f"{where}: {name}")
+    return params.build(kind, params.merge(base, given), f"{where}: {name}")
 
 
 def preset(name: str, part: str, presets: Presets, where: str = "preset") -> dict[str, Any]:

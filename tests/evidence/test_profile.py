@@ -154,8 +154,8 @@ def test_what_is_no_profile_is_refused_in_one_line(tmp_path, base, text):
 
 def test_a_moved_clone_has_the_same_jobs_and_finds_its_files(load, tmp_path):
     plan, values = load()
-    here = profiles.merge(values, {"encoders": {"weights": "my/weights"}})
-    moved = profiles.merge(values, {"encoders": {"weights": "/mnt/disk/weights"}})
+    here = params.merge(values, {"encoders": {"weights": "my/weights"}})
+    moved = params.merge(values, {"encoders": {"weights": "/mnt/disk/weights"}})
     assert [job.key for job in profiles.jobs(plan, here)] == [job.key for job in profiles.jobs(plan, moved)]
     seen = profiles.located(here, tmp_path, tmp_path / "runs/evidence/trial")
     assert seen["encoders"]["weights"] == "../../../my/weights"
@@ -163,5 +163,5 @@ def test_a_moved_clone_has_the_same_jobs_and_finds_its_files(load, tmp_path):
     seen = profiles.located(moved, tmp_path, Path("/mnt/work"))
     assert seen["encoders"]["weights"] == "../disk/weights"
     # What else the sections say does count.
-    other = profiles.merge(values, {"evaluate": {"published": {"clip": "another"}}})
+    other = params.merge(values, {"evaluate": {"published": {"clip": "another"}}})
     assert profiles.jobs(plan, other)[0].key != profiles.jobs(plan, values)[0].key

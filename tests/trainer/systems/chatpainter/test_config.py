@@ -11,6 +11,7 @@ from store.errors import ParamsError
 from trainer.config import section as any_section
 from trainer.feed.inputs import stored_side
 from trainer.systems.chatpainter.config import PRESETS, ModelConfig, Stage1Config, Stage2Config, StageSettings
+from trainer.systems.geneva.system import GENEVA
 
 
 def section(values: dict[str, Any], name: str, kind: Any) -> Any:
@@ -61,6 +62,11 @@ def test_a_sections_own_keys_override_its_preset() -> None:
     assert (stage.epochs, stage.images) == (None, 500)
     stage = section({"stage1": {"preset": "tiny", "epochs": 3}}, "stage1", Stage1Config)
     assert (stage.epochs, stage.images) == (3, None)
+
+
+def test_a_part_of_a_section_keeps_what_its_preset_says_of_the_rest() -> None:
+    geneva = GENEVA.configure({"geneva": {"preset": "tiny", "networks": {"hidden": 96}}}, "params.yaml")
+    assert (geneva.networks.hidden, geneva.networks.size, geneva.networks.up) == (96, 32, (64, 64, 32, 16))
 
 
 def test_an_absent_section_is_the_papers() -> None:
