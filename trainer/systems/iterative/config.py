@@ -20,6 +20,7 @@ class Networks:
     ages: int = 6  # turns that places tell apart by how long ago they were said; what is older is as old as the last
     heads: int = 4  # of the attention by which places see each other; 0: they do not
     see: tuple[int, ...] = (8,)  # sides of the features whose places do
+    recent: bool = False  # places, and D's regions, see what changed last: it is what "it" stands for
     standardise: bool = True  # text vectors by their store's statistics
     attention: Attention = field(default_factory=Attention)
 
@@ -73,11 +74,11 @@ class Networks:
 class Objective(Concern):
     """What a change of the picture is taught by."""
 
-    l1: float = 10.0  # weight of |painted - real|, beside the game
+    l1: float = 30.0  # weight of |painted - real|, beside the game
     game: float = 1.0  # weight of the game in the generator's loss
     matching: Matching = field(default_factory=Matching)
     any_pair: float = 0.25  # share of samples that lead over any number of turns; the others over one
-    own_pictures: float = 0.5  # share of samples that start from a picture of our own, where there is one before them
+    own_pictures: float = 0.25  # share of samples that start from a picture of our own, where there is one before them
     own_turns: int = 1  # turns that this picture is painted from a true one, at most; every number is as likely
     d_norm: DNorm = "spectral"  # group: GroupNorm under spectral norm
 
@@ -114,6 +115,7 @@ _LEARNS = {
     "d_lr": 5e-4,
     "betas": [0.0, 0.9],
     "halve_every_epochs": None,
+    "networks": {"recent": True},
 }
 
 PRESETS: Presets = {
@@ -130,7 +132,7 @@ PRESETS: Presets = {
             "log_every": 1_600,
             "grid_every": 16_000,
             "checkpoint_every": 16_000,
-            "networks": {"size": 32, "widths": [16, 32, 64], "df": 16},
+            "networks": {"size": 32, "widths": [16, 32, 64], "df": 16, "recent": True},
         }
     },
 }

@@ -28,8 +28,9 @@ class Discriminator(nn.Module):
 
     def __init__(self, n: Networks, matching: Matching, turn_dim: int, norm: DNorm):
         super().__init__()
+        self.recent = n.recent
         halvings, until = n.size.bit_length() - 3, (n.size // matching.side).bit_length() - 1
-        layers: list[nn.Module] = [spectral(nn.Conv2d(9, n.df, 4, 2, 1), norm), nn.LeakyReLU(0.2)]
+        layers: list[nn.Module] = [spectral(nn.Conv2d(12 if n.recent else 9, n.df, 4, 2, 1), norm), nn.LeakyReLU(0.2)]
         for wider in range(halvings - 1):
             layers += down(n.df << wider, n.df << wider + 1, norm)
         # The first halving is two layers, every further one three.
@@ -48,7 +49,8 @@ class Discriminator(nn.Module):
         )
         self.apply(initialise)
 
-    def forward(self, pictures: Tensor, before: Tensor) -> DiscriminatorOutput:
-        """pictures and those before them, (B, 3, s, s)."""
-        regions = self.until_regions(torch.cat([pictures, before, pictures - before], 1))
+    def forward(self, pictures: Tensor, before: Tensor, earlier: Tensor) -> DiscriminatorOutput:
+        """pictures, those before them, and what was there a turn before those, (B, 3, s, s)."""
+        seen = [pictures, before, pictures - before, *([before - earlier] if self.recent else [])]
+        regions = self.until_regions(torch.cat(seen, 1))
         return DiscriminatorOutput(cast(Tensor, self.score(self.after_regions(regions))), regions)

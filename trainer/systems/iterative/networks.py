@@ -78,7 +78,8 @@ class Drawer(nn.Module):
     def __init__(self, n: Networks, token_dims: Mapping[str, int]):
         super().__init__()
         wide = n.widths
-        self.enter = nn.Sequential(conv3x3(3, wide[0]), nn.LeakyReLU(0.2))
+        self.recent = n.recent
+        self.enter = nn.Sequential(conv3x3(6 if n.recent else 3, wide[0]), nn.LeakyReLU(0.2))
         self.downs = nn.ModuleList(
             nn.Sequential(nn.Conv2d(i, o, 4, 2, 1, bias=False), nn.BatchNorm2d(o), nn.LeakyReLU(0.2))
             for i, o in itertools.pairwise(wide)
@@ -96,11 +97,11 @@ class Drawer(nn.Module):
         listening = {side: n.width(side) for side in n.sides if side in n.attention.sides}
         self.listening = Listening(listening, token_dims, n.attention.width)
 
-    def forward(self, before: Tensor, noise: Tensor, tokens: Mapping[str, Tokens]) -> GeneratorOutput:
-        """before (B, 3, s, s), noise (B, z), tokens of `tokens_between`."""
+    def forward(self, before: Tensor, earlier: Tensor, noise: Tensor, tokens: Mapping[str, Tokens]) -> GeneratorOutput:
+        """before and what was there a turn earlier (B, 3, s, s), noise (B, z), tokens of `tokens_between`."""
         heard = self.listening.hear(tokens)
         maps: dict[int, Tensor] = {}
-        x = self.enter(before)
+        x = self.enter(torch.cat([before, before - earlier], 1) if self.recent else before)
         seen = [x]
         for down in self.downs:
             x = down(x)
@@ -147,11 +148,15 @@ class IterativeGenerator(TextReader, Generator):
         return encoded | first_pictures(texts, self.model.size)
 
     def next_picture(
-        self, encoded: Mapping[str, Tensor], before: Tensor, noise: Tensor, start: Tensor, end: Tensor
+        self, encoded: Mapping[str, Tensor], before: Tensor, earlier: Tensor, noise: Tensor, start: Tensor, end: Tensor
     ) -> GeneratorOutput:
-        """From pictures after `start` turns (B, 3, s, s) to those after `end` turns; start, end (B,)."""
+        """From pictures after `start` turns (B, 3, s, s) to those after `end` turns; start, end (B,).
+
+        Args:
+            earlier: (B, 3, s, s), the pictures a turn before `before`, or `before` where start is 0.
+        """
         told = tokens_between(encoded[TURNS.name], encoded[CAPTIONS.name], start, end, self.model.ages)
-        painted: GeneratorOutput = self.drawer(before, noise, told)
+        painted: GeneratorOutput = self.drawer(before, earlier, noise, told)
         return painted
 
     def draw(
@@ -169,11 +174,16 @@ class IterativeGenerator(TextReader, Generator):
         """`film` from what `encode` gave."""
         turns, rounds = encoded[TURNS.name].shape[1], encoded[TURNS.name + LENGTH]
 
-        def paint(number: int, before: Tensor, noise: Tensor, epsilon: Tensor | None) -> Tensor:
-            start = torch.full_like(rounds, number)
-            return self.next_picture(encoded, before, noise, start, start + 1).picture
+        first = earlier = start_of(encoded, self.background, len(noise))
 
-        return paint_film(start_of(encoded, self.background, len(noise)), turns, rounds, noise, None, paint)
+        def paint(number: int, before: Tensor, noise: Tensor, epsilon: Tensor | None) -> Tensor:
+            nonlocal earlier
+            start = torch.full_like(rounds, number)
+            painted = self.next_picture(encoded, before, earlier, noise, start, start + 1).picture
+            earlier = before
+            return painted
+
+        return paint_film(first, turns, rounds, noise, None, paint)
 
     def film(self, texts: Mapping[str, Tensor], noise: Tensor, condition_noise: Tensor | None = None) -> Tensor:
         """The pictures after every turn, (B, T, 3, s, s) in [-1, 1] (`trainer.systems.film.paint_film`).

@@ -10,7 +10,7 @@ from trainer.distributed import Ranks, gather_rows
 from trainer.feed.films import pictures_after
 from trainer.feed.inputs import LENGTH, TURNS, Batch
 from trainer.feed.sampler import Draws, microbatches
-from trainer.networks import average, losses
+from trainer.networks import average
 from trainer.networks.attention import Tokens
 from trainer.optimising import Checkpointed, Report, Updates, adam, autocast, rates_of, set_learning_rates
 from trainer.systems.iterative.config import IterativeConfig
@@ -25,6 +25,15 @@ class Change(NamedTuple):
     end: Tensor  # (b,) turns after it, at least one more
     before: Tensor  # (b, 3, s, s): the true picture after `start` turns
     real: Tensor  # (b, 3, s, s): the true picture after `end` turns
+    earlier: Tensor  # (b, 3, s, s): the true picture a turn before `before`, or the first one
+
+
+class Begun(NamedTuple):
+    """What each change is painted from."""
+
+    before: Tensor  # (b, 3, s, s): the true picture, or one of our own
+    earlier: Tensor  # (b, 3, s, s): what was there a turn before it
+    own: Tensor  # (b,) bool: is it one of our own?
 
 
 class Iterative(Checkpointed):
@@ -59,66 +68,71 @@ class Iterative(Checkpointed):
         change = drawn_change(batch, training, draws.uniform("change", 3))
         with torch.no_grad():
             encoded = generator.encode(batch)
-            before = self.own_pictures(batch, encoded, change, draws)
-        told = new_turns(encoded[TURNS.name], change)
+            begun = self.begun(batch, encoded, change, draws)
+        told = new_turns(encoded[TURNS.name], change, begun)
         with autocast(training, self.device):
             noise = draws.normal("noise", generator.noise_dim)
-            painted = generator.next_picture(encoded, before, noise, change.start, change.end)
+            painted = generator.next_picture(encoded, begun.before, begun.earlier, noise, change.start, change.end)
 
-        loss, figures = self.discriminator_loss(change, painted.picture.detach(), before, told)
+        loss, figures = self.discriminator_loss(change, painted.picture.detach(), begun, told)
         loss.backward()
         report(figures | {"d_grad_norm": self.updates(self.d_optimizer, self.d_parameters)})
 
         self.discriminator.requires_grad_(False)
-        loss, figures = self.generator_loss(change, painted, before, told)
+        loss, figures = self.generator_loss(change, painted, begun, told)
         loss.backward()
         report(figures | {"g_grad_norm": self.updates(self.g_optimizer, self.g_parameters)})
         self.discriminator.requires_grad_(True)
         seen = images_seen + training.batch
         average.update_average(self.average, generator, training.ema_half_life, seen, training.batch)
 
-    def own_pictures(self, batch: Batch, encoded: dict[str, Tensor], change: Change, draws: Draws) -> Tensor:
-        """(b, 3, s, s): what each change is painted from, the true picture or one of our own of the same turn.
+    def begun(self, batch: Batch, encoded: dict[str, Tensor], change: Change, draws: Draws) -> Begun:
+        """What each change is painted from, the true picture or one of our own of the same turn.
 
         Our own is painted by the average, turn by turn, from the true picture 1 to `own_turns` turns earlier, every
         number as likely: errors are met as they are in a film, and while they are small.
         """
         training, side = self.training, self.training.networks.size
         if not training.own_pictures:
-            return change.before
+            return Begun(change.before, change.earlier, torch.zeros_like(change.start, dtype=torch.bool))
         own = (draws.uniform("own pictures") < training.own_pictures) & (change.start > 0)
         turns = (draws.uniform("turns of own pictures") * training.own_turns).long() + 1
         begin = (change.start - turns).clamp(min=0)
-        picture = pictures_after(batch, begin, side)
+        picture, earlier = (pictures_after(batch, at.clamp(min=0), side) for at in (begin, begin - 1))
         for number in range(training.own_turns):
             # All arrive together: who has fewer turns to go sets out later.
             start = (change.start - training.own_turns + number).clamp(min=0)
             noise = draws.normal(f"noise of own pictures {number}", self.average.noise_dim)
-            painted = self.average.next_picture(encoded, picture, noise, start, start + 1).picture
+            painted = self.average.next_picture(encoded, picture, earlier, noise, start, start + 1).picture
             paints = (change.start - training.own_turns + number >= begin)[:, None, None, None]
-            picture = torch.where(paints, painted, picture)
-        return torch.where(own[:, None, None, None], picture, change.before)
+            picture, earlier = torch.where(paints, painted, picture), torch.where(paints, picture, earlier)
+        chosen = own[:, None, None, None]
+        return Begun(torch.where(chosen, picture, change.before), torch.where(chosen, earlier, change.earlier), own)
 
     def discriminator_loss(
-        self, change: Change, painted: Tensor, before: Tensor, told: Tokens
+        self, change: Change, painted: Tensor, begun: Begun, told: Tokens
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """(), and the figures to report; painted and what it was painted from (b, 3, s, s)."""
+        """(), and the figures to report; painted (b, 3, s, s).
+
+        Only changes of true pictures count: one of our own has faults by which the next would be known as painted.
+        """
         with autocast(self.training, self.device):
-            real = self.discriminator(change.real, change.before)
-            fake = self.discriminator(painted, before)
-            loss = losses.unconditional(real.logits, fake.logits, "hinge")
+            real = self.discriminator(change.real, change.before, change.earlier)
+            fake = self.discriminator(painted, begun.before, begun.earlier)
+            each = F.relu(1 - real.logits) + F.relu(1 + fake.logits)
+            loss = (each * ~begun.own).mean()
             figures = {"d_real": real.logits.detach(), "d_fake": fake.logits.detach()}
             loss = loss + self.matching_loss(real, told, figures, "d")
         return loss, {"d_loss": loss.detach(), **figures}
 
     def generator_loss(
-        self, change: Change, painted: GeneratorOutput, before: Tensor, told: Tokens
+        self, change: Change, painted: GeneratorOutput, begun: Begun, told: Tokens
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """(), and the figures to report; the discriminator takes no gradient."""
         training = self.training
         with autocast(training, self.device):
-            fake = self.discriminator(painted.picture, before)
-            game = losses.generator(fake.logits, "hinge")
+            fake = self.discriminator(painted.picture, begun.before, begun.earlier)
+            game = -(fake.logits * ~begun.own).mean()
             figures = {"g_loss": game.detach()}
             loss = training.game * game + self.matching_loss(fake, told, figures, "g")
         distance = F.l1_loss(painted.picture, change.real)
@@ -138,12 +152,15 @@ class Iterative(Checkpointed):
         return rates_of(lr_g=self.g_optimizer, lr_d=self.d_optimizer)
 
 
-def new_turns(turns: Tensor, change: Change) -> Tokens:
-    """The turns (b, T, d) that D matches with each change: the new ones, none where they changed nothing."""
+def new_turns(turns: Tensor, change: Change, begun: Begun) -> Tokens:
+    """The turns (b, T, d) that D matches with each change: the new ones.
+
+    None where they changed nothing, and none where the change begins with a picture of our own.
+    """
     at = torch.arange(turns.shape[1], device=turns.device)
     new = (at >= change.start[:, None]) & (at < change.end[:, None])
     changed = (change.real != change.before).flatten(1).any(1)
-    return Tokens(turns, new & changed[:, None])
+    return Tokens(turns, new & (changed & ~begun.own)[:, None])
 
 
 def drawn_change(batch: Batch, training: IterativeConfig, draws: Tensor) -> Change:
@@ -156,4 +173,5 @@ def drawn_change(batch: Batch, training: IterativeConfig, draws: Tensor) -> Chan
     end = (draws[:, 0] * rounds).long() + 1
     start = torch.where(draws[:, 1] < training.any_pair, (draws[:, 2] * end).long(), end - 1)
     side = training.networks.size
-    return Change(start, end, pictures_after(batch, start, side), pictures_after(batch, end, side))
+    before, real, earlier = (pictures_after(batch, at, side) for at in (start, end, (start - 1).clamp(min=0)))
+    return Change(start, end, before, real, earlier)

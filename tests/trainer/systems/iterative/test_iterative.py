@@ -19,7 +19,7 @@ from trainer.feed.inputs import CAPTIONS, LENGTH, TURN_PICTURES, TURNS
 from trainer.feed.sampler import Draws, rows_for
 from trainer.systems.iterative.config import IterativeConfig, Networks
 from trainer.systems.iterative.networks import IterativeGenerator, SeeEachOther, generator_settings, tokens_between
-from trainer.systems.iterative.step import Change, Iterative, drawn_change, new_turns
+from trainer.systems.iterative.step import Begun, Change, Iterative, drawn_change, new_turns
 from trainer.systems.iterative.system import ITERATIVE
 
 CPU = Ranks(0, 1, torch.device("cpu"))
@@ -93,7 +93,8 @@ def test_changes_are_of_the_dialogues_own_pictures(data: TrainingData) -> None:
         draws = Draws(0, images_seen, BATCH, slice(0, BATCH)).uniform("change", 3)
         change = drawn_change(batch, config(any_pair=0.5), draws)
         assert ((change.start >= 0) & (change.start < change.end) & (change.end <= rounds)).all()
-        for number, pictures in ((change.end, change.real), (change.start, change.before)):
+        earlier = (change.start - 1).clamp(min=0), change.earlier
+        for number, pictures in ((change.end, change.real), (change.start, change.before), earlier):
             expected = torch.where(number == 0, 255, 10 * image + number - 1)
             assert level(pictures).tolist() == expected.tolist()
         seen |= {(int(a), int(b)) for a, b, n in zip(change.start, change.end, rounds) if n == 5}
@@ -105,9 +106,12 @@ def test_changes_are_of_the_dialogues_own_pictures(data: TrainingData) -> None:
 def test_turns_that_change_nothing_are_not_matched() -> None:
     white, black = torch.ones(2, 3, 4, 4), torch.zeros(2, 3, 4, 4)
     white[1] = 0
-    change = Change(torch.tensor([1, 0]), torch.tensor([3, 2]), black, white)
-    told = new_turns(torch.zeros(2, 4, 5), change)
+    change = Change(torch.tensor([1, 0]), torch.tensor([3, 2]), black, white, black)
+    begun = Begun(black, black, torch.zeros(2, dtype=torch.bool))
+    told = new_turns(torch.zeros(2, 4, 5), change, begun)
     assert told.there.tolist() == [[False, True, True, False], [False] * 4]
+    own = begun._replace(own=torch.ones(2, dtype=torch.bool))
+    assert not new_turns(torch.zeros(2, 4, 5), change, own).there.any()
 
 
 @pytest.mark.parametrize("most", [1, 3])
@@ -118,21 +122,82 @@ def test_our_own_picture_is_painted_from_a_true_one_before(data: TrainingData, m
     encoded = it.generator.encode(batch)
     change = drawn_change(batch, it.training, torch.tensor([[0.99, 0.99, 0.0]]).expand(BATCH, -1))
     assert change.end.tolist() == batch[TURNS.name + LENGTH].tolist()
-    found = it.own_pictures(batch, encoded, change, draws)
+    found = it.begun(batch, encoded, change, draws)
+    assert found.own.tolist() == (change.start > 0).tolist()
     noise = [draws.normal(f"noise of own pictures {number}", 3) for number in range(most)]
     turns = (draws.uniform("turns of own pictures") * most).long() + 1
     assert len(turns.unique()) == min(most, 2)
     for row, start in enumerate(change.start.tolist()):
         one = {name: values[row : row + 1] for name, values in encoded.items()}
         mine, begin = slice(row, row + 1), max(0, start - int(turns[row]))
-        expected = pictures_after(batch, torch.full((BATCH,), begin), 64)[mine]
+        earlier, expected = (
+            pictures_after(batch, torch.full((BATCH,), max(0, at)), 64)[mine] for at in (begin - 1, begin)
+        )
         for at in range(begin, start):
             number = torch.tensor([at])
             mine_noise = noise[most - start + at][mine]
-            expected = it.average.next_picture(one, expected, mine_noise, number, number + 1).picture
-        torch.testing.assert_close(found[row], expected[0], rtol=0, atol=1e-5)
-    true = ITERATIVE.trainable(config(own_pictures=0.0), data, CPU, None)
-    assert true.own_pictures(batch, encoded, change, draws) is change.before
+            painted = it.average.next_picture(one, expected, earlier, mine_noise, number, number + 1).picture
+            earlier, expected = expected, painted
+        torch.testing.assert_close(found.before[row], expected[0], rtol=0, atol=1e-5)
+        torch.testing.assert_close(found.earlier[row], earlier[0], rtol=0, atol=1e-5)
+    true = ITERATIVE.trainable(config(own_pictures=0.0), data, CPU, None).begun(batch, encoded, change, draws)
+    assert true.before is change.before
+    assert true.earlier is change.earlier
+    assert not true.own.any()
+
+
+def test_changes_of_our_own_pictures_are_taught_by_the_distance_alone(data: TrainingData) -> None:
+    it: Iterative = ITERATIVE.trainable(config(own_pictures=1.0), data, CPU, None)
+    batch = data.gather(rows_for(0, 0, BATCH, len(data)))
+    change = drawn_change(batch, it.training, torch.tensor([[0.99, 0.99, 0.0]]).expand(BATCH, -1))
+    encoded = it.generator.encode(batch)
+    begun = it.begun(batch, encoded, change, Draws(0, 0, BATCH, slice(0, BATCH)))
+    begun = begun._replace(own=torch.ones(BATCH, dtype=torch.bool))
+    told = new_turns(encoded[TURNS.name], change, begun)
+    loss, _ = it.discriminator_loss(change, begun.before, begun, told)
+    assert float(loss.detach()) == 0
+    painted = it.generator.next_picture(
+        encoded, begun.before, begun.earlier, torch.zeros(BATCH, 3), change.start, change.end
+    )
+    loss, figures = it.generator_loss(change, painted, begun, told)
+    torch.testing.assert_close(loss, it.training.l1 * figures["l1"])
+
+
+@pytest.mark.parametrize("recent", [False, True])
+def test_what_changed_last_is_seen_where_networks_look_for_it(recent: bool, data: TrainingData) -> None:
+    it: Iterative = ITERATIVE.trainable(
+        config(networks={**SMALL_ITERATIVE["networks"], "recent": recent}), data, CPU, None
+    )
+    batch = data.gather(rows_for(0, 0, BATCH, len(data)))
+    encoded = it.generator.eval().encode(batch)
+    one, other = torch.zeros(2, BATCH, 3, 64, 64)
+    other[:, :, 8:24, 8:24] = 0.5
+    ends = torch.ones(BATCH, dtype=torch.long)
+    noise = torch.zeros(BATCH, 3)
+    first, second = (
+        it.generator.next_picture(encoded, one, earlier, noise, ends, ends + 1).picture for earlier in (one, other)
+    )
+    assert torch.equal(first, second) is not recent
+    first, second = (it.discriminator.eval()(one, one, earlier).regions for earlier in (one, other))
+    assert torch.equal(first, second) is not recent
+
+
+def test_a_film_remembers_the_picture_before_the_last(data: TrainingData) -> None:
+    it: Iterative = ITERATIVE.trainable(
+        config(networks={**SMALL_ITERATIVE["networks"], "recent": True}), data, CPU, None
+    )
+    batch = data.gather(rows_for(0, 0, BATCH, len(data)))
+    network, noise = it.generator.eval(), torch.zeros(BATCH, 3)
+    with torch.inference_mode():
+        film = network.film(batch, noise)
+        row = int(batch[TURNS.name + LENGTH].argmax())
+        first = network.background.expand(BATCH, -1, -1, -1)
+        shown = [first, first, *film.unbind(1)]
+        for turn in range(int(batch[TURNS.name + LENGTH][row])):
+            start = torch.full((BATCH,), turn)
+            told = network.encode(batch)
+            next_one = network.next_picture(told, shown[turn + 1], shown[turn], noise, start, start + 1).picture
+            torch.testing.assert_close(film[row, turn], next_one[row])
 
 
 @pytest.mark.parametrize("side", [8, 16])
