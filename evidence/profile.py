@@ -108,21 +108,40 @@ def load(path: Path, base: Path) -> tuple[Profile, dict[str, Any]]:
     return profile, params.merge(params.load(base), profile.overrides)
 
 
-def _read(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """A profile's values; those of the one that it names as `base` below: `overrides` merged, all others replaced."""
+def _read(path: Path) -> dict[str, Any]:
+    """A profile's values; those of the one that it names as `base` below: `overrides` merged, all others replaced.
+
+    `arms` may be names of arms that it or a profile below it describes.
+    """
+    values, described = _over_base(path, ())
+    if isinstance(names := values.get("arms"), list):
+        for name in names:
+            if name not in described:
+                raise ParamsError(
+                    f"{path}: arms: {name!r} is no arm of its base; there: {', '.join(described) or 'none'}"
+                )
+        values["arms"] = {name: described[name] for name in names}
+    return values
+
+
+def _over_base(path: Path, above: tuple[Path, ...]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The values, and all arms that are described there or further down."""
     if path in above:
         raise ParamsError(f"{path}: base leads back to {above[0]}")
     values = params.read(path)
     base = values.pop("base", None)
+    arms = values.get("arms")
+    own = arms if isinstance(arms, dict) else {}
     if base is None:
-        return values
+        return values, own
     if not isinstance(base, str):
         raise ParamsError(f"{path}: base: expected the name of a profile beside this one, found {base!r}")
-    below = _read(path.parent / base, (*above, path))
+    below, described = _over_base(path.parent / base, (*above, path))
     for part in (below, values):
         if not isinstance(part.get("overrides") or {}, dict):
             raise ParamsError(f"{path}: overrides: expected a mapping, found {part['overrides']!r}")
-    return below | values | {"overrides": params.merge(below.get("overrides") or {}, values.get("overrides") or {})}
+    overrides = params.merge(below.get("overrides") or {}, values.get("overrides") or {})
+    return below | values | {"overrides": overrides}, described | own
 
 
 def jobs(profile: Profile, base: dict[str, Any]) -> list[Job]:

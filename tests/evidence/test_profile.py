@@ -98,6 +98,19 @@ def test_a_profile_over_another(tmp_path, base, load):
     assert "recurrent-without-hinge-0" in [job.name for job in profiles.jobs(plan, values)]
 
 
+def test_arms_by_name_are_those_of_the_profiles_below(tmp_path, base, load):
+    load()
+    middle = {"base": "trial.yaml", "arms": {"wide": {"model": {"gf": 9}}}, "compare": [], "ablations": []}
+    (tmp_path / "middle.yaml").write_text(yaml.safe_dump(middle))
+    (tmp_path / "top.yaml").write_text("base: middle.yaml\narms: [recurrent, wide]")
+    below, _ = profiles.load(tmp_path / "trial.yaml", base)
+    plan, _ = profiles.load(tmp_path / "top.yaml", base)
+    assert plan.arms == {"recurrent": below.arms["recurrent"], "wide": {"model": {"gf": 9}}}
+    (tmp_path / "top.yaml").write_text("base: middle.yaml\narms: [recurrant]")
+    with pytest.raises(ParamsError, match=r"top\.yaml: arms: 'recurrant' is no arm of its base; there: caption, rec"):
+        profiles.load(tmp_path / "top.yaml", base)
+
+
 def test_a_circle_of_profiles_is_refused(tmp_path, base):
     (tmp_path / "a.yaml").write_text("base: b.yaml")
     (tmp_path / "b.yaml").write_text("base: a.yaml")
