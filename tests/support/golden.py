@@ -1,6 +1,8 @@
 """Short seeded trainings whose figures are written down: what they give may change in a commit that says so alone.
 
-python -m tests.support.golden        # write them down anew
+Processors with AVX-512 and those with AVX2 alone sum in other orders, and so have figures of their own.
+
+python -m tests.support.golden        # write this processor's down anew
 """
 
 import json
@@ -9,12 +11,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from tests.support.models import SMALL
 from tests.support.processes import Ranks
 from tests.support.runs import figures, run_of
 from tests.support.stores import write_training_stores
 
-RECORDED = Path(__file__).with_name("golden.json")
+AVX512, AVX2 = (Path(__file__).with_name(name) for name in ("golden.json", "golden-avx2.json"))
+RECORDED = AVX2 if torch.backends.cpu.get_cpu_capability() == "AVX2" else AVX512
 STEPS = {
     "epochs": None,
     "images": 24,
@@ -74,8 +79,6 @@ def train(run: Any) -> None:
 
 def trained(data: Path, folder: Path, name: str) -> Iterator[tuple[str, Path]]:
     """Train stage 1 of a case, and stage 2 from it where one process does; names, and the runs' folders."""
-    import torch
-
     from trainer.systems.chatpainter.config import ModelConfig, Stage1Config, Stage2Config
 
     model, switches, world = cases(data)[name]

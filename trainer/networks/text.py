@@ -29,6 +29,11 @@ class Standardise(nn.Module):
         return (vectors.float() - self.mean) * self.scale
 
 
+def _bfloat16_lstms() -> bool:
+    """Whether this processor has LSTMs in bfloat16: oneDNN's want AVX-512, and end in an error without it."""
+    return not torch.backends.mkldnn.is_available() or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
 class DialogueEncoder(nn.Module):
     """The paper's recurrent encoder: final states of an LSTM each way over the turn vectors.
 
@@ -60,9 +65,11 @@ class DialogueEncoder(nn.Module):
         """States ahead by turn and back by step, (B, T, hidden) each, and which turn each step back reads (B, T)."""
         positions = torch.arange(turns.shape[1], device=turns.device)
         reverse = ((rounds - 1).clamp(min=0)[:, None] - positions).clamp(min=0)
-        ahead, _ = self.ahead(turns)
-        back, _ = self.back(turns.gather(1, reverse[..., None].expand_as(turns)))
-        return ahead, back, reverse
+        backwards = turns.gather(1, reverse[..., None].expand_as(turns))
+        if turns.device.type == "cpu" and torch.is_autocast_enabled("cpu") and not _bfloat16_lstms():
+            with torch.autocast("cpu", enabled=False):
+                return self.ahead(turns.float())[0], self.back(backwards.float())[0], reverse
+        return self.ahead(turns)[0], self.back(backwards)[0], reverse
 
 
 class ConditioningAugmentation(nn.Module):

@@ -11,6 +11,7 @@ from torch import nn
 
 from tests.support import plain_stackgan as plain
 from trainer.config import section
+from trainer.networks import text
 from trainer.networks.blocks import Logits, UpBlock, initialise, upsampled_conv3x3
 from trainer.networks.text import ConditioningAugmentation, DialogueEncoder, Standardise, sample
 from trainer.systems.chatpainter.config import PRESETS, ModelConfig
@@ -329,3 +330,13 @@ def test_refining_starts_from_stage1s_enlarged_picture() -> None:
     stage1 = painted.stage1.double()
     enlarged = F.interpolate(stage1, scale_factor=4, mode="bilinear", align_corners=False)
     torch.testing.assert_close(painted.picture.double(), enlarged.clamp(-0.99, 0.99), atol=1e-5, rtol=0)
+
+
+def test_lstms_run_in_float32_where_the_processor_has_none_in_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder = DialogueEncoder(4, 3)
+    turns, rounds = torch.randn(2, 5, 4, generator=torch.Generator().manual_seed(0)), torch.tensor([5, 2])
+    expected = encoder(turns, rounds)
+    monkeypatch.setattr(text, "_bfloat16_lstms", lambda: False)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(encoder(turns.bfloat16().float(), rounds), encoder(turns.bfloat16(), rounds))
+        assert torch.equal(encoder(turns, rounds), expected)
