@@ -111,12 +111,15 @@ def load(path: Path, base: Path) -> tuple[Profile, dict[str, Any]]:
 def _read(path: Path) -> dict[str, Any]:
     """A profile's values; those of the one that it names as `base` below: `overrides` merged, all others replaced.
 
-    `arms` may be names of arms that it or a profile below it describes.
+    `arms` may be names of arms that a profile below it describes.
+
+    Raises:
+        ParamsError: unreadable, a circle of bases, or a name that none of them describes.
     """
     values, described = _over_base(path, ())
     if isinstance(names := values.get("arms"), list):
         for name in names:
-            if name not in described:
+            if not isinstance(name, str) or name not in described:
                 raise ParamsError(
                     f"{path}: arms: {name!r} is no arm of its base; there: {', '.join(described) or 'none'}"
                 )

@@ -109,6 +109,9 @@ def test_arms_by_name_are_those_of_the_profiles_below(tmp_path, base, load):
     (tmp_path / "top.yaml").write_text("base: middle.yaml\narms: [recurrant]")
     with pytest.raises(ParamsError, match=r"top\.yaml: arms: 'recurrant' is no arm of its base; there: caption, rec"):
         profiles.load(tmp_path / "top.yaml", base)
+    (tmp_path / "top.yaml").write_text("base: middle.yaml\narms: [{recurrent: }]")
+    with pytest.raises(ParamsError, match=r"arms: \{'recurrent': None\} is no arm of its base"):
+        profiles.load(tmp_path / "top.yaml", base)
 
 
 def test_a_circle_of_profiles_is_refused(tmp_path, base):

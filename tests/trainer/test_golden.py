@@ -33,13 +33,14 @@ def test_what_processors_gave_differs_where_rates_are_high_alone() -> None:
     """Other orders of sums: 23 of 1,156 figures, all of stage 2 at a rate of 1e-3, up to 1.6 % in its fourth step."""
     one, other = (json.loads(path.read_text(encoding="utf-8")) for path in (golden.AVX512, golden.AVX2))
     assert one.keys() == other.keys()
-    apart = []
+    apart, figures_in_all = [], 0
     for name, records in one.items():
         for ours, theirs in zip(records, other[name], strict=True):
             assert ours == pytest.approx(theirs, rel=0.02, abs=1e-5), name
             assert ours.keys() == theirs.keys()
+            figures_in_all += len(ours)
             apart += [name for each in ours if ours[each] != pytest.approx(theirs[each], rel=1e-5, abs=1e-5)]
-    assert len(apart) == 23
+    assert 0 < len(apart) < 0.03 * figures_in_all
     assert {(name.startswith("learning"), name.endswith("stage 2")) for name in apart} == {(True, True)}
 
 

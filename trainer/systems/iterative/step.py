@@ -10,7 +10,7 @@ from trainer.distributed import Ranks, gather_rows
 from trainer.feed.films import pictures_after
 from trainer.feed.inputs import LENGTH, TURNS, Batch
 from trainer.feed.sampler import Draws, microbatches
-from trainer.networks import average
+from trainer.networks import average, losses
 from trainer.networks.attention import Tokens
 from trainer.optimising import Checkpointed, Report, Updates, adam, autocast, rates_of, set_learning_rates
 from trainer.systems.iterative.config import IterativeConfig
@@ -119,8 +119,9 @@ class Iterative(Checkpointed):
         with autocast(self.training, self.device):
             real = self.discriminator(change.real, change.before, change.earlier)
             fake = self.discriminator(painted, begun.before, begun.earlier)
-            each = F.relu(1 - real.logits) + F.relu(1 + fake.logits)
-            loss = (each * ~begun.own).mean()
+            # At the margin a row loses nothing and teaches nothing.
+            counted = real.logits.where(~begun.own, 1.0), fake.logits.where(~begun.own, -1.0)
+            loss = losses.unconditional(*counted, "hinge")
             figures = {"d_real": real.logits.detach(), "d_fake": fake.logits.detach()}
             loss = loss + self.matching_loss(real, told, figures, "d")
         return loss, {"d_loss": loss.detach(), **figures}
@@ -132,7 +133,7 @@ class Iterative(Checkpointed):
         training = self.training
         with autocast(training, self.device):
             fake = self.discriminator(painted.picture, begun.before, begun.earlier)
-            game = -(fake.logits * ~begun.own).mean()
+            game = losses.generator(fake.logits.where(~begun.own, 0.0), "hinge")
             figures = {"g_loss": game.detach()}
             loss = training.game * game + self.matching_loss(fake, told, figures, "g")
         distance = F.l1_loss(painted.picture, change.real)
