@@ -111,19 +111,23 @@ def load(path: Path, base: Path) -> tuple[Profile, dict[str, Any]]:
 def _read(path: Path) -> dict[str, Any]:
     """A profile's values; those of the one that it names as `base` below: `overrides` merged, all others replaced.
 
-    `arms` may be names of arms that a profile below it describes.
+    `arms` may be a list of arms that a profile below it describes: a name, or a name with what it changes there.
 
     Raises:
         ParamsError: unreadable, a circle of bases, or a name that none of them describes.
     """
     values, described = _over_base(path, ())
-    if isinstance(names := values.get("arms"), list):
-        for name in names:
+    if isinstance(listed := values.get("arms"), list):
+        values["arms"] = {}
+        for each in listed:
+            name, changes = next(iter(each.items())) if isinstance(each, dict) and len(each) == 1 else (each, {})
             if not isinstance(name, str) or name not in described:
                 raise ParamsError(
                     f"{path}: arms: {name!r} is no arm of its base; there: {', '.join(described) or 'none'}"
                 )
-        values["arms"] = {name: described[name] for name in names}
+            if not isinstance(changes, dict):
+                raise ParamsError(f"{path}: arms: {name}: expected a mapping of what it changes, found {changes!r}")
+            values["arms"][name] = params.merge(described[name] or {}, changes)
     return values
 
 

@@ -109,9 +109,17 @@ def test_arms_by_name_are_those_of_the_profiles_below(tmp_path, base, load):
     (tmp_path / "top.yaml").write_text("base: middle.yaml\narms: [recurrant]")
     with pytest.raises(ParamsError, match=r"top\.yaml: arms: 'recurrant' is no arm of its base; there: caption, rec"):
         profiles.load(tmp_path / "top.yaml", base)
-    (tmp_path / "top.yaml").write_text("base: middle.yaml\narms: [{recurrent: }]")
-    with pytest.raises(ParamsError, match=r"arms: \{'recurrent': None\} is no arm of its base"):
-        profiles.load(tmp_path / "top.yaml", base)
+    (tmp_path / "top.yaml").write_text("base: middle.yaml\narms: [recurrent, wide: {model: {df: 5}}]")
+    plan, _ = profiles.load(tmp_path / "top.yaml", base)
+    assert plan.arms == {"recurrent": below.arms["recurrent"], "wide": {"model": {"gf": 9, "df": 5}}}
+    for wrong, why in {
+        "recurrent: ": "recurrent: expected a mapping of what it changes, found None",
+        "[recurrent]": r"\['recurrent'\] is no arm of its base",
+        "{recurrent: {}, wide: {}}": "is no arm of its base",
+    }.items():
+        (tmp_path / "top.yaml").write_text(f"base: middle.yaml\narms: [{wrong}]")
+        with pytest.raises(ParamsError, match=f"arms: .*{why}"):
+            profiles.load(tmp_path / "top.yaml", base)
 
 
 def test_a_circle_of_profiles_is_refused(tmp_path, base):

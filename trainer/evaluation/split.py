@@ -56,7 +56,7 @@ class HeldOutSplit:
         # Training crops at random; the evaluation takes the middle of the same pictures.
         self._pictures = {side: open_real(images, stored_side(side)) for side in sides}
         smallest = replace(pictures(min(sides)), store=self._pictures[min(sides)].path.name)
-        self.data = TrainingData((*inputs, smallest), embeddings, images)
+        self.data = TrainingData(inputs, embeddings, images, beside=(smallest,))
         self.image_ids = self.data.image_ids
         self.sides = tuple(sides)
         self._rows = {side: _rows(store, self.image_ids) for side, store in self._pictures.items()}
@@ -126,8 +126,8 @@ class HeldOutSplit:
 
     def checksums(self) -> list[str]:
         """What the data are, for telling whether finished work still holds: of every shard that is read."""
-        texts = [store for name, store in self.data.stores.items() if name != "images"]
-        return [shard.sha256 for store in [*self._pictures.values(), *texts] for shard in store.manifest.shards]
+        stores = [*self._pictures.values(), *self.data.stores.values()]
+        return [shard.sha256 for store in stores for shard in store.manifest.shards]
 
     def words(self, images: np.ndarray) -> list[tuple[str, list[str]]]:
         """The caption that each image is painted from, and its rounds (or its one collapsed dialogue)."""

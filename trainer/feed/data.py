@@ -35,34 +35,39 @@ class TrainingData:
     Args:
         embeddings: the split's folder, with a folder a store (`captions`, `turns`, …).
         images: the same for pictures (`76`, `304`).
+        beside: what an image must have, too, but nobody reads here.
 
     Raises:
         StoreError: a store is missing or damaged, they were made from different corpora, or no image has all inputs.
     """
 
-    def __init__(self, inputs: Sequence[Input], embeddings: str | Path, images: str | Path) -> None:
+    def __init__(
+        self, inputs: Sequence[Input], embeddings: str | Path, images: str | Path, beside: Sequence[Input] = ()
+    ) -> None:
         self.inputs = tuple(inputs)
+        wanted = (*inputs, *beside)
         folders = {"embeddings": Path(embeddings), "images": Path(images)}
         opened: dict[tuple[str, str], Store | JpegStore] = {}
-        for one in inputs:
+        for one in wanted:
             if (one.where, one.store) not in opened:
                 path = folders[one.where] / one.store
                 opened[one.where, one.store] = open_images(path) if one.where == "images" else Store(path)
         self._stores = {one.name: opened[one.where, one.store] for one in inputs}
         _refuse_mixed(list(opened.values()))
 
-        lines = {one.name: _lines(self._stores[one.name], one) for one in inputs}
-        wanted = {one.called: lines[one.name][0] for one in inputs}
-        every = functools.reduce(np.union1d, wanted.values())
-        self.image_ids: np.ndarray = functools.reduce(np.intersect1d, wanted.values())
-        self.dropped: dict[str, int] = {f"without {what}": len(every) - len(have) for what, have in wanted.items()}
+        lines = {one.name: _lines(opened[one.where, one.store], one) for one in wanted}
+        having = {one.called: lines[one.name][0] for one in wanted}
+        every = functools.reduce(np.union1d, having.values())
+        self.image_ids: np.ndarray = functools.reduce(np.intersect1d, having.values())
+        self.dropped: dict[str, int] = {f"without {what}": len(every) - len(have) for what, have in having.items()}
         if len(self.image_ids) == 0:
             raise StoreError(
                 f"{embeddings} and {images}: no image has every input ({self.report()}); are they one split?"
             )
         self._columns: dict[str, _Column] = {}
-        for name, (ids, first, count, length) in lines.items():
-            store, at = self._stores[name], np.searchsorted(ids, self.image_ids)
+        for name, store in self._stores.items():
+            ids, first, count, length = lines[name]
+            at = np.searchsorted(ids, self.image_ids)
             self._columns[name] = _Column(store, first[at], count[at], store.column("row").astype(np.int64), length)
 
     def __len__(self) -> int:

@@ -90,7 +90,7 @@ def test_rounds_cut_and_reversed(world):
 
     def told(condition: Condition) -> tuple[torch.Tensor, torch.Tensor]:
         texts = it.texts(ALL, condition)
-        assert texts.keys() == {"captions", "turns", "turns.length", "images", "image_id"}
+        assert texts.keys() == {"captions", "turns", "turns.length", "image_id"}  # pictures are joined by, not read
         return texts["turns"], texts["turns.length"]
 
     cut, rounds = told(Condition(rounds=3))
