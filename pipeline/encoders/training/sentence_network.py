@@ -23,6 +23,7 @@ from torch.nn.utils.rnn import pack_padded_sequence
 from pipeline.weights import untrained
 
 UNIFORM = 0.1  # of all weights that are not recurrent, to either side of 0
+LOUD = 4.0  # of word vectors that begin remembering: at that size words bend tanh and gates, and are told apart better
 CLUSTERS = (16, 4)  # of the adaptive softmax: the most frequent sixteenth, those up to a quarter, the rest
 
 
@@ -34,7 +35,7 @@ class SentenceNetwork(nn.Module):
         word_dim: E. dim: of the sentence's vector, and of the decoders' states.
         adaptive: score words by clusters.
         remembering: the encoder and the word vectors begin as untrained weights are drawn, whose states keep what was
-            read; not as the paper has them, which halve a state at each word.
+            read, but the word vectors `LOUD`; not as the paper has them, which halve a state at each word.
         itself: the sentence itself is foretold, too.
     """
 
@@ -75,7 +76,7 @@ class SentenceNetwork(nn.Module):
 
     @torch.no_grad()
     def _remember(self, rng: np.random.Generator) -> None:
-        self.embedding.weight.copy_(torch.from_numpy(untrained.word_vectors(rng, *self.embedding.weight.shape)))
+        self.embedding.weight.copy_(torch.from_numpy(LOUD * untrained.word_vectors(rng, *self.embedding.weight.shape)))
         weights = self.encoder.state_dict()
         for suffix in ("_l0", "_l0_reverse")[: 1 + self.encoder.bidirectional]:
             drawn = untrained.gru(rng, self.encoder.input_size, self.encoder.hidden_size)

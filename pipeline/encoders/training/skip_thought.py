@@ -45,6 +45,8 @@ class SkipThoughtTraining:
     sentences: int = 200_000  # seen in all
     batch: int = 64
     rate: float = 2e-3
+    encoder_rate: float = 0.1  # share of `rate` for encoder and word vectors: decoders that know nothing spoil them
+    encoder_waits: float = 0.25  # share of the sentences that these are not changed by, for the same reason
     decay: Literal["none", "linear"] = "linear"  # of the rate, to nothing at the end
     clip: float = 10.0  # norm of a gradient, summed over the batch
     softmax: Literal["full", "adaptive"] = "adaptive"
@@ -64,6 +66,13 @@ class SkipThoughtTraining:
             raise ValueError("dim must be at least 16 for an adaptive softmax, whose last cluster sees a sixteenth")
         if not (0 < self.rate < math.inf and 0 < self.clip < math.inf):
             raise ValueError("rate and clip must be above 0")
+        if not (0 <= self.encoder_rate < math.inf and 0 <= self.encoder_waits <= 1):
+            raise ValueError("encoder_rate must be at least 0, encoder_waits a share, from 0 to 1")
+
+    def rates(self, seen: float) -> tuple[float, float]:
+        """Of the encoder with the word vectors, and of all else, when this share of the sentences was seen."""
+        rate = self.rate * (1 - seen if self.decay == "linear" else 1)
+        return (self.encoder_rate * rate if seen >= self.encoder_waits else 0.0), rate
 
     @property
     def halves(self) -> dict[str, int]:
@@ -76,8 +85,8 @@ PRESETS: dict[str, dict[str, Any]] = {
     # Kiros et al., 2015, and the code they published: BookCorpus once through would be 74 million sentences.
     "published": {
         "words": 20_000, "word_dim": 620, "dim": 2400, "start": "paper", "itself": False, "sentences": 74_000_000,
-        "batch": 128, "rate": 2e-4, "decay": "none", "softmax": "full", "precision": "bfloat16", "held_out": 1000,
-        "checkpoint_every": 1_280_000,
+        "batch": 128, "rate": 2e-4, "encoder_rate": 1.0, "encoder_waits": 0.0, "decay": "none", "softmax": "full",
+        "precision": "bfloat16", "held_out": 1000, "checkpoint_every": 1_280_000,
     },
 }  # fmt: skip
 
@@ -141,9 +150,9 @@ def train(
         targets = 0
         while done < total and not interrupts.requested:
             batch = batches[done]
-            rate = settings.rate * (1 - done / total if settings.decay == "linear" else 1)
+            rates = settings.rates(done / total)
             for name, half in halves.items():
-                surprise[name] += half.step(batch, rate, run)
+                surprise[name] += half.step(batch, rates, run)
             done, targets = done + 1, targets + batch.targets(settings.itself)
             if done % every == 0 or done == total:
                 mean = {name: value / targets for name, value in surprise.items()}
@@ -179,14 +188,18 @@ class Half:
                 adaptive=settings.softmax == "adaptive", remembering=settings.start == "remembering",
                 itself=settings.itself,
             ).to(where)  # fmt: skip
-        self.parameters = [each for each in self.network.parameters() if each.requires_grad]
-        self.adam = torch.optim.Adam(self.parameters, settings.rate, BETAS)
+        parts: tuple[list[torch.nn.Parameter], ...] = ([], [])  # as the rates are
+        for part, parameter in self.network.named_parameters():
+            if parameter.requires_grad:
+                parts[not part.startswith(("embedding.", "encoder."))].append(parameter)
+        self.parameters = [*parts[0], *parts[1]]
+        self.adam = torch.optim.Adam([{"params": part} for part in parts], settings.rate, BETAS)
 
-    def step(self, batch: SentenceBatch, rate: float, run: TrainingFolder) -> float:
-        """One update; the batch's surprise, summed over all words that were foretold."""
+    def step(self, batch: SentenceBatch, rates: tuple[float, float], run: TrainingFolder) -> float:
+        """One update at these `SkipThoughtTraining.rates`; the batch's surprise, summed over all foretold words."""
         import torch
 
-        for group in self.adam.param_groups:
+        for group, rate in zip(self.adam.param_groups, rates, strict=True):
             group["lr"] = rate
         half_width = self.settings.precision == "bfloat16"
         with torch.autocast(self.device.type, torch.bfloat16, enabled=half_width):

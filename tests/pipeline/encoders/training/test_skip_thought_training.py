@@ -109,12 +109,14 @@ def test_an_encoder_that_begins_remembering_knows_the_first_of_twenty_words(half
             expected = (0.5, 0.5) if start == "paper" else (1 / (1 + np.exp(-2)), 0.93)
             assert (float(reset.mean()), float(update.mean())) == pytest.approx(expected)
             assert (candidate == 0.5).all()  # the sigmoid of nothing
+        length = float(network.embedding.weight.detach().norm(dim=1).mean())
+        assert length > 3 if start == "remembering" else length < 0.2
         told = torch.tensor([[2, *range(4, 23)], [3, *range(4, 23)]])  # another first word
         one, other = network.vectors(told, torch.tensor([20, 20])).detach()[:, : 64 // directions]  # read forwards
         return float((one - other).norm() / one.norm())
 
     assert difference("paper") < 0.01
-    assert difference("remembering") > 0.1
+    assert difference("remembering") > 0.05
 
 
 def test_a_step_clips_the_gradient_and_takes_adams_update(text, tmp_path):
@@ -129,12 +131,40 @@ def test_a_step_clips_the_gradient_and_takes_adams_update(text, tmp_path):
     gradients = torch.autograd.grad(loss, half.parameters)
     norm = sum(float((g.double() ** 2).sum()) for g in gradients) ** 0.5
     assert norm > 0.5
-    assert half.step(batch, 1e-2, TrainingFolder(tmp_path, {})) == pytest.approx(float(loss.detach()))
+    assert half.step(batch, (3e-3, 1e-2), TrainingFolder(tmp_path, {})) == pytest.approx(float(loss.detach()))
     names = [name for name, value in half.network.named_parameters() if value.requires_grad]
-    for name, gradient in zip(names, gradients):
+    assert {name.partition(".")[0] for name in names} > {"embedding", "encoder"}
+    for name, gradient in zip(names, gradients, strict=True):
         g = gradient.double().numpy() * 0.5 / norm
-        expected = before[name] - 1e-2 * g / (np.abs(g) + 1e-8)  # Adam's first step, its biases corrected
+        rate = 3e-3 if name.startswith(("embedding", "encoder")) else 1e-2
+        expected = before[name] - rate * g / (np.abs(g) + 1e-8)  # Adam's first step, its biases corrected
         np.testing.assert_allclose(arrays(half.network)[name], expected, atol=2e-5)
+
+
+def test_encoder_and_word_vectors_wait_and_then_learn_at_their_share(text, tmp_path):
+    settings = replace(SMALL, rate=8e-3, encoder_rate=0.5, encoder_waits=0.25)
+    assert settings.rates(0.0) == (0.0, 8e-3)
+    assert settings.rates(0.2) == pytest.approx((0.0, 6.4e-3))
+    assert settings.rates(0.25) == pytest.approx((3e-3, 6e-3))
+    assert replace(settings, decay="none").rates(0.9) == (4e-3, 8e-3)
+    published = training.SkipThoughtTraining(**training.PRESETS["published"])
+    assert published.rates(0.0) == (2e-4, 2e-4)  # the paper knows nothing of it
+    for waits in 0.25, 1.0:
+        network = train(tmp_path / str(waits), text, replace(settings, encoder_waits=waits)).networks["uni"]
+        begun = training.Half("uni", 1, settings, network.embedding.num_embeddings, CPU).network
+        moved = {
+            name.partition(".")[0]
+            for name, one in begun.state_dict().items()
+            if (one != network.state_dict()[name]).any()
+        }
+        assert {"initial", "before", "after", "output"} <= moved
+        assert {"embedding", "encoder"} & moved == ({"embedding", "encoder"} if waits < 1 else set())
+
+
+@pytest.mark.parametrize("wrong", [{"encoder_rate": -0.1}, {"encoder_waits": 1.1}, {"encoder_rate": float("nan")}])
+def test_rates_that_are_none_are_refused(wrong):
+    with pytest.raises(ValueError, match="encoder_rate must be at least 0, encoder_waits a share"):
+        replace(SMALL, **wrong)
 
 
 def killed(folder: Path, text: Path) -> None:
