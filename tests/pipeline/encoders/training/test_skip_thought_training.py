@@ -116,7 +116,7 @@ def test_an_encoder_that_begins_remembering_knows_the_first_of_twenty_words(half
         return float((one - other).norm() / one.norm())
 
     assert difference("paper") < 0.01
-    assert difference("remembering") > 0.05
+    assert difference("remembering") > 0.08  # louder words bend the gates, too: 0.09 of bi
 
 
 def test_a_step_clips_the_gradient_and_takes_adams_update(text, tmp_path):
