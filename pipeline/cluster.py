@@ -92,7 +92,6 @@ class Cluster:
         return self._client
 
     def _connect(self) -> Any:
-        from distributed import Client
         from distributed.security import Security
 
         assert self.scheduler is not None
@@ -113,7 +112,7 @@ class Cluster:
                 require_encryption=True,
             )
         try:
-            return self._exit.enter_context(Client(timeout=min(self.wait_seconds, 30), **options))
+            return self._exit.enter_context(_client(timeout=min(self.wait_seconds, 30), **options))
         except (OSError, TimeoutError, ValueError, TypeError, RuntimeError) as error:
             raise ChatPainterError(
                 f"{self.scheduler}: no dask scheduler answers there ({_first_line(error)}); start one with "
@@ -122,7 +121,6 @@ class Cluster:
 
     def _start(self) -> Any:
         import dask
-        from distributed import Client
 
         settings: dict[str, Any] = {
             f"distributed.nanny.pre-spawn-environ.{name}": self.threads for name in _THREAD_VARIABLES
@@ -135,7 +133,7 @@ class Cluster:
         with dask.config.set(settings):
             try:
                 cluster = self._exit.enter_context(self._local())
-                client = self._exit.enter_context(Client(cluster, set_as_default=bool(self.report)))
+                client = self._exit.enter_context(_client(address=cluster, set_as_default=bool(self.report)))
             except (OSError, TimeoutError, RuntimeError) as error:
                 raise ChatPainterError(
                     f"this machine: workers cannot be started ({_first_line(error)}); use fewer (--workers), or none: "
@@ -274,6 +272,26 @@ class _Watch:
                 f"{where}: no shard was finished for {self.cluster.idle_seconds:.0f} s; see the workers' logs, or "
                 "allow more with --timeout; run the same command again, finished shards are kept"
             )
+
+
+def _client(**options: Any) -> Any:
+    """A dask client. One that cannot connect is closed at once.
+
+    Left to the garbage collector it would close itself in the middle of whatever comes next, which may be the next
+    client taking the lock that it then waits for.
+    """
+    from distributed import Client
+
+    class ClosingClient(Client):
+        def start(self, **options: Any) -> None:
+            try:
+                super().start(**options)
+            except BaseException:
+                self.close()  # does nothing where it was closed by what failed
+                self._loop_runner.stop()
+                raise
+
+    return ClosingClient(**options)
 
 
 def _permanent(future: Any) -> ChatPainterError | None:

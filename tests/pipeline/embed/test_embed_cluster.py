@@ -137,10 +137,14 @@ def test_a_cluster_that_cannot_do_the_work_is_said_in_one_line(place, rows, dask
     assert not list((place.path / "out").rglob("*.tmp"))
 
 
-def test_nobody_answers(place, rows):
+@pytest.mark.parametrize("address", ["tcp://127.0.0.1:9", "tls://127.0.0.1:9"])
+def test_nobody_answers_and_nothing_is_left_that_waits(place, rows, address):
+    """A client left half made would be closed by the garbage collector, in the middle of another one's start."""
     place.corpus(rows)
-    line = refused(place.here("--scheduler", "tcp://127.0.0.1:9", "--wait", "2"))
-    assert "tcp://127.0.0.1:9: no dask scheduler answers there" in line
+    before = set(threading.enumerate())
+    line = refused(place.here("--scheduler", address, "--wait", "2"))
+    assert f"{address}: no dask scheduler answers there" in line
+    assert set(threading.enumerate()) <= before
 
 
 def test_workers_that_see_another_disk_are_found_out(place, rows, dask):
