@@ -286,6 +286,10 @@ def test_no_serious_accessibility_findings(tab: Any) -> None:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
 
     def findings() -> list[str]:
+        # What waits for an answer is pale, and colours half-way to others have another contrast.
+        tab.wait_for_function(
+            "!document.querySelector('.pending') && !document.getAnimations().some(one => one instanceof CSSTransition)"
+        )
         found = axe.run(tab).response["violations"]
         return [f"{one['id']}: {one['nodes'][0]['html'][:200]}" for one in found]
 
@@ -306,8 +310,6 @@ def test_no_serious_accessibility_findings(tab: Any) -> None:
     tab.wait_for_selector(".cp-problem")
     assert findings() == []
     tab.evaluate("document.body.classList.add('dark')")
-    # Colours half-way to the dark ones have another contrast.
-    tab.wait_for_function("!document.getAnimations().some(one => one instanceof CSSTransition)")
     assert findings() == []
 
 
