@@ -149,6 +149,7 @@ def _write_split(
     }
     world: dict[str, Any] = {
         "canvas": list(CANVAS), "kinds": list(KINDS), "scales": list(SCALES), "sprites": sprites,
+        "kind_of": {sprite: codraw_canvases.kind_of(sprite) for sprite in sprites},
     }  # fmt: skip
     if canvases is not None:
         world["canvases"] = dataclasses.asdict(canvases)

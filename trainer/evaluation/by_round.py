@@ -27,6 +27,8 @@ def by_round(
 ) -> None:
     """Add told, kept and settled after every round, and over all, and write `told_by_round.csv` into `folder`.
 
+    Of worlds with places they are counted from pixels, and by the classifier beside; of sprites by it alone.
+
     Args:
         probes: what was seen in pictures of the first n images painted after the first so many rounds.
         captions: (n,) which of its captions each of them is painted from; -1: of none.
@@ -38,21 +40,24 @@ def by_round(
     if sorted(painted) != list(range(len(painted))):
         figures.skip(f"{name}_told, kept, settled", "evaluate.rounds_curve must name every number of rounds from 0 on")
         return
-    if not world.truth.places or any(int(image_id) not in world.truth.words for image_id in ids):
+    if any(int(image_id) not in world.truth.words for image_id in ids):
         figures.skip(
             f"{name}_told, kept, settled", "the truth file does not say what each round tells; make the world again"
         )
         return
-    exact = counted(world.truth, ids, captions, [_exact(painted[r], min(it.sizes)) for r in sorted(painted)], EXACT)
     judged = [
         domain.answers(painted[r][f"{min(it.sizes)}/domain/log_posteriors"], world.heads) for r in sorted(painted)
     ]
-    by_classifier = counted(world.truth, ids, captions, judged, None)
+    best = counted(world.truth, ids, captions, judged, None)
+    protocol = "every fact as the classifier answers"
+    ways = [("", best, protocol, True)]
+    if world.truth.places:
+        seen = [_exact(painted[r], min(it.sizes)) for r in sorted(painted)]
+        ways = [("classifier_", best, protocol, False)]
+        best = counted(world.truth, ids, captions, seen, EXACT)
+        ways.insert(0, ("", best, "colours and ground read from pixels", True))
     rows = []
-    for which, found, protocol, shown in (
-        ("", exact, "colours and ground read from pixels", True),
-        ("classifier_", by_classifier, "every fact as the classifier answers", False),
-    ):
+    for which, found, protocol, shown in ways:
         about: dict[str, Any] = {"truth": world.truth.sha256, "seed": it.seed}
         for what in NAMES:
             each = getattr(found, what)
@@ -67,10 +72,10 @@ def by_round(
                 after = f"{name}_own_{number}_rounds_{which}{what}"
                 if not np.isnan(value):
                     figures.add(after, value, f"{protocol}, after that round", len(ids), False, **about)
-    for number in range(len(exact.told)):
-        later = (np.nan, np.nan) if number == 0 else (exact.kept[number - 1], exact.settled[number - 1])
+    for number in range(len(best.told)):
+        later = (np.nan, np.nan) if number == 0 else (best.kept[number - 1], best.settled[number - 1])
         rows.append(
-            (number, *("" if np.isnan(value) else round(float(value), 6) for value in (exact.told[number], *later)))
+            (number, *("" if np.isnan(value) else round(float(value), 6) for value in (best.told[number], *later)))
         )
     write_table(folder / "told_by_round.csv", ("rounds", *NAMES), rows)
 

@@ -5,13 +5,16 @@ question (`Head`) about a picture at once; its penultimate layer is the stated f
 and recall on the small worlds, its answers the class posteriors of the domain Inception Score. It never sees a
 painted picture while it learns, and its own accuracy on held-out real pictures is kept in its file and printed beside
 every score.
+
+Where the truth knows where sprites stand, the classifier learns that as well, as GeNeVA's detector does: from what the
+trunk sees, which that does not change, so that it answers and judges as it would without.
 """
 
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -38,10 +41,22 @@ class Pictures(Protocol):
     def take(self, rows: np.ndarray) -> np.ndarray: ...
 
 
-class Classifier(nn.Module):
-    """Pictures (B, 3, 64, 64) in [-1, 1] -> features (B, `features`) and one softmax per head."""
+class Seen(NamedTuple):
+    """What the classifier makes of n pictures."""
 
-    def __init__(self, heads: Sequence[Head], settings: ClassifierSettings) -> None:
+    features: np.ndarray  # (n, d) float32
+    log_posteriors: np.ndarray  # (n, sum of classes) float32
+    middles: np.ndarray | None  # (n, heads, 2) float32: x, y in fractions of the picture, where it learned them
+
+
+class Classifier(nn.Module):
+    """Pictures (B, 3, 64, 64) in [-1, 1] -> features (B, `features`) and one softmax per head.
+
+    Args:
+        locates: it says where the middle of each head's object is, too.
+    """
+
+    def __init__(self, heads: Sequence[Head], settings: ClassifierSettings, locates: bool = False) -> None:
         super().__init__()
         self.heads = tuple(heads)
         w = settings.width
@@ -56,26 +71,37 @@ class Classifier(nn.Module):
         )
         self.embed = nn.Sequential(nn.Linear(4 * w * 16, settings.features), nn.ReLU())
         self.answer = nn.Linear(settings.features, sum(len(head.classes) for head in self.heads))
+        self.locate = None
+        if locates:
+            self.locate = nn.Sequential(
+                nn.Linear(4 * w * 16, 2 * settings.features),
+                nn.ReLU(),
+                nn.Linear(2 * settings.features, 2 * len(self.heads)),
+                nn.Sigmoid(),
+                nn.Unflatten(1, (len(self.heads), 2)),
+            )
 
-    def forward(self, pictures: "Tensor") -> "tuple[Tensor, Tensor]":
-        """(B, 3, 64, 64) -> features (B, d), logits (B, sum of classes)."""
-        features = self.embed(self.trunk(pictures))
-        return features, self.answer(features)
+    def forward(self, pictures: "Tensor") -> "tuple[Tensor, Tensor, Tensor | None]":
+        """(B, 3, 64, 64) -> features (B, d), logits (B, sum of classes), middles (B, heads, 2) or None."""
+        seen = self.trunk(pictures)
+        features = self.embed(seen)
+        return features, self.answer(features), None if self.locate is None else self.locate(seen.detach())
 
     def split(self, logits: "Tensor") -> "list[Tensor]":
         """Logits (B, sum of classes) -> one (B, classes) per head."""
         return list(logits.split([len(head.classes) for head in self.heads], dim=1))
 
     @torch.inference_mode()
-    def predict(self, pictures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(n, s, s, 3) uint8 -> features (n, d) float32, log posteriors (n, sum of classes) float32.
-
-        Larger pictures are averaged down to 64.
-        """
+    def predict(self, pictures: np.ndarray) -> Seen:
+        """Look at pictures (n, s, s, 3) uint8; larger ones are averaged down to 64."""
         device = self.answer.weight.device
-        features, logits = self(to_input(torch.from_numpy(pictures).to(device)))
+        features, logits, middles = self(to_input(torch.from_numpy(pictures).to(device)))
         log_posteriors = torch.cat([part.log_softmax(dim=1) for part in self.split(logits)], dim=1)
-        return features.float().cpu().numpy(), log_posteriors.float().cpu().numpy()
+        return Seen(
+            features.float().cpu().numpy(),
+            log_posteriors.float().cpu().numpy(),
+            None if middles is None else middles.float().cpu().numpy(),
+        )
 
 
 def _block(before: int, after: int, kernel: int, stride: int) -> tuple[nn.Module, ...]:
@@ -98,12 +124,17 @@ def train(
     settings: ClassifierSettings,
     device: "torch.device | str",
     seed: int,
+    middles: np.ndarray | None = None,
 ) -> Classifier:
-    """Train on real pictures (n, s, s, 3), cropped at random to 64/76 and never mirrored, and targets (n, heads)."""
+    """Train on real pictures (n, s, s, 3), cropped at random to 64/76 and never mirrored, and targets (n, heads).
+
+    Args:
+        middles: (n, heads, 2) of what is there, in fractions of the whole picture, NaN elsewhere: learned, too.
+    """
     random = np.random.default_rng(seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = Classifier(heads, settings)
+        model = Classifier(heads, settings, middles is not None)
     model.to(device).train()
     steps = settings.epochs * max(1, len(pictures) // settings.batch)
     optimiser = torch.optim.Adam(model.parameters(), lr=settings.rate)
@@ -119,8 +150,12 @@ def train(
         crops = [one[top : top + side, left : left + side] for one, (top, left) in zip(whole, corners)]
         batch = torch.from_numpy(np.stack(crops)).to(device)
         wanted = torch.from_numpy(targets[rows]).to(device)
-        answers = model.split(model(to_input(batch))[1])
+        _, logits, found = model(to_input(batch))
+        answers = model.split(logits)
         loss = torch.stack([F.cross_entropy(answer, wanted[:, i]) for i, answer in enumerate(answers)]).sum()
+        if middles is not None:
+            in_crops = (middles[rows] * whole.shape[1] - corners[:, None, ::-1]) / side
+            loss = loss + _distance(found, torch.from_numpy(in_crops.astype(np.float32)).to(device))
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -128,19 +163,28 @@ def train(
     return model.eval()
 
 
+def _distance(found: "Tensor", wanted: "Tensor") -> "Tensor":
+    """The mean square of what lies between middles (B, heads, 2), of those that are there."""
+    there = ~wanted.isnan()
+    return ((found - wanted)[there] ** 2).sum() / there.sum().clamp(min=1)
+
+
 def _cropped(pictures: np.ndarray) -> int:
     """The side that a stage's crop leaves of stored pictures: 64 of 76."""
     return int(pictures.shape[1]) * 64 // 76
 
 
-def read(model: Classifier, pictures: Pictures, batch: int) -> np.ndarray:
-    """(n, heads) int64: what the classifier answers for the middle of every picture."""
-    found = []
+def read(model: Classifier, pictures: Pictures, batch: int) -> tuple[np.ndarray, np.ndarray | None]:
+    """What the classifier sees in the middle of every picture: answers (n, heads) int64, middles (n, heads, 2)."""
+    found: list[np.ndarray] = []
+    middles: list[np.ndarray] = []
     for start in range(0, len(pictures), batch):
         whole = pictures.take(np.arange(start, min(start + batch, len(pictures))))
-        log_posteriors = model.predict(middle(whole, _cropped(whole)))[1]
-        found.append(answers(log_posteriors, model.heads))
-    return np.concatenate(found)
+        seen = model.predict(middle(whole, _cropped(whole)))
+        found.append(answers(seen.log_posteriors, model.heads))
+        if seen.middles is not None:
+            middles.append(seen.middles)
+    return np.concatenate(found), np.concatenate(middles) if middles else None
 
 
 def kept(path: Path, truth: Truth, key: dict[str, Any] | None) -> tuple[Classifier, dict[str, float]] | None:
@@ -160,7 +204,8 @@ def kept(path: Path, truth: Truth, key: dict[str, Any] | None) -> tuple[Classifi
         raise ChatPainterError(f"{path}: not a classifier of ours ({error}); delete it") from None
     if key is not None and about["key"] != key:
         return None
-    model = Classifier(truth.heads(), ClassifierSettings(**about["settings"]))
+    locates = any(name.startswith("locate.") for name in state)
+    model = Classifier(truth.heads(), ClassifierSettings(**about["settings"]), locates)
     model.load_state_dict(state)
     return model.eval(), about["held_out"]
 

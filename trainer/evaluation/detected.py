@@ -4,13 +4,16 @@ A detector looks at the painted **and** at the real picture; what it finds in th
 score is of one pair, and a mean over all pairs. n pairs, k kinds of objects.
 """
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from trainer.evaluation import classifier as domain
 from trainer.evaluation.figures import Figures
-from trainer.evaluation.report import Evaluated, KnownWorld
+from trainer.evaluation.truth import Truth
+
+if TYPE_CHECKING:
+    from trainer.evaluation.report import Evaluated, KnownWorld
 
 
 class Detections(NamedTuple):
@@ -72,29 +75,71 @@ def at_places(kinds: np.ndarray, count: int, centres: np.ndarray) -> Detections:
     return Detections(there.any(2), centres[there.argmax(2)])
 
 
-def figures_of(figures: Figures, world: KnownWorld, it: Evaluated) -> None:
-    """Add them, with the world's classifier as the detector; rsim where the world knows its objects' places."""
+def of_kinds(truth: Truth, there: np.ndarray, middles: np.ndarray) -> Detections:
+    """Detections of a world of sprites: of several that show one kind of object the first one counts.
+
+    Args:
+        there: (n, sprites) bool.
+        middles: (n, sprites, 2).
+    """
+    kinds = list(dict.fromkeys(truth.kind_of.values()))
+    found = np.zeros((len(there), len(kinds)), dtype=bool)
+    places = np.zeros((len(there), len(kinds), 2))
+    rows = np.arange(len(there))
+    for number, kind in enumerate(kinds):
+        mine = [column for column, sprite in enumerate(truth.sprites) if truth.kind_of[sprite] == kind]
+        found[:, number] = there[:, mine].any(1)
+        places[:, number] = middles[:, mine][rows, there[:, mine].argmax(1)]
+    return Detections(found, places)
+
+
+def similarity_to_truth(truth: Truth, answers: np.ndarray, middles: np.ndarray | None, ids: np.ndarray) -> float | None:
+    """Mean rsim of what the classifier finds in pictures of these images against what is there by the truth.
+
+    None where one of the two does not say where sprites stand.
+
+    Args:
+        answers: (n, heads). middles: (n, heads, 2).
+    """
+    if middles is None or not truth.located:
+        return None
+    wanted = of_kinds(truth, truth.targets(ids) > 0, truth.middles(ids))
+    return float(relational_similarity(of_kinds(truth, answers > 0, middles), wanted).mean())
+
+
+def figures_of(figures: Figures, world: "KnownWorld", it: "Evaluated") -> None:
+    """Add them, with the world's classifier as the detector; rsim where it is known where objects are."""
     protocol = (
         "sample-averaged as GeNeVA's, the world's classifier in the detector's place, real pictures read by it too"
     )
     for size in it.sizes:
-        seen = [arrays[f"{size}/domain/log_posteriors"] for arrays in (it.painted, it.real)]
-        painted, real = (detections(world, domain.answers(values, world.heads)) for values in seen)
+        painted, real = (
+            detections(
+                world,
+                domain.answers(arrays[f"{size}/domain/log_posteriors"], world.heads),
+                arrays.get(f"{size}/domain/middles"),
+            )
+            for arrays in (it.painted, it.real)
+        )
         about: dict[str, Any] = {"classifier": world.sha256, "resize": domain.RESIZE, "seed": it.seed}
         name = f"{it.names[size]}_detected"
         figures.add_all(name, sample_scores(painted.there, real.there), protocol, len(it.ids), ("f1",), **about)
-        if world.truth.places:
+        if world.truth.places or f"{size}/domain/middles" in it.painted:
             similar = float(relational_similarity(painted, real).mean())
             figures.add(f"{name}_rsim", similar, protocol, len(it.ids), **about)
         else:
-            figures.skip(f"{name}_rsim", "the classifier says what is in the picture, and not where")
+            figures.skip(f"{name}_rsim", "the truth file does not say where objects stand; make the world again")
 
 
-def detections(world: KnownWorld, answers: np.ndarray) -> Detections:
-    """What the classifier's answers (n, heads) say: kinds are colours of shapes, or clip-arts, which have no place."""
+def detections(world: "KnownWorld", answers: np.ndarray, middles: np.ndarray | None = None) -> Detections:
+    """What the classifier's answers (n, heads) say: kinds are colours of shapes, or of clip-arts.
+
+    Args:
+        middles: (n, heads, 2) where it sees clip-arts; None: it does not know, and their places mean nothing.
+    """
     truth = world.truth
     if not truth.places:
-        return Detections(answers > 0, np.zeros((*answers.shape, 2)))
+        return of_kinds(truth, answers > 0, np.zeros((*answers.shape, 2)) if middles is None else middles)
     columns = {head.name: number for number, head in enumerate(world.heads)}
     colours, shapes = (
         np.stack([answers[:, columns[f"{place}: {kind}"]] - 1 for place in truth.places], 1)

@@ -238,18 +238,24 @@ def _classifier(
         "learnt": [learnt.sha256, seen.manifest.index.sha256, [shard.sha256 for shard in seen.manifest.shards]],
         "held_out": [truth.sha256, unseen.manifest.index.sha256],
         "seed": settings.seed,
-    } | ({"made_smaller": stored} if isinstance(seen, Smaller) else {})
+    }
+    key |= {"made_smaller": stored} if isinstance(seen, Smaller) else {}
+    key |= {"locates": True} if learnt.located else {}
     if ranks.main and domain.kept(paths.classifier, truth, key) is None:
+        ids, tested = seen.column("image_id"), unseen.column("image_id")
         model = domain.train(
             InOrder(seen),
-            learnt.targets(seen.column("image_id")),
+            learnt.targets(ids),
             truth.heads(),
             settings.classifier,
             ranks.device,
             settings.seed,
+            learnt.middles(ids) if learnt.located else None,
         )
-        found = domain.read(model, InOrder(unseen), settings.batch)
-        scores = domain.scores(found, truth.targets(unseen.column("image_id")), truth.heads())
+        found, middles = domain.read(model, InOrder(unseen), settings.batch)
+        scores = domain.scores(found, truth.targets(tested), truth.heads())
+        similar = detected.similarity_to_truth(truth, found, middles, tested)
+        scores |= {} if similar is None else {"rsim": similar}
         domain.keep(model, settings.classifier, paths.classifier, key, scores)
     distributed.wait_for_all()
     both = domain.kept(paths.classifier, truth, key)

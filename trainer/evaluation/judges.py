@@ -45,8 +45,8 @@ class Judges:
         if classifier is not None:
 
             def predict(pictures: np.ndarray) -> Arrays:
-                features, log_posteriors = classifier.predict(pictures)
-                return {"features": features, "log_posteriors": log_posteriors}
+                seen = classifier.predict(pictures)
+                return {name: values for name, values in seen._asdict().items() if values is not None}
 
             self.everywhere["domain"] = predict
         self.published = published_networks(published, device, figures)

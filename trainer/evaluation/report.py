@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from trainer.evaluation import classifier as domain
-from trainer.evaluation import clip, damsm, distances, inception_score, retrieval, scenes
+from trainer.evaluation import clip, damsm, detected, distances, inception_score, retrieval, scenes
 from trainer.evaluation.figures import Figures, write_table
 from trainer.evaluation.judges import Judges
 from trainer.evaluation.parts import Arrays
@@ -82,15 +82,21 @@ def scene_figures(figures: Figures, world: KnownWorld, it: Evaluated) -> None:
 
 def classifier_figures(figures: Figures, world: KnownWorld, it: Evaluated) -> None:
     """What the classifier says of painted pictures, its own scores on held-out real ones beside."""
-    targets = world.truth.targets(it.ids)
     protocol = "classifier trained on real pictures only"
-    shown = {"shape_accuracy", "size_accuracy"} if world.truth.places else {"presence_f1"}
+    shown = {"shape_accuracy", "size_accuracy"} if world.truth.places else {"presence_f1", "rsim"}
     figures.add_all("real_classifier", world.held_out, f"{protocol}, held-out real pictures", len(it.ids), shown)
     for size in it.sizes:
-        found = domain.answers(it.painted[f"{size}/domain/log_posteriors"], world.heads)
-        values = domain.scores(found, targets, world.heads)
+        values = judged(world.truth, it.painted, it.ids, size)
         about: dict[str, Any] = {"classifier": world.sha256, "resize": domain.RESIZE, "seed": it.seed}
         figures.add_all(f"{it.names[size]}_classifier", values, protocol, len(it.ids), shown, **about)
+
+
+def judged(truth: Truth, arrays: Arrays, ids: np.ndarray, size: int) -> dict[str, float]:
+    """The classifier's scores of pictures, and rsim where it says where clip-arts stand."""
+    found = domain.answers(arrays[f"{size}/domain/log_posteriors"], truth.heads())
+    values = domain.scores(found, truth.targets(ids), truth.heads())
+    similar = detected.similarity_to_truth(truth, found, arrays.get(f"{size}/domain/middles"), ids)
+    return values if similar is None else {**values, "rsim": similar}
 
 
 def domain_figures(figures: Figures, world: KnownWorld, it: Evaluated) -> None:
@@ -204,12 +210,9 @@ def headline(
     world: KnownWorld, arrays: Arrays, ids: np.ndarray, size: int, rounds: int | None = None
 ) -> dict[str, float]:
     """The few scores that stand for how much of the text was painted; rounds: after how many (None: all)."""
-    seen = reading(arrays, size)
-    if seen is not None:
-        values = scenes.scores(seen, world.truth if rounds is None else world.truth.after(rounds), ids)
-        return {name: values[name] for name in HEADLINE}
-    found = domain.answers(arrays[f"{size}/domain/log_posteriors"], world.heads)
-    return {"presence_f1": domain.scores(found, world.truth.targets(ids), world.heads)["presence_f1"]}
+    truth, seen = world.truth if rounds is None else world.truth.after(rounds), reading(arrays, size)
+    values = judged(truth, arrays, ids, size) if seen is None else scenes.scores(seen, truth, ids)
+    return {name: values[name] for name in (("presence_f1", "rsim") if seen is None else HEADLINE) if name in values}
 
 
 def losses(figures: Figures, logs: Sequence[Path]) -> None:

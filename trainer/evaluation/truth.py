@@ -1,12 +1,13 @@
 """The truth beside a made world: which objects lie where in every picture (`truth_SPLIT.json`).
 
 Two kinds of world are understood. One with `places` and `colours` has at most one object at each place (the sample
-world) and can be scored from pixels alone. One without places names its objects (`sprite` in CoDraw) and is scored by
-the classifier.
+world) and can be scored from pixels alone. One without places names its objects (`sprite` in CoDraw), says where on the
+canvas each stands, and is scored by the classifier. In both, rounds may change the scene.
 """
 
 import dataclasses
 import hashlib
+import itertools
 import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -38,6 +39,7 @@ class Object:
     shape: str | None
     size: str | None
     radius: float | None
+    middle: tuple[float, float] | None = None  # x, y of a clip-art in fractions of the picture
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,7 @@ class Truth:
     shapes: tuple[str, ...]
     sizes: tuple[str, ...]
     sprites: tuple[str, ...]
+    kind_of: Mapping[str, str]  # sprite -> the object that it shows: a boy is one, whatever his pose
     ceilings: dict[str, dict[str, float]]  # score -> what was told (chance, caption, dialogue) -> the best possible
     scenes: dict[int, TrueScene]
     words: dict[int, Mapping[str, Any]]  # what captions and rounds tell (trainer.evaluation.rounds), where it is known
@@ -93,7 +96,7 @@ class Truth:
         try:
             values = json.loads(text)
             truth = _parse(path, hashlib.sha256(text).hexdigest(), values)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, ZeroDivisionError) as error:
             raise ChatPainterError(
                 f"{path}: not a truth file ({type(error).__name__}: {error}); make the world again"
             ) from None
@@ -145,14 +148,22 @@ class Truth:
 
     def targets(self, image_ids: np.ndarray) -> np.ndarray:
         """(n, heads) int64: the right class of every head for every picture."""
-        if self.sprites:
-            column = {name: i for i, name in enumerate(self.sprites)}
-            present = np.zeros((len(image_ids), len(column)), dtype=np.int64)
-            for row, image_id in enumerate(image_ids):
-                for item in self.scene(image_id).objects:
-                    present[row, column[item.name or ""]] = 1
-            return present
         return self._targets([self.scene(image_id) for image_id in image_ids])
+
+    @property
+    def located(self) -> bool:
+        """Whether it is known of every sprite where it stands."""
+        objects = [item for scene in self.scenes.values() for item in scene.objects]
+        return bool(self.sprites and objects) and all(item.middle for item in objects)
+
+    def middles(self, image_ids: np.ndarray) -> np.ndarray:
+        """(n, sprites, 2) float32: x, y of every sprite in fractions of the picture; NaN of those that are absent."""
+        column = {name: i for i, name in enumerate(self.sprites)}
+        found = np.full((len(image_ids), len(column), 2), np.nan, dtype=np.float32)
+        for row, image_id in enumerate(image_ids):
+            for item in self.scene(image_id).objects:
+                found[row, column[item.name or ""]] = item.middle
+        return found
 
     def targets_by_round(self, image_ids: np.ndarray, rounds: int) -> np.ndarray:
         """(n, rounds + 1, heads) int64: the right class of every head before the first round and after each.
@@ -168,7 +179,13 @@ class Truth:
         return found
 
     def _targets(self, scenes: Sequence[TrueScene]) -> np.ndarray:
-        """(scenes, heads) int64, of a world with places."""
+        """(scenes, heads) int64."""
+        if self.sprites:
+            column = {name: i for i, name in enumerate(self.sprites)}
+            present = np.zeros((len(scenes), len(column)), dtype=np.int64)
+            for row, one in enumerate(scenes):
+                present[row, [column[item.name or ""] for item in one.objects]] = 1
+            return present
         grounds = list(self.grounds)
         labels = [[grounds.index(one.ground) if one.ground in grounds else NOTHING for one in scenes]]
         per_place = [
@@ -197,6 +214,7 @@ def _parse(path: Path, sha256: str, values: dict[str, Any]) -> Truth:
     grounds = {name: _rgb(value) for name, value in world.get("grounds", {}).items()}
     shapes, sizes = tuple(world.get("shapes", ())), tuple(world.get("sizes", ()))
     sprites = () if places else tuple(world["sprites"])
+    canvas = world.get("canvas")
     known: dict[str, Collection[str]] = {"place": places, "colour": colours, "shape": shapes, "size": sizes}
     scenes: dict[int, TrueScene] = {}
     words: dict[int, Mapping[str, Any]] = {}
@@ -221,6 +239,7 @@ def _parse(path: Path, sha256: str, values: dict[str, Any]) -> Truth:
                     item.get("shape"),
                     item.get("size"),
                     None if radius is None else float(radius),
+                    _middle(item, canvas) if sprites else None,
                 )
             )
         if places and len({item.place for item in objects}) != len(objects):
@@ -240,6 +259,10 @@ def _parse(path: Path, sha256: str, values: dict[str, Any]) -> Truth:
             films[image_id] = tuple(scene(image_id, state, untold=True) for state in states)
             if start := int(entry.get("start", 0)):
                 starts[image_id] = min(start, len(states) - 1)
+        if sprites and "turns" in entry:
+            canvases = [[], *entry["turns"]]
+            films[image_id] = tuple(scene(image_id, {"objects": one}) for one in canvases)
+            words[image_id] = _drawn(canvases)
     ceilings = {
         score: {told: float(value) for told, value in best.items()} for score, best in world.get("ceilings", {}).items()
     }
@@ -255,6 +278,7 @@ def _parse(path: Path, sha256: str, values: dict[str, Any]) -> Truth:
         shapes,
         sizes,
         sprites,
+        {name: str(world.get("kind_of", {}).get(name, name)) for name in sprites},
         ceilings,
         scenes,
         words,
@@ -263,6 +287,27 @@ def _parse(path: Path, sha256: str, values: dict[str, Any]) -> Truth:
         starts,
         slots,
     )
+
+
+def _middle(item: Mapping[str, Any], canvas: Sequence[float] | None) -> tuple[float, float] | None:
+    if canvas is None or "x" not in item or "y" not in item:
+        return None
+    width, height = canvas
+    return float(item["x"]) / width, float(item["y"]) / height
+
+
+def _drawn(canvases: Sequence[Sequence[Mapping[str, Any]]]) -> Mapping[str, Any]:
+    """What turns tell by what the drawer did after them: which clip-arts came or went, and which were touched at all.
+
+    The caption is the first message again, and tells nothing of its own.
+    """
+    states = [{item["sprite"]: item for item in canvas} for canvas in canvases]
+    rounds = []
+    for before, after in itertools.pairwise(states):
+        touched = [name for name in {**before, **after} if before.get(name) != after.get(name)]
+        changed = [name for name in touched if (name in before) != (name in after)]
+        rounds.append({"tells": changed, "speaks_of": touched})
+    return {"captions": [{"tells": []}], "rounds": rounds}
 
 
 def _rgb(value: Any) -> tuple[int, int, int]:

@@ -1,6 +1,7 @@
 """Told, kept and settled of the sample world's dialogues, for painters whose pictures are known."""
 
 import csv
+import json
 from pathlib import Path
 
 import numpy as np
@@ -117,3 +118,27 @@ def test_what_cannot_be_counted_is_left_out(truth: Truth, tmp_path: Path) -> Non
     assert "stage1_settled" not in figures.shown()
     assert {entry["name"] for entry in figures.skipped} == {"stage1_settled"}
     figures.write(tmp_path / "metrics.json", {})  # JSON has no NaN
+
+
+def test_canvases_of_sprites_are_judged_by_the_classifier(tmp_path: Path) -> None:
+    """A sun, then a tree; the painter paints the sun, forgets it when the tree comes, and paints no tree."""
+    sun, tree = ({"sprite": name, "x": 1, "y": 1} for name in ("sun", "tree"))
+    scenes = [{"image_id": 5, "objects": [sun, tree], "turns": [[sun], [sun, tree]]}]
+    path = tmp_path / "truth.json"
+    path.write_text(json.dumps({"world": {"canvas": [4, 4], "sprites": ["sun", "tree"]}, "scenes": scenes}))
+    truth = Truth.load(path)
+    seen = [[0, 0], [1, 0], [0, 0]]  # after no round, one and two
+    probes = {}
+    for number, one in enumerate(seen):
+        posteriors = np.concatenate([np.eye(2)[there] for there in one])[None]
+        probes[Condition("own", number)] = {"64/domain/log_posteriors": posteriors}
+    it = Evaluated(np.array([5]), probes[Condition("own", 2)], {}, {64: "picture"}, 0)
+    figures = Figures()
+    by_round(figures, tmp_path, KnownWorld(truth, "x", {}), it, probes, np.array([-1]))
+    values = {figure.name: figure.value for figure in figures.made}
+    assert values["picture_own_1_rounds_told"] == 1
+    assert values["picture_own_2_rounds_told"] == 0
+    assert values["picture_told"] == pytest.approx(1 / 3)
+    assert values["picture_own_2_rounds_kept"] == 0  # of the sun, of which nobody spoke
+    assert values["picture_own_2_rounds_settled"] == 0
+    assert not any("classifier" in name for name in values)

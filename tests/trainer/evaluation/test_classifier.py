@@ -26,7 +26,7 @@ def test_it_learns_and_larger_pictures_are_judged_at_the_same_size(world, truth)
     store = Store(world / "data/images/train/76")
     targets = truth.targets(store.column("image_id"))
     model = classifier.train(store, targets, truth.heads(), settings, "cpu", seed=0)
-    values = classifier.scores(classifier.read(model, store, 20), targets, truth.heads())
+    values = classifier.scores(classifier.read(model, store, 20)[0], targets, truth.heads())
     assert values["ground_accuracy"] > 0.9
     assert values["colour_accuracy"] > 0.5  # chance is 1/6 of those it sees
     large = Store(world / "data/images/train/304")
@@ -48,7 +48,8 @@ def test_the_same_seed_gives_the_same_classifier(world, truth):
 def test_log_posteriors_are_a_distribution_for_every_question(truth):
     model = classifier.Classifier(truth.heads(), SMALL).eval()
     pictures = np.random.default_rng(0).integers(0, 256, (5, 64, 64, 3), dtype=np.uint8)
-    features, log_posteriors = model.predict(pictures)
+    features, log_posteriors, middles = model.predict(pictures)
+    assert middles is None
     assert features.shape == (5, 8)
     for part, head in zip(classifier.per_head(log_posteriors, truth.heads()), truth.heads()):
         assert part.shape == (5, len(head.classes))
@@ -69,6 +70,53 @@ def test_keeping(tmp_path, truth):
     path.write_bytes(path.read_bytes()[:200])
     with pytest.raises(ChatPainterError, match="delete it"):
         classifier.kept(path, truth, {"a": 1})
+
+
+class Dots:
+    """Pictures with one white dot each, red or blue; where and which is known."""
+
+    def __init__(self, n: int) -> None:
+        random = np.random.default_rng(4)
+        self.middles = np.full((n, 2, 2), np.nan, np.float32)
+        self.there = np.zeros((n, 2), np.int64)
+        self.pictures = np.zeros((n, 76, 76, 3), np.uint8)
+        for row, (x, y) in enumerate(random.integers(14, 62, (n, 2))):
+            kind = row % 2
+            self.there[row, kind], self.middles[row, kind] = 1, ((x + 0.5) / 76, (y + 0.5) / 76)
+            self.pictures[row, y - 4 : y + 5, x - 4 : x + 5, 2 * kind] = 255
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def take(self, rows: np.ndarray) -> np.ndarray:
+        return self.pictures[rows]
+
+
+def test_it_learns_where_and_answers_as_it_would_without():
+    dots, heads = Dots(256), [Head(name, "sprite", ("absent", "present")) for name in ("red", "blue")]
+    settings = ClassifierSettings(width=4, features=32, epochs=20, batch=16)
+    model = classifier.train(dots, dots.there, heads, settings, "cpu", 0, dots.middles)
+    plain = classifier.train(dots, dots.there, heads, settings, "cpu", 0)
+    state = model.state_dict()
+    assert all(torch.equal(state[name], value) for name, value in plain.state_dict().items())
+    assert len(state) > len(plain.state_dict())
+    _, middles = classifier.read(model, dots, 100)
+    assert classifier.read(plain, dots, 100)[1] is None
+    wanted = (dots.middles * 76 - 6) / 64  # in the middle of each picture
+    away = np.abs(middles - wanted)[dots.there == 1]
+    assert away.mean() < 0.1  # from the middle of everything: 0.19
+
+
+def test_keeping_one_that_locates(tmp_path):
+    path = tmp_path / "truth.json"
+    scenes = [{"image_id": 0, "objects": [{"sprite": "sun", "x": 1, "y": 1}]}]
+    path.write_text(json.dumps({"world": {"canvas": [5, 4], "sprites": ["sun"]}, "scenes": scenes}))
+    truth = Truth.load(path)
+    model = classifier.Classifier(truth.heads(), SMALL, locates=True).eval()
+    classifier.keep(model, SMALL, tmp_path / "kept.safetensors", {}, {})
+    again, _ = classifier.kept(tmp_path / "kept.safetensors", truth, {})
+    pictures = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), dtype=np.uint8)
+    np.testing.assert_array_equal(again.predict(pictures).middles, model.predict(pictures).middles)
 
 
 def test_scores_of_sprites_counted_by_hand():

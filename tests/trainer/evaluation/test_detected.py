@@ -1,5 +1,6 @@
 """Scores by a detector, against what GeNeVA's own sources gave and against plain loops."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,10 @@ from trainer.evaluation.detected import (
     at_places,
     detections,
     directions,
+    of_kinds,
     relational_similarity,
     sample_scores,
+    similarity_to_truth,
 )
 from trainer.evaluation.report import KnownWorld
 from trainer.evaluation.truth import Place, Truth
@@ -95,7 +98,7 @@ def world() -> KnownWorld:
     places = {"left": Place((0.25, 0.5), 0.02), "right": Place((0.75, 0.5), 0.02)}
     colours, grounds = {"red": (255, 0, 0), "blue": (0, 0, 255)}, {"sand": (200, 180, 140)}
     truth = Truth(
-        Path(), "", places, colours, grounds, ("circle", "square"), ("small",), (), {}, {}, {}, {}, True, {}, ()
+        Path(), "", places, colours, grounds, ("circle", "square"), ("small",), (), {}, {}, {}, {}, {}, True, {}, ()
     )
     return KnownWorld(truth, "", {})
 
@@ -119,3 +122,39 @@ def test_the_classifiers_answers_are_detections() -> None:
     swapped = detections(world(), np.array([answers(("blue", "square"), ("red", "circle"))]))
     here = detections(world(), both[:1])
     assert relational_similarity(swapped, here).tolist() == [0.5]
+
+
+def sprites(
+    tmp_path: Path, *scenes: list[tuple[str, float, float]], canvas: tuple[int, int] | None = (100, 50)
+) -> Truth:
+    """A world of two poses of a boy and a tree; scenes by sprite, x and y in pixels."""
+    world = {"sprites": ["boy_0", "boy_1", "tree"], "kind_of": {"boy_0": "boy", "boy_1": "boy"}}
+    entries = [
+        {"image_id": number, "objects": [{"sprite": name, "x": x, "y": y} for name, x, y in scene]}
+        for number, scene in enumerate(scenes)
+    ]
+    path = tmp_path / "truth.json"
+    path.write_text(json.dumps({"world": world | ({"canvas": canvas} if canvas else {}), "scenes": entries}))
+    return Truth.load(path)
+
+
+def test_poses_of_one_object_are_one(tmp_path: Path) -> None:
+    truth = sprites(tmp_path, [("boy_1", 25, 10), ("tree", 50, 25)])
+    found = of_kinds(truth, truth.targets(np.array([0])) > 0, truth.middles(np.array([0])))
+    assert found.there.tolist() == [[True, True]]
+    assert found.places[0] == pytest.approx(np.array([[0.25, 0.2], [0.5, 0.5]]))
+
+
+def test_a_painted_scene_against_the_true_one(tmp_path: Path) -> None:
+    truth = sprites(tmp_path, [("boy_0", 25, 10), ("tree", 75, 40)], [("boy_1", 60, 20)])
+    ids = np.array([0, 1])
+    right, middles = truth.targets(ids), np.nan_to_num(truth.middles(ids))
+    assert similarity_to_truth(truth, right, middles, ids) == 1
+    # Another pose of the boy is the boy; mirrored, of eight directions the four on x are wrong.
+    other = right[:, [1, 0, 2]]
+    assert similarity_to_truth(truth, other, middles[:, [1, 0, 2]], ids) == 1
+    mirrored = np.stack([1 - middles[..., 0], middles[..., 1]], -1)
+    assert similarity_to_truth(truth, right, mirrored, ids) == pytest.approx((4 / 8 + 1 / 2) / 2)
+    assert similarity_to_truth(truth, right, None, ids) is None
+    nowhere = sprites(tmp_path, [("tree", 1, 1)], canvas=None)
+    assert similarity_to_truth(nowhere, nowhere.targets(ids[:1]), middles[:1], ids[:1]) is None

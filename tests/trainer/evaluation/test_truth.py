@@ -52,6 +52,37 @@ def test_sprites(tmp_path):
     assert not truth.places
 
 
+SUN, MOVED = {"sprite": "sun", "x": 40, "y": 10}, {"sprite": "sun", "x": 80, "y": 10}
+TREE = {"sprite": "tree", "x": 50, "y": 100}
+
+
+def test_canvases_of_sprites(tmp_path):
+    """The sun comes, then it moves and a tree comes, then the sun goes."""
+    scenes = [{"image_id": 5, "objects": [TREE], "turns": [[SUN], [MOVED, TREE], [TREE]]}]
+    truth = Truth.load(write(tmp_path / "truth.json", {"canvas": [100, 200], "sprites": ["sun", "tree"]}, scenes))
+    ids = np.array([5])
+    assert truth.targets(ids).tolist() == [[0, 1]]
+    assert truth.targets_by_round(ids, 4).tolist() == [[[0, 0], [1, 0], [1, 1], [0, 1], [0, 1]]]
+    assert truth.after(1).targets(ids).tolist() == [[1, 0]]
+    assert truth.at_start().targets(ids).tolist() == [[0, 0]]
+    rounds = truth.words[5]["rounds"]
+    assert [one["tells"] for one in rounds] == [["sun"], ["tree"], ["sun"]]
+    assert [one["speaks_of"] for one in rounds] == [["sun"], ["sun", "tree"], ["sun"]]
+    assert truth.located
+    np.testing.assert_allclose(truth.after(2).middles(ids), [[[0.8, 0.05], [0.5, 0.5]]])
+    np.testing.assert_array_equal(truth.middles(ids)[0, 0], [np.nan, np.nan])
+
+
+@pytest.mark.parametrize(
+    ("canvas", "thing"), [([0, 5], TREE), ([100], TREE), ("large", TREE), ([100, 200], {**TREE, "x": "left"})]
+)
+def test_canvases_that_make_no_sense(tmp_path, canvas, thing):
+    scenes = [{"image_id": 5, "objects": [thing]}]
+    path = write(tmp_path / "truth.json", {"canvas": canvas, "sprites": ["tree"]}, scenes)
+    with pytest.raises(ChatPainterError, match="make the world again"):
+        Truth.load(path)
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [
