@@ -283,9 +283,9 @@ def _client(**options: Any) -> Any:
     from distributed import Client
 
     class ClosingClient(Client):
-        def start(self, **options: Any) -> None:
+        def start(self, **timeouts: Any) -> None:
             try:
-                super().start(**options)
+                super().start(**timeouts)
             except BaseException:
                 self.close()  # does nothing where it was closed by what failed
                 self._loop_runner.stop()

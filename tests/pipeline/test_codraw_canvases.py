@@ -18,6 +18,7 @@ from pipeline.corpora.join import CorpusSettings
 from pipeline.corpora.prepare import prepare
 from pipeline.prepare_cli import main
 from store.errors import ChatPainterError
+from trainer.evaluation.truth import Truth
 
 
 def scene(*things: str, x: int = 100) -> str:
@@ -135,3 +136,20 @@ def test_the_corpus_has_a_picture_a_turn(shared_data: Path, tmp_path: Path) -> N
     assert report["rounds"] == sum(len(one.turns) for one in film.films.values())
     codraw.make(source, raw, limit=1)  # without canvases, over them
     assert not films.films_file(raw, "val").exists()
+
+
+def test_what_is_written_is_what_pictures_are_scored_by(shared_data: Path, tmp_path: Path) -> None:
+    codraw.make(shared_data / "codraw", tmp_path, limit=2, canvases=GENEVA)
+    film = films.read(films.films_file(tmp_path, "val"))
+    truth = Truth.load(tmp_path / "truth_val.json")
+    assert truth.located
+    assert set(truth.kind_of.values()) == set(film.objects)
+    for image_id, one in film.films.items():
+        shown = [one.first, *one.turns]
+        found = truth.targets_by_round(np.array([image_id]), len(one.turns))[0]
+        for present, state in zip(found, shown, strict=True):
+            kinds = {truth.kind_of[name] for name, there in zip(truth.sprites, present, strict=True) if there}
+            assert kinds == {film.objects[n] for n in state.present}
+        x, y = truth.middles(np.array([image_id]))[0][found[-1] > 0].T
+        assert -0.5 < x.min() <= x.max() < 1.5
+        assert -0.5 < y.min() <= y.max() < 1.5

@@ -48,16 +48,15 @@ def by_round(
     judged = [
         domain.answers(painted[r][f"{min(it.sizes)}/domain/log_posteriors"], world.heads) for r in sorted(painted)
     ]
-    best = counted(world.truth, ids, captions, judged, None)
-    protocol = "every fact as the classifier answers"
-    ways = [("", best, protocol, True)]
+    by_classifier = "every fact as the classifier answers", counted(world.truth, ids, captions, judged, None)
+    ways = {"": by_classifier}
     if world.truth.places:
         seen = [_exact(painted[r], min(it.sizes)) for r in sorted(painted)]
-        ways = [("classifier_", best, protocol, False)]
-        best = counted(world.truth, ids, captions, seen, EXACT)
-        ways.insert(0, ("", best, "colours and ground read from pixels", True))
+        by_pixels = "colours and ground read from pixels", counted(world.truth, ids, captions, seen, EXACT)
+        ways = {"": by_pixels, "classifier_": by_classifier}
     rows = []
-    for which, found, protocol, shown in ways:
+    for which, (protocol, found) in ways.items():
+        shown = not which
         about: dict[str, Any] = {"truth": world.truth.sha256, "seed": it.seed}
         for what in NAMES:
             each = getattr(found, what)
@@ -72,6 +71,7 @@ def by_round(
                 after = f"{name}_own_{number}_rounds_{which}{what}"
                 if not np.isnan(value):
                     figures.add(after, value, f"{protocol}, after that round", len(ids), False, **about)
+    _, best = ways[""]
     for number in range(len(best.told)):
         later = (np.nan, np.nan) if number == 0 else (best.kept[number - 1], best.settled[number - 1])
         rows.append(

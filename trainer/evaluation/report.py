@@ -19,6 +19,7 @@ from trainer.logs.log import read_log
 
 SHOWN = ("colour_accuracy", "ground_accuracy", "presence_f1", "object_f1", "rsim", "scene_accuracy", "slots")
 HEADLINE = ("colour_accuracy", "object_f1", "ground_accuracy", "slots", "rsim")
+JUDGED = ("presence_f1", "rsim")  # of what the classifier alone can see
 FLOORS = ("slots", "object_f1", "rsim")  # scores of painters who do not listen, where rounds change the scene
 READ = "pixels voting for the nearest palette colour in CIELAB, within the place's cell"
 
@@ -83,7 +84,7 @@ def scene_figures(figures: Figures, world: KnownWorld, it: Evaluated) -> None:
 def classifier_figures(figures: Figures, world: KnownWorld, it: Evaluated) -> None:
     """What the classifier says of painted pictures, its own scores on held-out real ones beside."""
     protocol = "classifier trained on real pictures only"
-    shown = {"shape_accuracy", "size_accuracy"} if world.truth.places else {"presence_f1", "rsim"}
+    shown = {"shape_accuracy", "size_accuracy"} if world.truth.places else set(JUDGED)
     figures.add_all("real_classifier", world.held_out, f"{protocol}, held-out real pictures", len(it.ids), shown)
     for size in it.sizes:
         values = judged(world.truth, it.painted, it.ids, size)
@@ -210,9 +211,11 @@ def headline(
     world: KnownWorld, arrays: Arrays, ids: np.ndarray, size: int, rounds: int | None = None
 ) -> dict[str, float]:
     """The few scores that stand for how much of the text was painted; rounds: after how many (None: all)."""
-    truth, seen = world.truth if rounds is None else world.truth.after(rounds), reading(arrays, size)
+    truth = world.truth if rounds is None else world.truth.after(rounds)
+    seen = reading(arrays, size)
     values = judged(truth, arrays, ids, size) if seen is None else scenes.scores(seen, truth, ids)
-    return {name: values[name] for name in (("presence_f1", "rsim") if seen is None else HEADLINE) if name in values}
+    names = JUDGED if seen is None else HEADLINE
+    return {name: values[name] for name in names if name in values}
 
 
 def losses(figures: Figures, logs: Sequence[Path]) -> None:

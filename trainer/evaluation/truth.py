@@ -96,7 +96,7 @@ class Truth:
         try:
             values = json.loads(text)
             truth = _parse(path, hashlib.sha256(text).hexdigest(), values)
-        except (KeyError, TypeError, ValueError, AttributeError, ZeroDivisionError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
             raise ChatPainterError(
                 f"{path}: not a truth file ({type(error).__name__}: {error}); make the world again"
             ) from None
@@ -158,7 +158,7 @@ class Truth:
 
     def middles(self, image_ids: np.ndarray) -> np.ndarray:
         """(n, sprites, 2) float32: x, y of every sprite in fractions of the picture; NaN of those that are absent."""
-        column = {name: i for i, name in enumerate(self.sprites)}
+        column = self._column
         found = np.full((len(image_ids), len(column), 2), np.nan, dtype=np.float32)
         for row, image_id in enumerate(image_ids):
             for item in self.scene(image_id).objects:
@@ -178,10 +178,14 @@ class Truth:
                 found[row, : len(states)] = states
         return found
 
+    @property
+    def _column(self) -> dict[str, int]:
+        return {name: number for number, name in enumerate(self.sprites)}
+
     def _targets(self, scenes: Sequence[TrueScene]) -> np.ndarray:
         """(scenes, heads) int64."""
         if self.sprites:
-            column = {name: i for i, name in enumerate(self.sprites)}
+            column = self._column
             present = np.zeros((len(scenes), len(column)), dtype=np.int64)
             for row, one in enumerate(scenes):
                 present[row, [column[item.name or ""] for item in one.objects]] = 1

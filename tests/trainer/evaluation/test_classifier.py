@@ -73,7 +73,7 @@ def test_keeping(tmp_path, truth):
 
 
 class Dots:
-    """Pictures with one white dot each, red or blue; where and which is known."""
+    """Pictures with one dot each, red or blue; where and which is known."""
 
     def __init__(self, n: int) -> None:
         random = np.random.default_rng(4)

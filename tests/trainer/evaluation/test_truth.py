@@ -74,7 +74,14 @@ def test_canvases_of_sprites(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("canvas", "thing"), [([0, 5], TREE), ([100], TREE), ("large", TREE), ([100, 200], {**TREE, "x": "left"})]
+    ("canvas", "thing"),
+    [
+        ([0, 5], TREE),
+        ([100], TREE),
+        ("large", TREE),
+        ([100, 200], {**TREE, "x": "left"}),
+        ([100, 200], {**TREE, "x": 10**400}),
+    ],
 )
 def test_canvases_that_make_no_sense(tmp_path, canvas, thing):
     scenes = [{"image_id": 5, "objects": [thing]}]
