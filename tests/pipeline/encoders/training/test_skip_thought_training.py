@@ -42,9 +42,9 @@ def text(tmp_path: Path) -> Path:
     return path
 
 
-def train(folder: Path, text: Path, settings=SMALL, interrupts=None, progress=lambda *_: None):
+def train(folder: Path, text: Path, settings=SMALL, interrupts=None, progress=lambda *_: None, where=CPU):
     return training.train(
-        folder, [text], settings, TextSettings(), EncoderSettings(), CPU, interrupts or Interrupts(), progress
+        folder, [text], settings, TextSettings(), EncoderSettings(), where, interrupts or Interrupts(), progress
     )
 
 
@@ -275,7 +275,10 @@ def test_gradients_that_are_not_finite_end_the_run_in_words(text, tmp_path):
         train(tmp_path / "run", text, settings)
 
 
-def test_bfloat16_trains_too(text, tmp_path):
-    settings = training.SkipThoughtTraining(**{**SMALL.__dict__, "precision": "bfloat16", "sentences": 400})
-    trained = train(tmp_path / "run", text, settings)
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def test_bfloat16_trains_too(text, tmp_path, device):
+    if device == "cuda" and not torch.cuda.is_available():
+        pytest.skip("no GPU")
+    settings = replace(SMALL, precision="bfloat16", sentences=400)
+    trained = train(tmp_path / "run", text, settings, where=torch.device(device))
     assert trained.measured["uni"]["after"] < trained.measured["unigram"]
