@@ -37,6 +37,8 @@ class MatchingHead(nn.Module):
         scale: log of what multiplies scores in the cross-entropies (gamma_3), learned from there.
         hidden: channels of a 3 x 3 convolution before the projection, by which a region knows what lies around it: an
             edge is a shape only together with its neighbours; 0 for none.
+        few: of most texts few of their tokens are there, so only those are compared; the device is waited for, to count
+            them.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class MatchingHead(nn.Module):
         pooling: float = 5.0,
         scale: float = 2.3,
         hidden: int = 0,
+        few: bool = False,
     ):
         super().__init__()
         self.position = nn.Parameter(torch.empty(channels, side, side).normal_(std=0.1))
@@ -58,7 +61,7 @@ class MatchingHead(nn.Module):
         self.tokens = TokenProjection(dims, width)
         self.focus = nn.Parameter(torch.tensor(focus))
         self.scale = nn.Parameter(torch.tensor(scale))
-        self.pooling = pooling
+        self.pooling, self.few = pooling, few
 
     def forward(
         self,
@@ -76,11 +79,11 @@ class MatchingHead(nn.Module):
         regions = self.regions(features)
         words, there = self.words(tokens)
         if gather is None:
-            scores = token_scores(regions, words, self.focus.exp())
+            scores = self.scores(regions, words, there)
             return self.losses(scores, scores, there, there, 0)
         every_word, every_there = gather(words), gather(there)
-        ours = token_scores(regions, every_word, self.focus.exp())
-        theirs = token_scores(gather(regions), words, self.focus.exp())
+        ours = self.scores(regions, every_word, every_there)
+        theirs = self.scores(gather(regions), words, there)
         return self.losses(ours, theirs, every_there, there, rank * len(regions))
 
     def regions(self, features: Tensor) -> Tensor:
@@ -91,6 +94,14 @@ class MatchingHead(nn.Module):
     def words(self, tokens: Mapping[str, Tokens]) -> tuple[Tensor, Tensor]:
         """Tokens of the texts → (B, T, width) float32 of unit length, (B, T) bool: is there one?"""
         return F.normalize(self.tokens(tokens).float(), dim=2), self.tokens.there(tokens)
+
+    def scores(self, regions: Tensor, words: Tensor, there: Tensor) -> Tensor:
+        """regions (B, P, width), words (N, T, width), there (N, T) → (B, N, T); any number where no token is."""
+        if not self.few:
+            return token_scores(regions, words, self.focus.exp())
+        columns = there.flatten().nonzero().flatten()
+        some = token_scores(regions, words.flatten(0, 1)[columns][None], self.focus.exp())[:, 0]
+        return some.new_zeros(len(regions), there.numel()).index_copy(1, columns, some).unflatten(1, there.shape)
 
     def losses(
         self, by_picture: Tensor, by_text: Tensor, every_there: Tensor, there: Tensor, first: int
@@ -124,7 +135,7 @@ def token_scores(regions: Tensor, words: Tensor, sharpness: Tensor) -> Tensor:
         attention = (sharpness.float() * alike).softmax(1)
         context = attention.transpose(1, 2) @ regions.float()  # (B, N T, d)
         cosine = (attention * alike).sum(1) / context.norm(dim=2).clamp(min=1e-6)
-    return cosine.view(-1, n, t)
+    return cosine.view(len(regions), n, t)
 
 
 def pool(scores: Tensor, there: Tensor, sharpness: float) -> Tensor:

@@ -104,6 +104,19 @@ def test_both_losses_equal_the_sums_written_out(counts: list[int], captions: boo
     assert found.single.item() == pytest.approx(single, rel=2e-5)
 
 
+@pytest.mark.parametrize("counts", [[4, 2, 0], [0, 1, 0], [0, 0, 0]])
+def test_comparing_only_what_is_there_changes_no_loss_and_no_gradient(counts: list[int]) -> None:
+    found = {}
+    for few in False, True:
+        module, tokens, shown = head(few=few), texts(counts, captions=False), features(3).requires_grad_()
+        losses = module(shown, tokens)
+        (losses.pooled + 2 * losses.single).backward()
+        assert shown.grad is not None
+        gradients = {name: value.grad for name, value in module.named_parameters() if value.grad is not None}
+        found[few] = [losses.pooled.detach(), losses.single.detach(), shown.grad, gradients]
+    torch.testing.assert_close(found[True], found[False], rtol=1e-5, atol=1e-6)
+
+
 def test_token_scores_are_cosines_with_what_each_token_picks() -> None:
     module, tokens = head(), texts([4, 4, 4])
     words, _ = module.words(tokens)

@@ -46,6 +46,7 @@ class Discriminator(nn.Module):
             pooling=matching.pooling,
             scale=matching.scale,
             hidden=matching.hidden,
+            few=True,  # most changes are of one turn
         )
         self.apply(initialise)
 

@@ -97,17 +97,20 @@ class Iterative(Checkpointed):
             return Begun(change.before, change.earlier, torch.zeros_like(change.start, dtype=torch.bool))
         own = (draws.uniform("own pictures") < training.own_pictures) & (change.start > 0)
         turns = (draws.uniform("turns of own pictures") * training.own_turns).long() + 1
-        begin = (change.start - turns).clamp(min=0)
+        begin = torch.where(own, (change.start - turns).clamp(min=0), change.start)
         picture, earlier = (pictures_after(batch, at.clamp(min=0), side) for at in (begin, begin - 1))
         for number in range(training.own_turns):
             # All arrive together: who has fewer turns to go sets out later.
-            start = (change.start - training.own_turns + number).clamp(min=0)
-            noise = draws.normal(f"noise of own pictures {number}", self.average.noise_dim)
-            painted = self.average.next_picture(encoded, picture, earlier, noise, start, start + 1).picture
-            paints = (change.start - training.own_turns + number >= begin)[:, None, None, None]
-            picture, earlier = torch.where(paints, painted, picture), torch.where(paints, picture, earlier)
-        chosen = own[:, None, None, None]
-        return Begun(torch.where(chosen, picture, change.before), torch.where(chosen, earlier, change.earlier), own)
+            start = change.start - training.own_turns + number
+            rows = (start >= begin).nonzero().flatten()
+            if not len(rows):
+                continue
+            noise = draws.normal(f"noise of own pictures {number}", self.average.noise_dim)[rows]
+            told = {name: values[rows] for name, values in encoded.items()}
+            before, start = picture[rows], start[rows]
+            painted = self.average.next_picture(told, before, earlier[rows], noise, start, start + 1).picture
+            picture, earlier = picture.index_copy(0, rows, painted), earlier.index_copy(0, rows, before)
+        return Begun(picture, earlier, own)
 
     def discriminator_loss(
         self, change: Change, painted: Tensor, begun: Begun, told: Tokens
