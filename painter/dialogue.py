@@ -12,7 +12,7 @@ from store.errors import ChatPainterError
 Round = tuple[str, str]
 """A question and its answer."""
 
-ROUNDS = 500
+MOST_ROUNDS = 500
 TEXT_LETTERS = 10_000
 ALL_LETTERS = 300_000
 """Most that one dialogue may have: an encoder's work and memory grow with each of the three."""
@@ -83,8 +83,8 @@ def check(dialogue: Dialogue, where: str = "") -> Dialogue:
     start = f"{where}: " if where else ""
     if dialogue.image_id is not None and not 0 <= dialogue.image_id < IMAGE_IDS:
         raise DialogueError(f"{start}image id {_shown(dialogue.image_id)} should lie between 0 and 2^63 - 1")
-    if len(dialogue.rounds) > ROUNDS:
-        raise DialogueError(f"{start}{len(dialogue.rounds):,} rounds; at most {ROUNDS} are read")
+    if len(dialogue.rounds) > MOST_ROUNDS:
+        raise DialogueError(f"{start}{len(dialogue.rounds):,} rounds; at most {MOST_ROUNDS} are read")
     texts = {"the caption": dialogue.caption}
     for number, (question, answer) in enumerate(dialogue.rounds):
         texts |= {f"question {number}": question, f"answer {number}": answer}

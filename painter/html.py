@@ -8,7 +8,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from painter.dialogue import ROUNDS
+from painter.dialogue import MOST_ROUNDS
 from painter.session import CAPTION_LETTERS, NOISES, TEXT_LETTERS, Session
 from painter.studio import WAITING, Paints
 from store import templates
@@ -65,7 +65,7 @@ def header(painter: Paints, name: str) -> str:
 def footer(public: bool) -> str:
     """Limits, and where the words go."""
     limits = {
-        "waiting": WAITING, "caption": CAPTION_LETTERS, "text": TEXT_LETTERS, "rounds": ROUNDS, "noises": NOISES
+        "waiting": WAITING, "caption": CAPTION_LETTERS, "text": TEXT_LETTERS, "rounds": MOST_ROUNDS, "noises": NOISES
     }  # fmt: skip
     return _macro("footer", public, limits)
 

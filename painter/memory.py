@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from painter.dialogue import ROUNDS, Dialogue, DialogueError, Round, from_values, to_visdial
+from painter.dialogue import MOST_ROUNDS, Dialogue, DialogueError, Round, from_values, to_visdial
 from store import typed
 from store.errors import ChatPainterError, ParamsError
 
@@ -59,11 +59,11 @@ class History:
         """Past and future again.
 
         Raises:
-            DialogueError: a place is none, or a dialogue is longer than `dialogue.ROUNDS`.
+            DialogueError: a place is none, or a dialogue is longer than `dialogue.MOST_ROUNDS`.
         """
         rounds = (*words.rounds, *self.more)
         for one in (*self.past, *self.future):
-            if len(one) > ROUNDS or not all(0 <= place < len(rounds) for place in one):
+            if len(one) > MOST_ROUNDS or not all(0 <= place < len(rounds) for place in one):
                 raise DialogueError("a dialogue of the history has rounds that there are not")
         before, after = (
             [Dialogue(words.caption, tuple(rounds[place] for place in one)) for one in dialogues]

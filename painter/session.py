@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from painter.dialogue import ROUNDS, Dialogue, Round, is_blank
+from painter.dialogue import MOST_ROUNDS, Dialogue, Round, is_blank
 from painter.interviewer import Interviewer, Question
 from painter.memory import History, Remembered, recall
 from painter.studio import Paints, Refused, Studio
@@ -88,8 +88,8 @@ class Session:
             raise Refused("Type a question, or take another one from the interviewer.")
         if not answer:
             raise Refused("Type an answer to the question, or choose one of those offered.")
-        if self.editing is None and len(self.rounds) >= ROUNDS:
-            raise Refused(f"{ROUNDS} rounds are the most that one picture takes; undo some or start again.")
+        if self.editing is None and len(self.rounds) >= MOST_ROUNDS:
+            raise Refused(f"{MOST_ROUNDS} rounds are the most that one picture takes; undo some or start again.")
         number = len(self.rounds) if self.editing is None else self.editing
         self._change(painter, (*self.rounds[:number], (question, answer), *self.rounds[number + 1 :]))
 
@@ -160,7 +160,7 @@ class Session:
         """What the interviewer would ask now; `skip` is waved aside for the rest of the session."""
         if interviewer is None or self.dialogue is None:
             return None
-        if skip.strip() and len(self.skipped) < ROUNDS:
+        if skip.strip() and len(self.skipped) < MOST_ROUNDS:
             self.skipped.append(skip[:TEXT_LETTERS])
         return interviewer.ask(self.dialogue.caption, self.rounds, self.skipped)
 
@@ -194,7 +194,7 @@ class Session:
         kept = recall(text, "what you opened")
         session.model = studio.known(kept.model)
         session.seed, session.choice = kept.seed % SEEDS, kept.choice if 0 <= kept.choice < NOISES else 0
-        session.skipped = [text[:TEXT_LETTERS] for text in kept.skipped[:ROUNDS]]
+        session.skipped = [text[:TEXT_LETTERS] for text in kept.skipped[:MOST_ROUNDS]]
         if 0 <= kept.truncation <= 3:
             session.truncation = kept.truncation
         words = said(kept.caption, kept.rounds)
@@ -275,8 +275,8 @@ def said(caption: Any, rounds: Any) -> Dialogue:
         raise Refused("Rounds are pairs of a question and its answer.")
     if not all(isinstance(text, str) for text in (caption, *(text for pair in pairs for text in pair))):
         raise Refused("Caption, questions and answers are texts.")
-    if len(pairs) > ROUNDS:
-        raise Refused(f"{len(pairs):,} rounds; {ROUNDS} are the most that one picture takes.")
+    if len(pairs) > MOST_ROUNDS:
+        raise Refused(f"{len(pairs):,} rounds; {MOST_ROUNDS} are the most that one picture takes.")
     typed = _typed(caption, CAPTION_LETTERS, "caption")
     if not typed:
         raise Refused("There is no caption: one sentence that says what is in the picture.")

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from painter import Dialogue, Painter, html, interviewer
-from painter.session import CAPTION_LETTERS, FRAMES, NOISES, ROUNDS, STEPS, TEXT_LETTERS, Frame, Session
+from painter.session import CAPTION_LETTERS, FRAMES, MOST_ROUNDS, NOISES, STEPS, TEXT_LETTERS, Frame, Session
 from painter.studio import Refused, Studio
 from store.errors import ChatPainterError
 from trainer.logs.attention import AttentionMaps
@@ -106,24 +106,24 @@ def test_five_hundred_rounds_and_not_one_more() -> None:
     painter: Any = Counting()
     session = Session()
     session.begin(painter, "a red circle")
-    for number in range(ROUNDS):
+    for number in range(MOST_ROUNDS):
         session.answer(painter, f"question {number}", "yes")
 
-    with pytest.raises(Refused, match=f"{ROUNDS} rounds are the most"):
+    with pytest.raises(Refused, match=f"{MOST_ROUNDS} rounds are the most"):
         session.answer(painter, "one more", "yes")
 
     assert len(session.frames) == FRAMES
     assert html.canvas_view(session).count("data-show") == FRAMES
-    assert f"and {ROUNDS - FRAMES + 1} earlier" in html.canvas_view(session)
-    assert html.chat_view(session).count("<li") == 1 + 3 * ROUNDS
+    assert f"and {MOST_ROUNDS - FRAMES + 1} earlier" in html.canvas_view(session)
+    assert html.chat_view(session).count("<li") == 1 + 3 * MOST_ROUNDS
     for _ in range(FRAMES + 3):
         session.undo(painter)
-    assert len(session.rounds) == ROUNDS - FRAMES - 3
+    assert len(session.rounds) == MOST_ROUNDS - FRAMES - 3
     assert session.frames[-1].rounds == len(session.rounds)
 
 
 def test_the_real_painter_hears_five_hundred_rounds(painter: Painter) -> None:
-    rounds = [(f"what is at the {'top' if i % 2 else 'bottom'} left", "a red circle") for i in range(ROUNDS)]
+    rounds = [(f"what is at the {'top' if i % 2 else 'bottom'} left", "a red circle") for i in range(MOST_ROUNDS)]
 
     assert painter.paint("a red circle", rounds).shape == (1, 256, 256, 3)
 
@@ -353,10 +353,10 @@ def test_a_tab_that_is_loaded_again_has_its_strip_undo_and_redo() -> None:
 def test_what_a_tab_remembers_of_the_longest_session_can_be_sent() -> None:
     """Every round is written once, however many dialogues have it."""
     session, painter = told()
-    rounds = tuple((f"{n} {'q' * (TEXT_LETTERS - 4)}", f"{n} {'ü' * (TEXT_LETTERS - 4)}") for n in range(ROUNDS))
+    rounds = tuple((f"{n} {'q' * (TEXT_LETTERS - 4)}", f"{n} {'ü' * (TEXT_LETTERS - 4)}") for n in range(MOST_ROUNDS))
     session.dialogue = Dialogue("a red circle", rounds)
-    session.past = [Dialogue("a red circle", rounds[:n]) for n in range(ROUNDS - STEPS, ROUNDS)]
-    session.frames = [Frame(n, []) for n in range(ROUNDS - FRAMES + 1, ROUNDS + 1)]
+    session.past = [Dialogue("a red circle", rounds[:n]) for n in range(MOST_ROUNDS - STEPS, MOST_ROUNDS)]
+    session.frames = [Frame(n, []) for n in range(MOST_ROUNDS - FRAMES + 1, MOST_ROUNDS + 1)]
     remembered = session.remember()
     assert len(remembered.encode()) < 2**20  # a request may have 2 MiB
     again = Session.restored(Studio.of(painter), remembered)

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from trainer.evaluation import classifier as domain
+from trainer.evaluation.evaluated import Evaluated, KnownWorld, reading
 from trainer.evaluation.figures import Figures, write_table
 from trainer.evaluation.parts import Arrays
-from trainer.evaluation.report import Evaluated, KnownWorld, reading
 from trainer.evaluation.rounds import Rounds, facts_told, over_rounds
 from trainer.evaluation.split import Condition
 from trainer.evaluation.truth import Truth

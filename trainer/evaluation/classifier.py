@@ -30,7 +30,7 @@ from trainer.evaluation.truth import Head, Truth
 if TYPE_CHECKING:
     from torch import Tensor
 
-SIDE = 64  # pictures are judged at this size at every stage
+SIDE = 64  # pictures are judged at this size, whatever theirs is
 RESIZE = "area to 64; smaller ones by repetition"
 
 
@@ -170,7 +170,7 @@ def _distance(found: "Tensor", wanted: "Tensor") -> "Tensor":
 
 
 def _cropped(pictures: np.ndarray) -> int:
-    """The side that a stage's crop leaves of stored pictures: 64 of 76."""
+    """The side that the crop leaves of stored pictures: 64 of 76."""
     return int(pictures.shape[1]) * 64 // 76
 
 

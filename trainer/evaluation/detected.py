@@ -4,16 +4,14 @@ A detector looks at the painted **and** at the real picture; what it finds in th
 score is of one pair, and a mean over all pairs. n pairs, k kinds of objects.
 """
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from trainer.evaluation import classifier as domain
+from trainer.evaluation.evaluated import Evaluated, KnownWorld
 from trainer.evaluation.figures import Figures
 from trainer.evaluation.truth import Truth
-
-if TYPE_CHECKING:
-    from trainer.evaluation.report import Evaluated, KnownWorld
 
 
 class Detections(NamedTuple):
@@ -107,7 +105,7 @@ def similarity_to_truth(truth: Truth, answers: np.ndarray, middles: np.ndarray |
     return float(relational_similarity(of_kinds(truth, answers > 0, middles), wanted).mean())
 
 
-def figures_of(figures: Figures, world: "KnownWorld", it: "Evaluated") -> None:
+def figures_of(figures: Figures, world: KnownWorld, it: Evaluated) -> None:
     """Add them, with the world's classifier as the detector; rsim where it is known where objects are."""
     protocol = (
         "sample-averaged as GeNeVA's, the world's classifier in the detector's place, real pictures read by it too"
@@ -131,7 +129,7 @@ def figures_of(figures: Figures, world: "KnownWorld", it: "Evaluated") -> None:
             figures.skip(f"{name}_rsim", "the truth file does not say where objects stand; make the world again")
 
 
-def detections(world: "KnownWorld", answers: np.ndarray, middles: np.ndarray | None = None) -> Detections:
+def detections(world: KnownWorld, answers: np.ndarray, middles: np.ndarray | None = None) -> Detections:
     """What the classifier's answers (n, heads) say: kinds are colours of shapes, or of clip-arts.
 
     Args:

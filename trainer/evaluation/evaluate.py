@@ -23,11 +23,11 @@ from trainer.evaluation import classifier as domain
 from trainer.evaluation import detected, gallery, report, split
 from trainer.evaluation.by_round import by_round
 from trainer.evaluation.classifier import Classifier
+from trainer.evaluation.evaluated import KnownWorld
 from trainer.evaluation.figures import Figures
 from trainer.evaluation.judges import Judges
 from trainer.evaluation.parts import Arrays, Parts
 from trainer.evaluation.real_pictures import Smaller, open_real
-from trainer.evaluation.report import KnownWorld
 from trainer.evaluation.settings import EvaluateSettings
 from trainer.evaluation.split import Condition, HeldOutSplit, InOrder
 from trainer.evaluation.truth import Truth

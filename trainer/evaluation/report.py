@@ -1,7 +1,6 @@
 """From what the judges saw to figures, tables and plots."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +8,10 @@ import numpy as np
 
 from trainer.evaluation import classifier as domain
 from trainer.evaluation import clip, damsm, detected, distances, inception_score, retrieval, scenes
+from trainer.evaluation.evaluated import Evaluated, KnownWorld, reading
 from trainer.evaluation.figures import Figures, write_table
 from trainer.evaluation.judges import Judges
 from trainer.evaluation.parts import Arrays
-from trainer.evaluation.scenes import Reading
 from trainer.evaluation.split import Condition, HeldOutSplit
 from trainer.evaluation.truth import NOTHING, Head, Truth
 from trainer.logs.log import read_log
@@ -22,42 +21,6 @@ HEADLINE = ("colour_accuracy", "object_f1", "ground_accuracy", "slots", "rsim")
 JUDGED = ("presence_f1", "rsim")  # of what the classifier alone can see
 FLOORS = ("slots", "object_f1", "rsim")  # scores of painters who do not listen, where rounds change the scene
 READ = "pixels voting for the nearest palette colour in CIELAB, within the place's cell"
-
-
-@dataclass(frozen=True)
-class Evaluated:
-    """What was painted and seen. n pictures; arrays are named as `Judges` names them."""
-
-    ids: np.ndarray  # (n,) image_id
-    painted: Arrays
-    real: Arrays
-    names: dict[int, str]  # what the figures call the pictures of each size, smallest first
-    seed: int
-
-    @property
-    def sizes(self) -> tuple[int, ...]:
-        """Of the pictures, smallest first."""
-        return tuple(self.names)
-
-
-@dataclass(frozen=True)
-class KnownWorld:
-    """A world whose truth is known, with its classifier."""
-
-    truth: Truth
-    sha256: str  # of the classifier's file
-    held_out: dict[str, float]  # the classifier's own scores on real pictures that it did not learn from
-
-    @property
-    def heads(self) -> Sequence[Head]:
-        return self.truth.heads()
-
-
-def reading(arrays: Arrays, size: int) -> Reading | None:
-    """What the exact reader saw at this size, if this world has places."""
-    if f"{size}/scene/colours" not in arrays:
-        return None
-    return Reading(arrays[f"{size}/scene/colours"], arrays[f"{size}/scene/grounds"])
 
 
 def scene_figures(figures: Figures, world: KnownWorld, it: Evaluated) -> None:
@@ -104,7 +67,7 @@ def domain_figures(figures: Figures, world: KnownWorld, it: Evaluated) -> None:
     """Distances, Inception Score and R-precision in the classifier's feature space."""
     n = len(it.ids)
     for size in it.sizes:
-        stage = it.names[size]
+        name = it.names[size]
         about: dict[str, Any] = {
             "network": "domain classifier",
             "sha256": world.sha256,
@@ -112,15 +75,15 @@ def domain_figures(figures: Figures, world: KnownWorld, it: Evaluated) -> None:
             "seed": it.seed,
         }
         features = it.painted[f"{size}/domain/features"], it.real[f"{size}/domain/features"]
-        distribution_figures(figures, f"{stage}_domain", *features, it.seed, about)
-        for who, arrays in ((stage, it.painted), (f"real{size}", it.real)):
+        distribution_figures(figures, f"{name}_domain", *features, it.seed, about)
+        for who, arrays in ((name, it.painted), (f"real{size}", it.real)):
             posteriors = domain.per_head(arrays[f"{size}/domain/log_posteriors"], world.heads)
             value = inception_score.domain(posteriors)
             protocol = "geometric mean of the questions' Inception Scores"
             figures.add(f"{who}_domain_is", value, protocol, n, **about)
         facts = one_hot(world.truth.targets(it.ids), world.heads)
         answers = it.painted[f"{size}/domain/log_posteriors"]
-        retrieval.r_precision_figure(figures, f"{stage}_domain_r_precision", answers, facts, it.seed, about)
+        retrieval.r_precision_figure(figures, f"{name}_domain_r_precision", answers, facts, it.seed, about)
 
 
 def published_figures(
@@ -128,10 +91,10 @@ def published_figures(
 ) -> None:
     """Scores by the published networks that were there, of the largest pictures."""
     size, n = max(it.sizes), len(it.ids)
-    stage = it.names[size]
+    name = it.names[size]
     about: dict[str, dict[str, Any]] = {
-        name: {"network": judge.name, "sha256": judge.sha256, "resize": judge.resize, "seed": it.seed, "size": size}
-        for name, judge in judges.published.items()
+        key: {"network": judge.name, "sha256": judge.sha256, "resize": judge.resize, "seed": it.seed, "size": size}
+        for key, judge in judges.published.items()
     }
     if "inception-torchvision" in about:
         posteriors = it.painted[f"{size}/inception-torchvision/log_posteriors"]
@@ -139,26 +102,26 @@ def published_figures(
         subset = 30_000 if n >= 40_000 else n * 3 // 4
         value, spread = inception_score.subsets(posteriors, 10, subset, it.seed)
         protocol = f"paper: 10 random, overlapping subsets of {subset} of {n}"
-        figures.add(f"{stage}_is_paper", value, protocol, n, spread=spread, splits=10, **about["inception-torchvision"])
+        figures.add(f"{name}_is_paper", value, protocol, n, spread=spread, splits=10, **about["inception-torchvision"])
     if "inception-2015" in about:
         mine = about["inception-2015"]
         posteriors = it.painted[f"{size}/inception-2015/log_posteriors"]
         splits = min(10, n)
         value, spread = inception_score.disjoint(posteriors, splits)
         protocol = f"reference: {splits} disjoint splits after a shuffle with seed 2020 (torch-fidelity)"
-        figures.add(f"{stage}_is_reference", value, protocol, n, spread=spread, splits=splits, **mine)
+        figures.add(f"{name}_is_reference", value, protocol, n, spread=spread, splits=splits, **mine)
         features = it.painted[f"{size}/inception-2015/features"], it.real[f"{size}/inception-2015/features"]
-        distance_figures(figures, stage, *features, mine)
+        distance_figures(figures, name, *features, mine)
     if "vgg16" in about:
         features = it.painted[f"{size}/vgg16/features"], it.real[f"{size}/vgg16/features"]
-        coverage_figures(figures, stage, *features, about["vgg16"])
+        coverage_figures(figures, name, *features, about["vgg16"])
     if "clip" in about:
         seen, read = it.painted[f"{size}/clip/features"], judges.published["clip"].read
         assert read is not None
-        clip.figures_of(figures, stage, seen, read, held_out, images, it.seed, about["clip"])
+        clip.figures_of(figures, name, seen, read, held_out, images, it.seed, about["clip"])
     if damsm.NAME in about:
-        codes, name = it.painted[f"{size}/{damsm.NAME}/codes"], f"{stage}_damsm_r_precision"
-        damsm.figures_of(figures, name, codes, held_out, images, it.seed, about[damsm.NAME])
+        codes, figure = it.painted[f"{size}/{damsm.NAME}/codes"], f"{name}_damsm_r_precision"
+        damsm.figures_of(figures, figure, codes, held_out, images, it.seed, about[damsm.NAME])
 
 
 def distribution_figures(
@@ -246,31 +209,31 @@ def picture_scores(world: KnownWorld | None, it: Evaluated) -> np.ndarray | None
 
 
 def table(path: Path, world: KnownWorld | None, it: Evaluated) -> None:
-    """One row a picture: what each stage got right, for tests over scenes."""
+    """One row a picture: what its painted pictures of each side got right, for tests over scenes."""
     columns: dict[str, np.ndarray] = {"image_id": it.ids}
     if world is not None:
         for size in it.sizes:
-            stage = it.names[size]
+            name = it.names[size]
             seen = reading(it.painted, size)
             if seen is not None:
                 right = scenes.right(seen, world.truth, it.ids)
                 wanted = world.truth.colour_labels(it.ids)
                 columns |= {
                     "objects": (wanted != NOTHING).sum(axis=1),
-                    f"{stage}_colours_right": (right[:, :-1] & (wanted != NOTHING)).sum(axis=1),
-                    f"{stage}_objects_painted": (seen.colours != NOTHING).sum(axis=1),
-                    f"{stage}_places_right": ((wanted != NOTHING) == (seen.colours != NOTHING)).sum(axis=1),
-                    f"{stage}_ground_right": right[:, -1].astype(int),
+                    f"{name}_colours_right": (right[:, :-1] & (wanted != NOTHING)).sum(axis=1),
+                    f"{name}_objects_painted": (seen.colours != NOTHING).sum(axis=1),
+                    f"{name}_places_right": ((wanted != NOTHING) == (seen.colours != NOTHING)).sum(axis=1),
+                    f"{name}_ground_right": right[:, -1].astype(int),
                     "slots": np.full(len(right), len(world.truth.slots)),
-                    f"{stage}_slots_right": scenes.slots_right(right, world.truth).sum(axis=1),
+                    f"{name}_slots_right": scenes.slots_right(right, world.truth).sum(axis=1),
                 }
             else:
                 found = domain.answers(it.painted[f"{size}/domain/log_posteriors"], world.heads) > 0
                 there = world.truth.targets(it.ids) > 0
                 columns |= {
                     "objects": there.sum(axis=1),
-                    f"{stage}_present_right": (found & there).sum(axis=1),
-                    f"{stage}_present_painted": found.sum(axis=1),
+                    f"{name}_present_right": (found & there).sum(axis=1),
+                    f"{name}_present_painted": found.sum(axis=1),
                 }
     scores = picture_scores(world, it)
     if scores is not None:

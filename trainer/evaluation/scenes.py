@@ -16,7 +16,7 @@ from trainer.evaluation.truth import NOTHING, Truth
 
 # A triangle, square or circle of radius r covers 2.2 to 3.2 r²; half the smallest must be seen.
 LEAST_AREA = 1.1
-READ_AT = 64  # larger pictures are averaged down to this side, smaller ones repeated: the same decision at every stage
+READ_AT = 64  # larger pictures are averaged down to this side, smaller ones repeated: the same decision for all
 
 
 def to_lab(rgb: np.ndarray) -> np.ndarray:

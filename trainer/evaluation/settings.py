@@ -48,7 +48,7 @@ class EvaluateSettings:
     rounds: int | None = None  # only the first so many; null: all
     probes: tuple[Literal["shuffled", "reversed"], ...] = ("shuffled", "reversed")
     rounds_curve: tuple[int, ...] = tuple(range(11))
-    probe_pictures: int = 500  # images that the probes are painted for, at stage 1
+    probe_pictures: int = 500  # images that the probes are painted for, of the smallest side
     gallery: int = 12
     noises: int = 4
     classifier: ClassifierSettings = field(default_factory=ClassifierSettings)

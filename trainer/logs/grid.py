@@ -46,7 +46,7 @@ class HeldOutTexts:
 def paint_grid(generator: Generator, held: HeldOutTexts, path: str | Path, *, noises: int = 3, seed: int = 0) -> Path:
     """Paint every held-out text with `noises` fixed noises, real above painted, and write the PNG `path` atomically.
 
-    Conditioning Augmentation is at its mean. Of a generator with two stages the larger pictures are shown.
+    Conditioning Augmentation is at its mean. The largest pictures are shown.
 
     Raises:
         ChatPainterError: the file cannot be written.

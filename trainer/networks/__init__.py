@@ -1,1 +1,1 @@
-"""The networks: text, stage 1 (64 x 64) and stage 2 (256 x 256); state_dict keys equal StackGAN-Pytorch's."""
+"""What the networks of several systems are made of, their losses and their averages."""

@@ -45,7 +45,8 @@ def matching_aware(
 ) -> Tensor:
     """The discriminator's loss over real, wrong and painted pairs; `unconditional` = logits of real and of painted.
 
-    Stage 1: real + (wrong + fake) / 2. Stage 2: (real + real') / 2 + (fake + wrong + fake') / 3.
+    real + (wrong + fake) / 2, as StackGAN's stage 1; with `unconditional`, as its stage 2:
+    (real + real') / 2 + (fake + wrong + fake') / 3.
     """
     if loss == "relativistic":
         return relativistic_matching(r, w, f, unconditional)
@@ -74,7 +75,7 @@ def relativistic_matching(
 ) -> Tensor:
     """The discriminator's `relativistic` loss, in which wrong pairs are further painted ones.
 
-    Stage 1: (wrong + fake) / 2. Stage 2: (wrong + fake + fake') / 3; `unconditional` = logits of real and of painted.
+    (wrong + fake) / 2; with `unconditional`, logits of real and of painted: (wrong + fake + fake') / 3.
     """
     if unconditional is None:
         return relativistic(r, w, f)

@@ -100,7 +100,7 @@ class MatchingHead(nn.Module):
         if not self.few:
             return token_scores(regions, words, self.focus.exp())
         columns = there.flatten().nonzero().flatten()
-        some = token_scores(regions, words.flatten(0, 1)[columns][None], self.focus.exp())[:, 0]
+        some = token_scores(regions, words.flatten(0, 1).index_select(0, columns)[None], self.focus.exp())[:, 0]
         return some.new_zeros(len(regions), there.numel()).index_copy(1, columns, some).unflatten(1, there.shape)
 
     def losses(

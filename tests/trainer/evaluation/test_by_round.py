@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from trainer.evaluation.by_round import EXACT, by_round, counted
+from trainer.evaluation.evaluated import Evaluated, KnownWorld
 from trainer.evaluation.figures import Figures
-from trainer.evaluation.report import Evaluated, KnownWorld
 from trainer.evaluation.split import Condition
 from trainer.evaluation.truth import Truth
 

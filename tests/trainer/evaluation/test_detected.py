@@ -19,7 +19,7 @@ from trainer.evaluation.detected import (
     sample_scores,
     similarity_to_truth,
 )
-from trainer.evaluation.report import KnownWorld
+from trainer.evaluation.evaluated import KnownWorld
 from trainer.evaluation.truth import Place, Truth
 
 GIVEN = parity.load("geneva")["functions"]

@@ -180,13 +180,14 @@ def test_right_pairs_lose_less_than_wrong_ones_after_a_few_steps() -> None:
     assert after.single < before.single < wrong.single
 
 
-def test_several_ranks_have_the_mean_loss_and_gradient_of_one() -> None:
+@pytest.mark.parametrize("few", [False, True])
+def test_several_ranks_have_the_mean_loss_and_gradient_of_one(few: bool) -> None:
     tokens, pictures = texts([4, 0, 2, 1, 3, 3]), features(6)
     alone = head()
     whole = alone(pictures, tokens)
     (whole.pooled + 2 * whole.single).backward()
 
-    together = head()
+    together = head(few=few)
     parts = [slice(0, 3), slice(3, 6)]
     mine = [{kind: Tokens(*(value[part] for value in one)) for kind, one in tokens.items()} for part in parts]
     # What a gathering that passes gradients back does, without processes: all ranks' tensors, in the order asked for.
@@ -207,8 +208,9 @@ def test_a_scale_that_grows_is_held() -> None:
     assert module(features(2), tokens).pooled < 2 * 2 * HIGHEST_SCALE
 
 
-def test_in_bfloat16_the_comparison_stays_in_float32() -> None:
-    module, tokens = head(), texts([4, 1, 2])
+@pytest.mark.parametrize("few", [False, True])
+def test_in_bfloat16_the_comparison_stays_in_float32(few: bool) -> None:
+    module, tokens = head(few=few), texts([4, 1, 2])
     exact = module(features(3), tokens)
     with torch.autocast("cpu", torch.bfloat16):
         found = module(features(3), tokens)

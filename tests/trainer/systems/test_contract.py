@@ -316,7 +316,8 @@ def test_weights_that_are_no_numbers_are_noticed(case: Case) -> None:
     trainable = case.trainable()
     assert trainable.finite()
     with torch.no_grad():
-        next(trainable.networks[0].parameters()).view(-1)[0] = math.nan
+        weight = next(trainable.networks[0].parameters())
+        weight[(0,) * weight.ndim] = math.nan
     assert not trainable.finite()
 
 

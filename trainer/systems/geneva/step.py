@@ -39,6 +39,8 @@ class Geneva(Checkpointed):
         self.average = GenevaGenerator(generator.settings).to(self.device)
         self.average.eval().requires_grad_(False).load_state_dict(generator.state_dict())
         self.networks = (self.generator, self.discriminator, self.average)
+        for network in self.networks:
+            network.to(memory_format=torch.channels_last)
         features: list[nn.Module] = [generator.image_encoder, generator.condition_encoder]
         features += [] if generator.caption_encoder is None else [generator.caption_encoder]
         # The layer norm after the GRU is in no optimiser, as in the original: it stays at 1 and 0.

@@ -55,6 +55,8 @@ class Iterative(Checkpointed):
         self.average = IterativeGenerator(generator.settings).to(self.device)
         self.average.eval().requires_grad_(False).load_state_dict(generator.state_dict())
         self.networks = (self.generator, self.discriminator, self.average)
+        for network in self.networks:
+            network.to(memory_format=torch.channels_last)
         self.g_parameters, self.d_parameters = list(generator.parameters()), list(discriminator.parameters())
         self.g_optimizer = adam([{"params": self.g_parameters, "lr": training.g_lr}], training.betas)
         self.d_optimizer = adam([{"params": self.d_parameters, "lr": training.d_lr}], training.betas)
