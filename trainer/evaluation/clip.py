@@ -67,7 +67,7 @@ def load(weights: Path, name: str, device: str) -> Judge:
 
 def figures_of(
     figures: "Figures",
-    painted: str,
+    name: str,
     features: np.ndarray,
     read: Callable[[Sequence[str]], np.ndarray],
     held_out: "HeldOutSplit",
@@ -78,19 +78,19 @@ def figures_of(
     """CLIPScore (Hessel et al., 2021: 100 max(cos, 0)) of the caption and of each round, and R-precision.
 
     Args:
-        painted: what the pictures are called.
+        name: what the pictures are called.
         features: (n, d) unit vectors of the pictures; `read` gives those of texts.
         images: (n,) whose texts were painted.
     """
     captions, rounds = zip(*held_out.words(images))
     vectors = read(list(captions))
     scores = 100 * np.clip((features * vectors).sum(axis=1), 0, None)
-    figures.add(f"{painted}_clip_score_caption", scores.mean(), "100 max(cos, 0), own caption", len(images), **about)
-    retrieval.r_precision_figure(figures, f"{painted}_clip_r_precision", features, vectors, seed, about)
+    figures.add(f"{name}_clip_score_caption", scores.mean(), "100 max(cos, 0), own caption", len(images), **about)
+    retrieval.r_precision_figure(figures, f"{name}_clip_r_precision", features, vectors, seed, about)
     counts = np.array([len(texts) for texts in rounds])
     if counts.sum():
         owners = np.repeat(np.arange(len(images)), counts)
         vectors = read([text for texts in rounds for text in texts])
         scores = 100 * np.clip((features[owners] * vectors).sum(axis=1), 0, None)
         protocol = "100 max(cos, 0), mean over every round on its own (77 tokens at most)"
-        figures.add(f"{painted}_clip_score_round", scores.mean(), protocol, len(images), rounds=len(owners), **about)
+        figures.add(f"{name}_clip_score_round", scores.mean(), protocol, len(images), rounds=len(owners), **about)

@@ -146,6 +146,30 @@ def test_our_own_picture_is_painted_from_a_true_one_before(data: TrainingData, m
     assert not true.own.any()
 
 
+def test_nothing_is_painted_where_a_change_starts_from_the_true_picture(
+    data: TrainingData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    it: Iterative = ITERATIVE.trainable(config(own_pictures=0.5, own_turns=1), data, CPU, None)
+    batch = data.gather(rows_for(0, 0, BATCH, len(data)))
+    change = drawn_change(batch, it.training, torch.tensor([[0.99, 0.99, 0.0]]).expand(BATCH, -1))
+    paint, painted = it.average.next_picture, []
+
+    def counted(encoded: Any, before: torch.Tensor, *others: torch.Tensor) -> Any:
+        painted.append(len(before))
+        return paint(encoded, before, *others)
+
+    monkeypatch.setattr(it.average, "next_picture", counted)
+    for seed in range(20):
+        draws = Draws(seed, 0, BATCH, slice(0, BATCH))
+        found = it.begun(batch, it.generator.encode(batch), change, draws)
+        if 0 < found.own.sum() < BATCH:
+            break
+    assert painted[-1] == found.own.sum() < BATCH
+    assert torch.equal(found.before[~found.own], change.before[~found.own])
+    assert torch.equal(found.earlier[~found.own], change.earlier[~found.own])
+    assert not torch.equal(found.before[found.own], change.before[found.own])
+
+
 def test_changes_of_our_own_pictures_are_taught_by_the_distance_alone(data: TrainingData) -> None:
     it: Iterative = ITERATIVE.trainable(config(own_pictures=1.0), data, CPU, None)
     batch = data.gather(rows_for(0, 0, BATCH, len(data)))
