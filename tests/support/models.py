@@ -64,6 +64,8 @@ SMALL_ITERATIVE: dict[str, Any] = {
         "noise_dim": 3,
         "ages": 3,
         "heads": 2,
+        "recent": True,
+        "modulate": True,
         "attention": {"width": 6},
     },
     "matching": {"hidden": 5},

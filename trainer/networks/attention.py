@@ -57,19 +57,23 @@ class PlaceAttention(nn.Module):
     with a learned key that says nothing: a place that nothing was said about can stay as it is, whatever is said of
     others. Values are normalised, not their sum, as that would make the faintest whisper as loud as a shout.
 
+    With `modulates` what a place heard also scales its features, as FiLM does (Perez et al., 2018): O gives twice as
+    many numbers, h and s, and x ← x (1 + s) + h. What is said then depends on what is there.
+
     Args:
         channels: of the picture's features.
         side: of the picture's features, side x side places.
         width: of keys and values.
     """
 
-    def __init__(self, channels: int, side: int, width: int):
+    def __init__(self, channels: int, side: int, width: int, modulates: bool = False):
         super().__init__()
+        self.modulates = modulates
         self.position = nn.Parameter(torch.empty(channels, side, side).normal_(std=0.1))
         self.query = nn.Linear(channels, width)
         self.silence = nn.Parameter(torch.zeros(width))
         self.norm = nn.LayerNorm(width)
-        self.out = nn.Linear(width, channels)
+        self.out = nn.Linear(width, 2 * channels if modulates else channels)
 
     def forward(self, x: Tensor, keys: Tensor, values: Tensor, there: Tensor) -> tuple[Tensor, Tensor]:
         """x (B, channels, side, side); keys and values (B, T, width); there (B, T) bool; T may be 0.
@@ -78,15 +82,31 @@ class PlaceAttention(nn.Module):
             x with what each place heard added, and the attention (B, T, side, side): each token's share of what a place
             listens to, at most 1 over all tokens, the rest of it silence; 0 for tokens that are not there.
         """
-        b, channels, height, width = x.shape
+        b, _, height, width = x.shape
         queries = self.query((x + self.position).flatten(2).transpose(1, 2))
         keys = torch.cat([keys, self.silence.to(keys.dtype).expand(b, 1, -1)], 1)
         scores = (queries @ keys.transpose(1, 2)).float() / math.sqrt(keys.shape[2])
-        heard = F.pad(there, (0, 1), value=True)
-        attention = scores.masked_fill(~heard[:, None], -torch.inf).softmax(2)[..., :-1]
+        audible = F.pad(there, (0, 1), value=True)
+        attention = scores.masked_fill(~audible[:, None], -torch.inf).softmax(2)[..., :-1]
         said = attention.to(values.dtype) @ self.norm(values).to(values.dtype)
-        x = x + self.out(said).transpose(1, 2).reshape(b, channels, height, width)
-        return x, attention.transpose(1, 2).reshape(b, -1, height, width)
+        heard = self.out(said).transpose(1, 2).unflatten(2, (height, width))
+        if self.modulates:
+            heard, scale = heard.chunk(2, 1)
+            x = x * (1 + scale)
+        return x + heard, attention.transpose(1, 2).reshape(b, -1, height, width)
+
+
+def waves(channels: int, side: int) -> Tensor:
+    """(channels, side, side): mixtures of waves over the picture, so that places near each other are alike.
+
+    Begin `PlaceAttention.position` with them where "at the top left" is to be found soon: independent numbers have to
+    be learned place by place.
+    """
+    across = torch.linspace(-1, 1, side)
+    y, x = torch.meshgrid(across, across, indexing="ij")
+    phases = [math.pi / 2 * (n * z + shift) for n in (1, 2, 3) for z in (x, y) for shift in (0, 1)]
+    basis = torch.stack([*(phase.sin() for phase in phases), x, y])
+    return torch.einsum("cf,fhw->chw", torch.randn(channels, len(basis)) / math.sqrt(len(basis)), basis)
 
 
 class Heard(NamedTuple):
@@ -103,12 +123,15 @@ class Listening(nn.Module):
     Args:
         channels: of the features, by side.
         dims: width of each kind of token.
+        modulates: what is heard scales the features, too.
     """
 
-    def __init__(self, channels: Mapping[int, int], dims: Mapping[str, int], width: int):
+    def __init__(self, channels: Mapping[int, int], dims: Mapping[str, int], width: int, modulates: bool = False):
         super().__init__()
         self.keys, self.values = TokenProjection(dims, width), TokenProjection(dims, width)
-        self.places = nn.ModuleDict({str(side): PlaceAttention(wide, side, width) for side, wide in channels.items()})
+        self.places = nn.ModuleDict(
+            {str(side): PlaceAttention(wide, side, width, modulates) for side, wide in channels.items()}
+        )
 
     def hear(self, tokens: Mapping[str, Tokens]) -> Heard:
         """What is said, as every side hears it."""

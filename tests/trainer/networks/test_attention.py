@@ -7,14 +7,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from trainer.networks.attention import PlaceAttention, TokenProjection, Tokens, first, one_each
+from trainer.networks.attention import PlaceAttention, TokenProjection, Tokens, first, one_each, waves
 
 CHANNELS, SIDE, WIDTH = 5, 3, 4
 
 
-def place_attention(seed: int = 0) -> PlaceAttention:
+def place_attention(seed: int = 0, modulates: bool = False) -> PlaceAttention:
     torch.manual_seed(seed)
-    module = PlaceAttention(CHANNELS, SIDE, WIDTH)
+    module = PlaceAttention(CHANNELS, SIDE, WIDTH, modulates)
     for parameter in module.parameters():  # silence and biases begin at 0, where a mistake in them would not show
         torch.nn.init.normal_(parameter)
     return module
@@ -49,16 +49,20 @@ def by_hand(module: PlaceAttention, x: Tensor, keys: Tensor, values: Tensor, the
                         normal = (value - value.mean()) / torch.sqrt(((value - value.mean()) ** 2).mean() + 1e-5)
                         attention[b, t, row, column] = weight / sum(weights.values())
                         said += attention[b, t, row, column] * (normal * w["norm.weight"] + w["norm.bias"])
+                heard = [
+                    sum(w["out.weight"][c, i] * said[i] for i in range(WIDTH)) + w["out.bias"][c]
+                    for c in range(len(w["out.bias"]))
+                ]
                 for c in range(CHANNELS):
-                    out[b, c, row, column] += (
-                        sum(w["out.weight"][c, i] * said[i] for i in range(WIDTH)) + w["out.bias"][c]
-                    )
+                    scale = 1 + heard[CHANNELS + c] if module.modulates else 1
+                    out[b, c, row, column] = out[b, c, row, column] * scale + heard[c]
     return out, attention
 
 
+@pytest.mark.parametrize("modulates", [False, True])
 @pytest.mark.parametrize("longest", [0, 1, 6])
-def test_it_is_the_sum_written_out(longest: int) -> None:
-    module = place_attention()
+def test_it_is_the_sum_written_out(longest: int, modulates: bool) -> None:
+    module = place_attention(modulates=modulates)
     there = torch.rand(3, longest, generator=torch.Generator().manual_seed(4)) < 0.6
     inputs = draw(3, CHANNELS, SIDE, SIDE), draw(3, longest, WIDTH, seed=2), draw(3, longest, WIDTH, seed=3), there
     x, attention = module(*inputs)
@@ -163,3 +167,17 @@ def test_channels_last_and_compiled_are_the_same() -> None:
     torch.testing.assert_close(module(x.contiguous(memory_format=torch.channels_last), *rest), plain)
     compiled = torch.compile(module, backend="eager", fullgraph=True, dynamic=False)
     torch.testing.assert_close(compiled(x, *rest), plain)
+
+
+def test_waves_are_alike_where_places_are_near() -> None:
+    torch.manual_seed(5)
+    places = torch.nn.functional.normalize(waves(64, 8), dim=0)
+    alike = torch.einsum("chw,cyx->hwyx", places, places)
+    near = torch.stack([alike[y, x, y, x + 1] for y in range(8) for x in range(7)])
+    assert near.min() > 0.5
+    for y, x in ((0, 0), (3, 4), (7, 2)):
+        # Nowhere else is as alike as the place itself.
+        others = alike[y, x].flatten().topk(2).values
+        assert others[0] == alike[y, x, y, x]
+        assert others[1] < 0.98
+    assert alike[0, 0, 7, 7] < near.min()

@@ -21,6 +21,7 @@ class Networks:
     heads: int = 4  # of the attention by which places see each other; 0: they do not
     see: tuple[int, ...] = (8,)  # sides of the features whose places do
     recent: bool = False  # places, and D's regions, see what changed last: it is what "it" stands for
+    modulate: bool = False  # what places hear scales their features, too
     standardise: bool = True  # text vectors by their store's statistics
     attention: Attention = field(default_factory=Attention)
 
@@ -75,6 +76,7 @@ class Objective(Concern):
     """What a change of the picture is taught by."""
 
     l1: float = 30.0  # weight of |painted - real|, beside the game
+    listening: float = 3.0  # weight: places listen to new turns where the true picture changes, and to none elsewhere
     game: float = 1.0  # weight of the game in the generator's loss
     matching: Matching = field(default_factory=Matching)
     any_pair: float = 0.25  # share of samples that lead over any number of turns; the others over one
@@ -85,7 +87,7 @@ class Objective(Concern):
     def __post_init__(self) -> None:
         super().__post_init__()
         at_least_one(self, "own_turns")
-        if min(self.l1, self.game) < 0:
+        if min(self.l1, self.listening, self.game) < 0:
             raise ValueError("a weight cannot be negative")
         if not (0 <= self.any_pair <= 1 and 0 <= self.own_pictures <= 1):
             raise ValueError("any_pair and own_pictures are shares, from 0 to 1")
@@ -115,7 +117,7 @@ _LEARNS = {
     "d_lr": 5e-4,
     "betas": [0.0, 0.9],
     "halve_every_epochs": None,
-    "networks": {"recent": True},
+    "networks": {"recent": True, "modulate": True},
 }
 
 PRESETS: Presets = {
@@ -132,7 +134,7 @@ PRESETS: Presets = {
             "log_every": 1_600,
             "grid_every": 16_000,
             "checkpoint_every": 16_000,
-            "networks": {"size": 32, "widths": [16, 32, 64], "df": 16, "recent": True},
+            "networks": {"size": 32, "widths": [16, 32, 64], "df": 16, "recent": True, "modulate": True},
         }
     },
 }

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from store import params
 from trainer.feed.inputs import CAPTIONS, LENGTH, TURNS
-from trainer.networks.attention import Listening, Tokens, one_each
+from trainer.networks.attention import Listening, PlaceAttention, Tokens, one_each, waves
 from trainer.networks.blocks import ResidualBlock, UpBlock, conv3x3, conv_block, initialise
 from trainer.systems import Generator
 from trainer.systems.film import first_pictures, last_pictures, paint_film, start_of
@@ -68,6 +68,12 @@ class SeeEachOther(nn.Module):
         return x + cast(Tensor, self.out(seen)).transpose(1, 2).unflatten(2, x.shape[2:])
 
 
+def recently(before: Tensor, earlier: Tensor) -> tuple[Tensor, Tensor]:
+    """What changed last, (B, 3, s, s), and how much, (B, 1, s, s): "it" is there, whatever its colour was."""
+    changed = before - earlier
+    return changed, changed.abs().amax(1, keepdim=True)
+
+
 class Drawer(nn.Module):
     """Previous picture, noise and tokens → the next picture: down to 8 x 8, and up again beside what was seen there.
 
@@ -79,7 +85,7 @@ class Drawer(nn.Module):
         super().__init__()
         wide = n.widths
         self.recent = n.recent
-        self.enter = nn.Sequential(conv3x3(6 if n.recent else 3, wide[0]), nn.LeakyReLU(0.2))
+        self.enter = nn.Sequential(conv3x3(7 if n.recent else 3, wide[0]), nn.LeakyReLU(0.2))
         self.downs = nn.ModuleList(
             nn.Sequential(nn.Conv2d(i, o, 4, 2, 1, bias=False), nn.BatchNorm2d(o), nn.LeakyReLU(0.2))
             for i, o in itertools.pairwise(wide)
@@ -95,13 +101,13 @@ class Drawer(nn.Module):
         self.merges = nn.ModuleList(conv_block(2 * o, o) for o in wide[-2::-1])
         self.out = nn.Conv2d(wide[0], 3, 3, padding=1)
         listening = {side: n.width(side) for side in n.sides if side in n.attention.sides}
-        self.listening = Listening(listening, token_dims, n.attention.width)
+        self.listening = Listening(listening, token_dims, n.attention.width, n.modulate)
 
     def forward(self, before: Tensor, earlier: Tensor, noise: Tensor, tokens: Mapping[str, Tokens]) -> GeneratorOutput:
         """before and what was there a turn earlier (B, 3, s, s), noise (B, z), tokens of `tokens_between`."""
         heard = self.listening.hear(tokens)
         maps: dict[int, Tensor] = {}
-        x = self.enter(torch.cat([before, before - earlier], 1) if self.recent else before)
+        x = self.enter(torch.cat([before, *recently(before, earlier)], 1) if self.recent else before)
         seen = [x]
         for down in self.downs:
             x = down(x)
@@ -131,6 +137,9 @@ class IterativeGenerator(TextReader, Generator):
         turn = self.dims[TURNS.name] + n.ages
         self.drawer = Drawer(n, {CAPTIONS.name: self.dims[CAPTIONS.name], "new": turn, "old": turn})
         self.drawer.apply(initialise)
+        for places in self.drawer.listening.places.values():
+            position = cast(PlaceAttention, places).position
+            position.data = waves(*position.shape[:2])
         self.register_buffer("background", torch.zeros(3, n.size, n.size))
 
     @property

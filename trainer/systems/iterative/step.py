@@ -1,5 +1,6 @@
 """One iteration: of every dialogue of the batch one change of its picture; D's step, then the generator's."""
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
@@ -16,6 +17,9 @@ from trainer.optimising import Checkpointed, Report, Updates, adam, autocast, ra
 from trainer.systems.iterative.config import IterativeConfig
 from trainer.systems.iterative.discriminator import Discriminator, DiscriminatorOutput
 from trainer.systems.iterative.networks import GeneratorOutput, IterativeGenerator
+
+CHANGED = 0.05  # of [-1, 1]: what differs by more has changed
+FAINTEST = 1e-3  # of a share of attention, so that who is sure and wrong can still learn
 
 
 class Change(NamedTuple):
@@ -44,6 +48,7 @@ class Iterative(Checkpointed):
         ("D", ("d_real", "d_fake", "d_matching")),
         ("G", ("g_loss", "g_matching")),
         ("L1", ("l1",)),
+        ("listening", ("listening",)),
         ("lr", ("lr_g", "lr_d")),
     )
 
@@ -142,7 +147,9 @@ class Iterative(Checkpointed):
             figures = {"g_loss": game.detach()}
             loss = training.game * game + self.matching_loss(fake, told, figures, "g")
         distance = F.l1_loss(painted.picture, change.real)
-        return loss + training.l1 * distance, figures | {"l1": distance.detach()}
+        listening = listening_loss(painted.attention, change, told.vectors.shape[1])
+        figures |= {"l1": distance.detach(), "listening": listening.detach()}
+        return loss + training.l1 * distance + training.listening * listening, figures
 
     def matching_loss(self, judged: DiscriminatorOutput, told: Tokens, figures: dict[str, Tensor], who: str) -> Tensor:
         """() how badly the changes of the batch, of all processes, and the turns find each other; adds figures."""
@@ -167,6 +174,24 @@ def new_turns(turns: Tensor, change: Change, begun: Begun) -> Tokens:
     new = (at >= change.start[:, None]) & (at < change.end[:, None])
     changed = (change.real != change.before).flatten(1).any(1)
     return Tokens(turns, new & (changed & ~begun.own)[:, None])
+
+
+def listening_loss(attention: Mapping[int, Tensor], change: Change, turns: int) -> Tensor:
+    """() cross-entropy between where places listen to new turns and where the true picture changes, over all sides.
+
+    Who is meant ("it", "the small red circle") shows in what changes; from the painted pixels alone places learn it
+    late, as whoever is not sure of it loses least by changing everybody a little.
+
+    Args:
+        attention: by side, (b, 1 + 2 turns, side, side): to the caption, to new turns and to old ones.
+    """
+    changed = ((change.real - change.before).abs().amax(1, keepdim=True) > CHANGED).float()
+    loss = changed.new_zeros(())
+    for side, shares in attention.items():
+        listens = shares[:, 1 : 1 + turns].sum(1).clamp(max=1)
+        should = F.max_pool2d(changed, changed.shape[-1] // side)[:, 0]
+        loss = loss - torch.where(should > 0, listens + FAINTEST, 1 - listens + FAINTEST).log().mean()
+    return loss
 
 
 def drawn_change(batch: Batch, training: IterativeConfig, draws: Tensor) -> Change:

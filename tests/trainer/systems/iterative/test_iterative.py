@@ -1,5 +1,6 @@
 """What is said of a change, which changes are trained on, and films that keep what was painted."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from trainer.feed.inputs import CAPTIONS, LENGTH, TURN_PICTURES, TURNS
 from trainer.feed.sampler import Draws, rows_for
 from trainer.systems.iterative.config import IterativeConfig, Networks
 from trainer.systems.iterative.networks import IterativeGenerator, SeeEachOther, generator_settings, tokens_between
-from trainer.systems.iterative.step import Begun, Change, Iterative, drawn_change, new_turns
+from trainer.systems.iterative.step import Begun, Change, Iterative, drawn_change, listening_loss, new_turns
 from trainer.systems.iterative.system import ITERATIVE
 
 CPU = Ranks(0, 1, torch.device("cpu"))
@@ -170,7 +171,7 @@ def test_nothing_is_painted_where_a_change_starts_from_the_true_picture(
     assert not torch.equal(found.before[found.own], change.before[found.own])
 
 
-def test_changes_of_our_own_pictures_are_taught_by_the_distance_alone(data: TrainingData) -> None:
+def test_changes_of_our_own_pictures_are_taught_without_a_game(data: TrainingData) -> None:
     it: Iterative = ITERATIVE.trainable(config(own_pictures=1.0), data, CPU, None)
     batch = data.gather(rows_for(0, 0, BATCH, len(data)))
     change = drawn_change(batch, it.training, torch.tensor([[0.99, 0.99, 0.0]]).expand(BATCH, -1))
@@ -184,7 +185,45 @@ def test_changes_of_our_own_pictures_are_taught_by_the_distance_alone(data: Trai
         encoded, begun.before, begun.earlier, torch.zeros(BATCH, 3), change.start, change.end
     )
     loss, figures = it.generator_loss(change, painted, begun, told)
-    torch.testing.assert_close(loss, it.training.l1 * figures["l1"])
+    torch.testing.assert_close(loss, it.training.l1 * figures["l1"] + it.training.listening * figures["listening"])
+
+
+def test_places_are_told_to_listen_where_the_picture_changes() -> None:
+    stream = torch.Generator().manual_seed(3)
+    before = torch.rand(2, 3, 16, 16, generator=stream, dtype=torch.float64)
+    real = before.clone()
+    real[0, 1, 3, 9] += 0.06  # of one colour, one pixel
+    real[0, :, 12:, :2] -= 0.5
+    real[1] += 0.04  # as pictures differ that show the same
+    turns = 3
+    shares = {
+        side: torch.rand(2, 1 + 2 * turns, side, side, generator=stream, dtype=torch.float64).softmax(1)
+        for side in (8, 16)
+    }
+    zero = torch.zeros(2, dtype=torch.long)
+    found = listening_loss(shares, Change(zero, zero + 1, before, real, before), turns)
+
+    expected = 0.0
+    for side, maps in shares.items():
+        cell, terms = 16 // side, []
+        for b in range(2):
+            for y in range(side):
+                for x in range(side):
+                    spot = (slice(None), slice(cell * y, cell * y + cell), slice(cell * x, cell * x + cell))
+                    changes = bool(((real[b][spot] - before[b][spot]).abs() > 0.05).any())
+                    listens = float(maps[b, 1:4, y, x].sum())
+                    terms.append(-math.log((listens if changes else 1 - listens) + 1e-3))
+        expected += sum(terms) / len(terms)
+    assert float(found) == pytest.approx(expected, rel=1e-12)
+
+
+def test_who_is_sure_and_wrong_still_learns_where_to_listen() -> None:
+    shares = torch.zeros(1, 3, 8, 8, requires_grad=True)
+    before, zero = torch.zeros(1, 3, 8, 8), torch.zeros(1, dtype=torch.long)
+    listening_loss({8: shares}, Change(zero, zero + 1, before, before + 1, before), 1).backward()
+    assert shares.grad is not None
+    assert bool((shares.grad[:, 1] < 0).all())
+    assert not shares.grad[:, [0, 2]].any()
 
 
 @pytest.mark.parametrize("recent", [False, True])
@@ -282,6 +321,7 @@ def test_the_game_and_the_matching_teach_both_players(data: TrainingData) -> Non
         ({"networks": {"attention": {"tokens": "states"}}}, "earlier pictures know what is said later"),
         ({"networks": {"heads": 3}}, "heads must divide"),
         ({"networks": {"see": [4]}}, "see must name sides of features: 64, 32, 16, 8"),
+        ({"listening": -1.0}, "a weight cannot be negative"),
         ({"own_turns": 0}, "own_turns must be at least 1"),
         ({"own_pictures": 2}, "shares, from 0 to 1"),
         ({"accumulate": 2, "batch": 8}, "accumulate must be 1"),
