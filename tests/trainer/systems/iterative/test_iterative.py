@@ -294,7 +294,9 @@ def test_it_paints_what_it_is_shown(tmp_path: Path) -> None:
     """L1 alone, without a game: after some steps pictures are nearer to the true ones."""
     embeddings, images = write_training_stores(tmp_path, images=8, rounds=(2,), sizes=(76,))
     write_films(embeddings, images)
-    settings = config(game=0.0, matching={"pooled": 0.0, "single": 0.0, "hidden": 5}, g_lr=5e-3, own_pictures=0.0)
+    settings = config(
+        game=0.0, listening=0.0, matching={"pooled": 0.0, "single": 0.0, "hidden": 5}, g_lr=5e-3, own_pictures=0.0
+    )
     data = TrainingData(ITERATIVE.inputs(settings), embeddings, images)
     it = ITERATIVE.trainable(settings, data, CPU, None)
     found: list[float] = []
