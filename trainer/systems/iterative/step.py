@@ -177,18 +177,19 @@ def new_turns(turns: Tensor, change: Change, begun: Begun) -> Tokens:
 
 
 def listening_loss(attention: Mapping[int, Tensor], change: Change, turns: int) -> Tensor:
-    """() cross-entropy between where places listen to new turns and where the true picture changes, over all sides.
+    """() cross-entropy between where places listen to new turns and where the true picture changes, summed over sides.
 
     Who is meant ("it", "the small red circle") shows in what changes; from the painted pixels alone places learn it
     late, as whoever is not sure of it loses least by changing everybody a little.
 
     Args:
-        attention: by side, (b, 1 + 2 turns, side, side): to the caption, to new turns and to old ones.
+        attention: by side, (b, 1 + 2 turns, side, side): to the caption, to new turns and to old ones, in the order of
+            `tokens_between`.
     """
     changed = ((change.real - change.before).abs().amax(1, keepdim=True) > CHANGED).float()
     loss = changed.new_zeros(())
     for side, shares in attention.items():
-        listens = shares[:, 1 : 1 + turns].sum(1).clamp(max=1)
+        listens = shares[:, 1 : 1 + turns].sum(1)
         should = F.max_pool2d(changed, changed.shape[-1] // side)[:, 0]
         loss = loss - torch.where(should > 0, listens + FAINTEST, 1 - listens + FAINTEST).log().mean()
     return loss
