@@ -66,6 +66,7 @@ SMALL_ITERATIVE: dict[str, Any] = {
         "heads": 2,
         "recent": True,
         "modulate": True,
+        "look": 2,
         "attention": {"width": 6},
     },
     "matching": {"hidden": 5},

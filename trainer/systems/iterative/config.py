@@ -22,6 +22,7 @@ class Networks:
     see: tuple[int, ...] = (8,)  # sides of the features whose places do
     recent: bool = False  # places, and D's regions, see what changed last: it is what "it" stands for
     modulate: bool = False  # what places hear scales their features, too
+    look: int = 0  # heads of the attention by which turns look at the picture before places listen; 0: they do not
     standardise: bool = True  # text vectors by their store's statistics
     attention: Attention = field(default_factory=Attention)
 
@@ -35,6 +36,8 @@ class Networks:
             )
         if not set(self.see) <= set(self.sides):
             raise ValueError(f"networks.see must name sides of features: {', '.join(map(str, self.sides))}")
+        if self.look < 0 or (self.look and self.attention.width % self.look):
+            raise ValueError("networks.look must divide networks.attention.width")
         if self.heads < 0 or (self.heads and any(self.width(side) % self.heads for side in self.see)):
             raise ValueError("networks.heads must divide the widths of the sides that see")
         if self.attention.tokens == "states" or self.attention.condition == "dialogue":
@@ -80,13 +83,14 @@ class Objective(Concern):
     game: float = 1.0  # weight of the game in the generator's loss
     matching: Matching = field(default_factory=Matching)
     any_pair: float = 0.25  # share of samples that lead over any number of turns; the others over one
+    candidates: int = 1  # changes of one turn drawn of each dialogue; trained on is the one that is painted worst
     own_pictures: float = 0.25  # share of samples that start from a picture of our own, where there is one before them
     own_turns: int = 1  # turns that this picture is painted from a true one, at most; every number is as likely
     d_norm: DNorm = "spectral"  # group: GroupNorm under spectral norm
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        at_least_one(self, "own_turns")
+        at_least_one(self, "candidates", "own_turns")
         if min(self.l1, self.listening, self.game) < 0:
             raise ValueError("a weight cannot be negative")
         if not (0 <= self.any_pair <= 1 and 0 <= self.own_pictures <= 1):
@@ -117,7 +121,8 @@ _LEARNS = {
     "d_lr": 5e-4,
     "betas": [0.0, 0.9],
     "halve_every_epochs": None,
-    "networks": {"recent": True, "modulate": True},
+    "candidates": 3,
+    "networks": {"recent": True, "modulate": True, "look": 4},
 }
 
 PRESETS: Presets = {
@@ -134,7 +139,7 @@ PRESETS: Presets = {
             "log_every": 1_600,
             "grid_every": 16_000,
             "checkpoint_every": 16_000,
-            "networks": {"size": 32, "widths": [16, 32, 64], "df": 16, "recent": True, "modulate": True},
+            "networks": {"size": 32, "widths": [16, 32, 64], "df": 16, "recent": True, "modulate": True, "look": 4},
         }
     },
 }

@@ -16,6 +16,7 @@ from trainer.networks.blocks import ResidualBlock, UpBlock, conv3x3, conv_block,
 from trainer.systems import Generator
 from trainer.systems.film import first_pictures, last_pictures, paint_film, start_of
 from trainer.systems.iterative.config import Networks
+from trainer.systems.iterative.looking import Looking
 from trainer.systems.text_reader import TextReader
 
 LOWEST = 8  # side of the smallest features
@@ -96,6 +97,7 @@ class Drawer(nn.Module):
         # On the way up after places listened: where, said of somebody else, is found in finer features.
         higher = [side for side in n.see if n.heads and side != LOWEST]
         self.see_above = nn.ModuleDict({str(side): SeeEachOther(n.width(side), side, n.heads) for side in higher})
+        self.look = Looking(wide[-1], LOWEST, n.attention.width, n.look) if n.look else None
         self.residual = ResidualBlock(wide[-1])
         self.ups = nn.ModuleList(UpBlock(i, o) for i, o in zip(wide[:0:-1], wide[-2::-1]))
         self.merges = nn.ModuleList(conv_block(2 * o, o) for o in wide[-2::-1])
@@ -113,6 +115,8 @@ class Drawer(nn.Module):
             x = down(x)
             seen.append(x)
         x = self.join(seen.pop() + self.noise(noise).unflatten(1, x.shape[1:]))
+        if self.look is not None:
+            heard = self.look(x, heard)
         x = self.see(self.listening(x, heard, maps))
         x = self.residual(x)
         for up, merge in zip(self.ups, self.merges):

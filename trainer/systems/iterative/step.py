@@ -1,7 +1,6 @@
 """One iteration: of every dialogue of the batch one change of its picture; D's step, then the generator's."""
 
 from collections.abc import Mapping
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -9,35 +8,18 @@ from torch import Tensor
 
 from trainer.distributed import Ranks, gather_rows
 from trainer.feed.films import pictures_after
-from trainer.feed.inputs import LENGTH, TURNS, Batch
+from trainer.feed.inputs import TURNS, Batch
 from trainer.feed.sampler import Draws, microbatches
 from trainer.networks import average, losses
 from trainer.networks.attention import Tokens
 from trainer.optimising import Checkpointed, Report, Updates, adam, autocast, rates_of, set_learning_rates
+from trainer.systems.iterative.changes import Begun, Change, drawn_change, new_turns
 from trainer.systems.iterative.config import IterativeConfig
 from trainer.systems.iterative.discriminator import Discriminator, DiscriminatorOutput
 from trainer.systems.iterative.networks import GeneratorOutput, IterativeGenerator
 
 CHANGED = 0.05  # of [-1, 1]: what differs by more has changed
 FAINTEST = 1e-3  # of a share of attention, so that who is sure and wrong can still learn
-
-
-class Change(NamedTuple):
-    """One change in each of b dialogues."""
-
-    start: Tensor  # (b,) turns before it
-    end: Tensor  # (b,) turns after it, at least one more
-    before: Tensor  # (b, 3, s, s): the true picture after `start` turns
-    real: Tensor  # (b, 3, s, s): the true picture after `end` turns
-    earlier: Tensor  # (b, 3, s, s): the true picture a turn before `before`, or the first one
-
-
-class Begun(NamedTuple):
-    """What each change is painted from."""
-
-    before: Tensor  # (b, 3, s, s): the true picture, or one of our own
-    earlier: Tensor  # (b, 3, s, s): what was there a turn before it
-    own: Tensor  # (b,) bool: is it one of our own?
 
 
 class Iterative(Checkpointed):
@@ -72,9 +54,9 @@ class Iterative(Checkpointed):
         training, generator = self.training, self.generator
         set_learning_rates(training, epoch, self.g_optimizer, self.d_optimizer)
         ((batch, draws),) = microbatches(batch, training, images_seen, self.ranks)
-        change = drawn_change(batch, training, draws.uniform("change", 3))
         with torch.no_grad():
             encoded = generator.encode(batch)
+            change = self.change(batch, encoded, draws)
             begun = self.begun(batch, encoded, change, draws)
         told = new_turns(encoded[TURNS.name], change, begun)
         with autocast(training, self.device):
@@ -92,6 +74,33 @@ class Iterative(Checkpointed):
         self.discriminator.requires_grad_(True)
         seen = images_seen + training.batch
         average.update_average(self.average, generator, training.ema_half_life, seen, training.batch)
+
+    def change(self, batch: Batch, encoded: dict[str, Tensor], draws: Draws) -> Change:
+        """Which change of each dialogue is trained on: of `candidates` of one turn what the average paints worst.
+
+        Most turns only add, which is soon learned; what is rare and hard would come as seldom as it is said.
+        """
+        training = self.training
+        drawn = draws.uniform("change", 3)
+        change = drawn_change(batch, training, drawn)
+        rows = (drawn[:, 1] >= training.any_pair).nonzero().flatten()
+        if training.candidates == 1 or not len(rows):
+            return change
+        told = {name: values[rows] for name, values in encoded.items()}
+        noise = draws.normal("noise of candidates", self.average.noise_dim)[rows]
+        error = self.error(told, change.of(rows), noise)
+        for end in draws.uniform("candidates", training.candidates - 1).unbind(1):
+            other = drawn_change(batch, training, torch.cat([end[:, None], drawn[:, 1:]], 1))
+            wrong = self.error(told, other.of(rows), noise)
+            worse = rows[wrong > error]
+            error = error.maximum(wrong)
+            change = Change(*(kept.index_copy(0, worse, new[worse]) for kept, new in zip(change, other, strict=True)))
+        return change
+
+    def error(self, told: dict[str, Tensor], change: Change, noise: Tensor) -> Tensor:
+        """(b,) mean distance of what the average paints from the true picture."""
+        painted = self.average.next_picture(told, change.before, change.earlier, noise, change.start, change.end)
+        return (painted.picture - change.real).abs().flatten(1).mean(1)
 
     def begun(self, batch: Batch, encoded: dict[str, Tensor], change: Change, draws: Draws) -> Begun:
         """What each change is painted from, the true picture or one of our own of the same turn.
@@ -165,17 +174,6 @@ class Iterative(Checkpointed):
         return rates_of(lr_g=self.g_optimizer, lr_d=self.d_optimizer)
 
 
-def new_turns(turns: Tensor, change: Change, begun: Begun) -> Tokens:
-    """The turns (b, T, d) that D matches with each change: the new ones.
-
-    None where they changed nothing, and none where the change begins with a picture of our own.
-    """
-    at = torch.arange(turns.shape[1], device=turns.device)
-    new = (at >= change.start[:, None]) & (at < change.end[:, None])
-    changed = (change.real != change.before).flatten(1).any(1)
-    return Tokens(turns, new & (changed & ~begun.own)[:, None])
-
-
 def listening_loss(attention: Mapping[int, Tensor], change: Change, turns: int) -> Tensor:
     """() cross-entropy between where places listen to new turns and where the true picture changes, summed over sides.
 
@@ -193,17 +191,3 @@ def listening_loss(attention: Mapping[int, Tensor], change: Change, turns: int) 
         should = F.max_pool2d(changed, changed.shape[-1] // side)[:, 0]
         loss = loss - torch.where(should > 0, listens + FAINTEST, 1 - listens + FAINTEST).log().mean()
     return loss
-
-
-def drawn_change(batch: Batch, training: IterativeConfig, draws: Tensor) -> Change:
-    """Which change of each dialogue is trained on; draws (b, 3), uniform.
-
-    Every turn is as likely to be the last one; of a share `any_pair` every picture before it is as likely to be the
-    first one, the others start a turn before.
-    """
-    rounds = batch[TURNS.name + LENGTH]
-    end = (draws[:, 0] * rounds).long() + 1
-    start = torch.where(draws[:, 1] < training.any_pair, (draws[:, 2] * end).long(), end - 1)
-    side = training.networks.size
-    before, real, earlier = (pictures_after(batch, at, side) for at in (start, end, (start - 1).clamp(min=0)))
-    return Change(start, end, before, real, earlier)

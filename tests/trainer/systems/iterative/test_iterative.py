@@ -18,9 +18,10 @@ from trainer.feed.data import TrainingData
 from trainer.feed.films import pictures_after
 from trainer.feed.inputs import CAPTIONS, LENGTH, TURN_PICTURES, TURNS
 from trainer.feed.sampler import Draws, rows_for
+from trainer.systems.iterative.changes import Begun, Change, drawn_change, new_turns
 from trainer.systems.iterative.config import IterativeConfig, Networks
 from trainer.systems.iterative.networks import IterativeGenerator, SeeEachOther, generator_settings, tokens_between
-from trainer.systems.iterative.step import Begun, Change, Iterative, drawn_change, listening_loss, new_turns
+from trainer.systems.iterative.step import Iterative, listening_loss
 from trainer.systems.iterative.system import ITERATIVE
 
 CPU = Ranks(0, 1, torch.device("cpu"))
@@ -102,6 +103,53 @@ def test_changes_are_of_the_dialogues_own_pictures(data: TrainingData) -> None:
         neighbours = drawn_change(batch, config(any_pair=0.0), draws)
         assert (neighbours.end - neighbours.start == 1).all()
     assert seen == {(i, j) for j in range(1, 6) for i in range(j)}
+
+
+def test_of_the_candidates_what_is_painted_worst_is_trained_on(
+    data: TrainingData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Among changes of one turn; those that lead over several come as they are drawn."""
+    it: Iterative = ITERATIVE.trainable(config(candidates=3, any_pair=0.5), data, CPU, None)
+    batch = data.gather(rows_for(0, 0, BATCH, len(data)))
+    encoded = it.average.encode(batch)
+    errors: list[torch.Tensor] = []
+
+    def error(told: dict[str, torch.Tensor], change: Change, noise: torch.Tensor) -> torch.Tensor:
+        assert len(told[TURNS.name]) == len(change.start) == len(noise)
+        assert (change.end - change.start == 1).all()
+        ends.append(change.end)
+        errors.append(torch.rand(len(noise), generator=torch.Generator().manual_seed(len(errors))))
+        return errors[-1]
+
+    monkeypatch.setattr(it, "error", error)
+    ends: list[torch.Tensor] = []
+    draws = Draws(0, 0, BATCH, slice(0, BATCH))
+    found = it.change(batch, encoded, draws)
+    drawn = draws.uniform("change", 3)
+    first = drawn_change(batch, it.training, drawn)
+    one_turn = (drawn[:, 1] >= 0.5).nonzero().flatten()
+    assert 1 < len(one_turn) < BATCH
+    assert len(ends) == 3
+    assert ends[0].tolist() == first.end[one_turn].tolist()
+    worst = torch.stack(errors).argmax(0)
+    assert len(set(worst.tolist())) > 1
+    expected = first.end.index_copy(0, one_turn, torch.stack(ends)[worst, torch.arange(len(one_turn))])
+    assert found.end.tolist() == expected.tolist()
+    start = first.start.index_copy(0, one_turn, (expected - 1)[one_turn])
+    assert found.start.tolist() == start.tolist()
+    for pictures, at in ((found.real, expected), (found.before, start), (found.earlier, (start - 1).clamp(min=0))):
+        torch.testing.assert_close(pictures, pictures_after(batch, at, 64), rtol=0, atol=0)
+
+
+def test_an_error_is_the_mean_distance_of_what_the_average_paints(data: TrainingData) -> None:
+    it: Iterative = ITERATIVE.trainable(config(), data, CPU, None)
+    batch = data.gather(rows_for(0, 0, BATCH, len(data)))
+    encoded = it.average.encode(batch)
+    change = drawn_change(batch, it.training, Draws(0, 0, BATCH, slice(0, BATCH)).uniform("change", 3))
+    noise = torch.zeros(BATCH, 3)
+    picture = it.average.next_picture(encoded, change.before, change.earlier, noise, change.start, change.end).picture
+    expected = [float((one.double() - two.double()).abs().mean()) for one, two in zip(picture, change.real)]
+    assert it.error(encoded, change, noise).tolist() == pytest.approx(expected, rel=1e-5)
 
 
 def test_turns_that_change_nothing_are_not_matched() -> None:
