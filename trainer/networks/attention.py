@@ -50,6 +50,12 @@ class TokenProjection(nn.Module):
         return torch.cat([tokens[kind].there for kind in self.kinds], 1)
 
 
+def by_heads(heads: int, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+    """Attention of (B, Q, c) to (B, N, c), each of the heads over its share of the channels → (B, Q, c)."""
+    split = (part.unflatten(2, (heads, -1)).transpose(1, 2) for part in (queries, keys, values))
+    return F.scaled_dot_product_attention(*split).transpose(1, 2).flatten(2)
+
+
 class PlaceAttention(nn.Module):
     """x ← x + O(Σ_t a(place, t) LayerNorm(V(t))), a = softmax over the tokens and silence of Q(x + p) · K(t) / √width.
 

@@ -113,6 +113,8 @@ class IterativeConfig(OwnSection, Optimisers, Objective):
             raise ValueError("matching.side must be at least 8 and smaller than the picture")
 
 
+_NETWORKS = {"recent": True, "modulate": True, "look": 4}
+
 _LEARNS = {
     "epochs": None,
     "images": 400_000,
@@ -122,7 +124,7 @@ _LEARNS = {
     "betas": [0.0, 0.9],
     "halve_every_epochs": None,
     "candidates": 3,
-    "networks": {"recent": True, "modulate": True, "look": 4},
+    "networks": _NETWORKS,
 }
 
 PRESETS: Presets = {
@@ -139,7 +141,7 @@ PRESETS: Presets = {
             "log_every": 1_600,
             "grid_every": 16_000,
             "checkpoint_every": 16_000,
-            "networks": {"size": 32, "widths": [16, 32, 64], "df": 16, "recent": True, "modulate": True, "look": 4},
+            "networks": {**_NETWORKS, "size": 32, "widths": [16, 32, 64], "df": 16},
         }
     },
 }

@@ -1,10 +1,9 @@
 """Turns look at the picture before its places listen to them."""
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from trainer.networks.attention import Heard, waves
+from trainer.networks.attention import Heard, by_heads, waves
 
 
 class Looking(nn.Module):
@@ -32,9 +31,7 @@ class Looking(nn.Module):
     def forward(self, x: Tensor, heard: Heard) -> Heard:
         """x (B, channels, side, side), and what is said to it → the same, with what each token saw in x."""
         places = self.norm((x + self.position).flatten(2).transpose(1, 2))
-        parts = (self.query(heard.keys), *self.key_value(places).chunk(2, 2))
-        split = (part.unflatten(2, (self.heads, -1)).transpose(1, 2) for part in parts)
-        seen = F.scaled_dot_product_attention(*split).transpose(1, 2).flatten(2)
+        seen = by_heads(self.heads, self.query(heard.keys), *self.key_value(places).chunk(2, 2))
         keys = heard.keys + self.to_keys(torch.cat([heard.keys, seen], 2))
         values = heard.values + self.to_values(torch.cat([heard.values, seen], 2))
         return Heard(keys, values, heard.there)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from store import params
 from trainer.feed.inputs import CAPTIONS, LENGTH, TURNS
-from trainer.networks.attention import Listening, PlaceAttention, Tokens, one_each, waves
+from trainer.networks.attention import Listening, PlaceAttention, Tokens, by_heads, one_each, waves
 from trainer.networks.blocks import ResidualBlock, UpBlock, conv3x3, conv_block, initialise
 from trainer.systems import Generator
 from trainer.systems.film import first_pictures, last_pictures, paint_film, start_of
@@ -63,9 +63,7 @@ class SeeEachOther(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """x (B, c, s, s) → the same shape."""
         places = self.norm(x.flatten(2).transpose(1, 2) + self.position)
-        parts = self.query_key_value(places).chunk(3, 2)
-        split = (part.unflatten(2, (self.heads, -1)).transpose(1, 2) for part in parts)
-        seen = F.scaled_dot_product_attention(*split).transpose(1, 2).flatten(2)
+        seen = by_heads(self.heads, *self.query_key_value(places).chunk(3, 2))
         return x + cast(Tensor, self.out(seen)).transpose(1, 2).unflatten(2, x.shape[2:])
 
 

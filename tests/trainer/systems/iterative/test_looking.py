@@ -92,12 +92,11 @@ def networks(look: int) -> Networks:
 
 
 def test_a_painter_looks_where_it_is_told_to() -> None:
-    counts = [
-        sum(isinstance(one, Looking) for one in IterativeGenerator(generator_settings(networks(look), dims)).modules())
-        for dims in ({CAPTIONS.name: 4, TURNS.name: 5},)
-        for look in (0, 2)
-    ]
-    assert counts == [0, 1]
+    def count(look: int) -> int:
+        painter = IterativeGenerator(generator_settings(networks(look), {CAPTIONS.name: 4, TURNS.name: 5}))
+        return sum(isinstance(one, Looking) for one in painter.modules())
+
+    assert [count(0), count(2)] == [0, 1]
 
 
 @pytest.mark.parametrize("heads", [-1, 4])
