@@ -4,7 +4,8 @@
     python -m benchmarks.film_step --device cuda --system geneva --preset geneva
 
 Random inputs as large as a store's; the systems take turns, and the table holds medians. An iteration of `geneva` is
-every turn of a batch of dialogues, one of `iterative` a change of each dialogue: compare turns a second.
+every turn of a batch of dialogues, one of `iterative` a change of each dialogue: compare turns a second. `plain` is
+`iterative` whose turns do not look at the picture and that draws one change of each dialogue.
 """
 
 import json
@@ -33,6 +34,11 @@ from trainer.feed.inputs import (
 
 DIMS = {CAPTIONS.name: 384, TURNS.name: 384, PRESENCE.name: 18}
 TURNS_A_DIALOGUE = {"geneva": True, "iterative": False}  # whether an iteration trains on all turns, or on one
+PAINTERS: dict[str, tuple[str, dict[str, Any]]] = {  # the system, and what is not its preset's
+    "geneva": ("geneva", {}),
+    "iterative": ("iterative", {}),
+    "plain": ("iterative", {"candidates": 1, "networks": {"look": 0}}),
+}
 
 
 class Sizes:
@@ -75,8 +81,8 @@ def inputs(size: int, rows: int, turns: int) -> Batch:
     "--system",
     "names",
     multiple=True,
-    type=click.Choice(list(TURNS_A_DIALOGUE)),
-    default=list(TURNS_A_DIALOGUE),
+    type=click.Choice(list(PAINTERS)),
+    default=list(PAINTERS),
     show_default=True,
 )
 @click.option("--preset", default="tiny", show_default=True)
@@ -91,9 +97,10 @@ def main(names: tuple[str, ...], preset: str, batch: int | None, turns: int, run
     where = torch.device(device)
     steps: dict[str, tuple[Any, Batch]] = {}
     for name in names:
-        system = systems.find(name)
-        given = {"preset": preset, **({"batch": batch} if batch else {})}
-        config: Any = system.configure({name: given}, "the command line")
+        section, switches = PAINTERS[name]
+        system = systems.find(section)
+        given = {"preset": preset, **({"batch": batch} if batch else {}), **switches}
+        config: Any = system.configure({section: given}, "the command line")
         rows = inputs(config.networks.size, config.training.batch, turns)
         trainable = system.trainable(config, Sizes(rows), Ranks(0, 1, where), None)  # type: ignore[arg-type]
         steps[name] = trainable, rows.to(where)
@@ -110,7 +117,7 @@ def main(names: tuple[str, ...], preset: str, batch: int | None, turns: int, run
     click.echo(f"{'system':12}{'s/iteration':>14}{'turns/s':>12}")
     for name, times in seconds.items():
         median, rows = statistics.median(times), steps[name][1]
-        rate = rows.size * (turns if TURNS_A_DIALOGUE[name] else 1) / median
+        rate = rows.size * (turns if TURNS_A_DIALOGUE[PAINTERS[name][0]] else 1) / median
         found[name] = {"seconds": times, "median": median, "dialogues": rows.size, "turns_per_second": rate}
         click.echo(f"{name:12}{median:14.3f}{rate:12.1f}")
     about = {"preset": preset, "turns": turns, "device": device, "machine": machine.describe()}
