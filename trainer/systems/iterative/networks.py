@@ -15,6 +15,7 @@ from trainer.networks.attention import Listening, PlaceAttention, Tokens, by_hea
 from trainer.networks.blocks import ResidualBlock, UpBlock, conv3x3, conv_block, initialise
 from trainer.systems import Generator
 from trainer.systems.film import first_pictures, last_pictures, paint_film, start_of
+from trainer.systems.iterative.carrying import Carrying
 from trainer.systems.iterative.config import Networks
 from trainer.systems.iterative.looking import Looking
 from trainer.systems.text_reader import TextReader
@@ -27,6 +28,7 @@ class GeneratorOutput(NamedTuple):
 
     picture: Tensor  # (B, 3, s, s) in [-1, 1]
     attention: Mapping[int, Tensor]  # by side, (B, T, side, side): each token's share of what a place listens to
+    carried: Tensor | None  # (B, 64, 64 or 128): from which places of the pictures before each takes something over
 
 
 def tokens_between(turns: Tensor, captions: Tensor, start: Tensor, end: Tensor, ages: int) -> dict[str, Tokens]:
@@ -96,6 +98,7 @@ class Drawer(nn.Module):
         higher = [side for side in n.see if n.heads and side != LOWEST]
         self.see_above = nn.ModuleDict({str(side): SeeEachOther(n.width(side), side, n.heads) for side in higher})
         self.look = Looking(wide[-1], LOWEST, n.attention.width, n.look) if n.look else None
+        self.carry = Carrying(wide[-1], LOWEST, n.attention.width, 1 + n.recent) if n.carry else None
         self.residual = ResidualBlock(wide[-1])
         self.ups = nn.ModuleList(UpBlock(i, o) for i, o in zip(wide[:0:-1], wide[-2::-1]))
         self.merges = nn.ModuleList(conv_block(2 * o, o) for o in wide[-2::-1])
@@ -115,13 +118,16 @@ class Drawer(nn.Module):
         x = self.join(seen.pop() + self.noise(noise).unflatten(1, x.shape[1:]))
         if self.look is not None:
             heard = self.look(x, heard)
-        x = self.see(self.listening(x, heard, maps))
-        x = self.residual(x)
+        old, carried = x, None
+        x = self.listening(x, heard, maps)
+        if self.carry is not None:
+            x, carried = self.carry(x, old)
+        x = self.residual(self.see(x))
         for up, merge in zip(self.ups, self.merges):
             x = self.listening(merge(torch.cat([up(x), seen.pop()], 1)), heard, maps)
             if (side := str(x.shape[-1])) in self.see_above:
                 x = self.see_above[side](x)
-        return GeneratorOutput(self.out(x).to(before.dtype).tanh(), maps)
+        return GeneratorOutput(self.out(x).to(before.dtype).tanh(), maps, carried)
 
 
 class IterativeGenerator(TextReader, Generator):

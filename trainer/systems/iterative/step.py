@@ -13,13 +13,13 @@ from trainer.feed.sampler import Draws, microbatches
 from trainer.networks import average, losses
 from trainer.networks.attention import Tokens
 from trainer.optimising import Checkpointed, Report, Updates, adam, autocast, rates_of, set_learning_rates
+from trainer.systems.iterative.carrying import FAINTEST, carrying_loss
 from trainer.systems.iterative.changes import Begun, Change, drawn_change, new_turns
 from trainer.systems.iterative.config import IterativeConfig
 from trainer.systems.iterative.discriminator import Discriminator, DiscriminatorOutput
 from trainer.systems.iterative.networks import GeneratorOutput, IterativeGenerator
 
 CHANGED = 0.05  # of [-1, 1]: what differs by more has changed
-FAINTEST = 1e-3  # of a share of attention, so that who is sure and wrong can still learn
 
 
 class Iterative(Checkpointed):
@@ -31,6 +31,7 @@ class Iterative(Checkpointed):
         ("G", ("g_loss", "g_matching")),
         ("L1", ("l1",)),
         ("listening", ("listening",)),
+        ("carrying", ("carrying",)),
         ("lr", ("lr_g", "lr_d")),
     )
 
@@ -158,7 +159,13 @@ class Iterative(Checkpointed):
         distance = F.l1_loss(painted.picture, change.real)
         listening = listening_loss(painted.attention, change, told.vectors.shape[1])
         figures |= {"l1": distance.detach(), "listening": listening.detach()}
-        return loss + training.l1 * distance + training.listening * listening, figures
+        loss = loss + training.l1 * distance + training.listening * listening
+        if painted.carried is not None:
+            pictures = (begun.before, begun.earlier)[: 1 + training.networks.recent]
+            carrying = carrying_loss(painted.carried, change.real, *pictures)
+            figures |= {"carrying": carrying.detach()}
+            loss = loss + training.carrying * carrying
+        return loss, figures
 
     def matching_loss(self, judged: DiscriminatorOutput, told: Tokens, figures: dict[str, Tensor], who: str) -> Tensor:
         """() how badly the changes of the batch, of all processes, and the turns find each other; adds figures."""

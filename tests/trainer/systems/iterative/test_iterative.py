@@ -233,7 +233,8 @@ def test_changes_of_our_own_pictures_are_taught_without_a_game(data: TrainingDat
         encoded, begun.before, begun.earlier, torch.zeros(BATCH, 3), change.start, change.end
     )
     loss, figures = it.generator_loss(change, painted, begun, told)
-    torch.testing.assert_close(loss, it.training.l1 * figures["l1"] + it.training.listening * figures["listening"])
+    weights = {"l1": it.training.l1, "listening": it.training.listening, "carrying": it.training.carrying}
+    torch.testing.assert_close(loss, sum(weight * figures[name] for name, weight in weights.items()))
 
 
 def test_places_are_told_to_listen_where_the_picture_changes() -> None:

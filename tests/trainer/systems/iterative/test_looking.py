@@ -8,6 +8,7 @@ from torch import Tensor
 
 from store import params
 from tests.support.models import SMALL_ITERATIVE
+from tests.support.written_out import at, dot, layer_norm, linear, softmax, two_layers
 from trainer.feed.inputs import CAPTIONS, TURNS
 from trainer.networks.attention import Heard
 from trainer.systems.iterative.config import Networks
@@ -32,19 +33,6 @@ def picture(batch: int = 2) -> Tensor:
     return torch.randn(batch, CHANNELS, SIDE, SIDE, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
 
 
-def linear(layer: torch.nn.Module, x: list[float]) -> list[float]:
-    assert isinstance(layer, torch.nn.Linear)
-    return [
-        float(bias) + sum(float(w) * value for w, value in zip(row, x, strict=True))
-        for row, bias in zip(layer.weight, layer.bias, strict=True)
-    ]
-
-
-def two_layers(layers: torch.nn.Module, x: list[float]) -> list[float]:
-    assert isinstance(layers, torch.nn.Sequential)
-    return linear(layers[2], [value if value > 0 else 0.2 * value for value in linear(layers[0], x)])
-
-
 def test_it_is_the_sum_written_out() -> None:
     module, heard, x = looking(), said(), picture()
     found = module(x, heard)
@@ -53,25 +41,16 @@ def test_it_is_the_sum_written_out() -> None:
         places = []
         for y in range(SIDE):
             for z in range(SIDE):
-                shown = [float(x[b, c, y, z] + module.position[c, y, z]) for c in range(CHANNELS)]
-                mean = sum(shown) / CHANNELS
-                deviation = math.sqrt(sum((value - mean) ** 2 for value in shown) / CHANNELS + module.norm.eps)
-                gains = zip(shown, module.norm.weight, module.norm.bias, strict=True)
-                normed = [(value - mean) / deviation * float(w) + float(shift) for value, w, shift in gains]
-                both = linear(module.key_value, normed)
+                both = linear(module.key_value, layer_norm(module.norm, at(x + module.position, b, y, z)))
                 places.append((both[:WIDTH], both[WIDTH:]))
         for t in range(3):
             key, value = heard.keys[b, t].tolist(), heard.values[b, t].tolist()
             query, seen, part = linear(module.query, key), [], WIDTH // HEADS
             for head in range(HEADS):
                 mine = slice(head * part, (head + 1) * part)
-                fits = [
-                    sum(q * k for q, k in zip(query[mine], one[mine], strict=True)) / math.sqrt(part)
-                    for one, _ in places
-                ]
-                shares = [math.exp(fit) / sum(map(math.exp, fits)) for fit in fits]
+                fits = [dot(query[mine], one[mine]) / math.sqrt(part) for one, _ in places]
                 for c in range(part):
-                    seen.append(sum(s * one[mine][c] for s, (_, one) in zip(shares, places, strict=True)))
+                    seen.append(sum(s * one[mine][c] for s, (_, one) in zip(softmax(fits), places, strict=True)))
             for name, before, layers in (("keys", key, module.to_keys), ("values", value, module.to_values)):
                 expected = [a + more for a, more in zip(before, two_layers(layers, before + seen), strict=True)]
                 assert getattr(found, name)[b, t].tolist() == pytest.approx(expected, rel=1e-10, abs=1e-12)
