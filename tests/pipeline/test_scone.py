@@ -106,7 +106,7 @@ def done(action: str, slots: list[str]) -> None:
         slots[at] = letter + hat if verb.endswith("person") else shirt + letter
 
 
-# So no painter loses half of what it has above the start in alchemy, and in scene only who misses hardly anything.
+# What a bar on order can ask: who has faults may lose more or less of what is left.
 @pytest.mark.parametrize(("domain", "share"), [("scene", 0.55), ("alchemy", 0.14), ("tangrams", 0.62)])
 def test_what_who_does_every_action_loses_when_turns_are_reversed(shared_data: Path, domain: str, share: float) -> None:
     world = WORLDS[domain]

@@ -38,6 +38,11 @@ def widened(outputs: int, activation: Activation) -> int:
     return outputs if activation == "relu" else 2 * outputs
 
 
+def two_layers(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
+    """(…, inputs) → (…, outputs) by way of hidden values under LeakyReLU."""
+    return nn.Sequential(nn.Linear(inputs, hidden), nn.LeakyReLU(0.2), nn.Linear(hidden, outputs))
+
+
 def conv3x3(inputs: int, outputs: int) -> nn.Conv2d:
     """(B, inputs, h, w) → (B, outputs, h, w)."""
     return nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)

@@ -1,15 +1,10 @@
-"""Places take over what stands elsewhere in the picture: what is moved, swapped or put once more."""
-
-import itertools
+"""Places take over what stood elsewhere in the picture: what is moved, swapped or brought back."""
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from trainer.networks.attention import waves
-
-ALIKE = 0.05  # of [-1, 1], mean over a place's pixels: what differs by so much is alike by a share of 1 / e
-FAINTEST = 1e-3  # of a share of attention, so that who is sure and wrong can still learn
+from trainer.networks.blocks import two_layers
 
 
 class Carrying(nn.Module):
@@ -30,7 +25,7 @@ class Carrying(nn.Module):
         super().__init__()
         self.position = nn.Parameter(waves(channels, side))
         self.norm, self.norm_old = nn.LayerNorm(channels), nn.LayerNorm(channels)
-        self.query = nn.Sequential(nn.Linear(channels, 2 * width), nn.LeakyReLU(0.2), nn.Linear(2 * width, width))
+        self.query = two_layers(channels, 2 * width, width)
         self.keys = nn.ModuleList(nn.Linear(channels, width) for _ in range(pictures))
         self.values = nn.ModuleList(nn.Linear(channels, channels) for _ in range(pictures))
 
@@ -49,28 +44,3 @@ class Carrying(nn.Module):
         shares = (self.query(asking) @ keys.transpose(1, 2) / keys.shape[2] ** 0.5).softmax(2)
         carried = shares.to(values.dtype) @ values
         return x + carried.transpose(1, 2).unflatten(2, x.shape[2:]), shares
-
-
-def carrying_loss(shares: Tensor, real: Tensor, *pictures: Tensor) -> Tensor:
-    """() cross-entropy between from where places take over and where the pictures before are like what is to come.
-
-    What comes to a place and went from another is known from the pictures alone. Counted are places that change, to
-    what is more than twice as like what some place loses, or lost a turn earlier, as like what was there; all that are
-    as like are as right. Who stays where it is teaches nothing: one more of a kind is told in words.
-
-    Args:
-        shares: (B, places, places of every picture), of `Carrying`.
-        real: (B, 3, s, s), the true picture to come.
-        pictures: (B, 3, s, s) each: what is painted from, and what was there a turn earlier if places ask for it.
-    """
-    each = real.shape[-1] // round(shares.shape[1] ** 0.5)
-    seen = [F.pixel_unshuffle(picture, each).flatten(2).transpose(1, 2) for picture in (real, *pictures)]
-    changes = [(later - old).abs().mean(2) for later, old in itertools.pairwise(seen)]
-    went = torch.cat(changes, 1)[:, None] > ALIKE
-    apart = torch.cdist(seen[0], torch.cat(seen[1:], 1), p=1) / seen[0].shape[2]
-    apart = apart.masked_fill(~went, torch.inf)
-    nearest = apart.amin(2)
-    counted = (changes[0] > ALIKE) & (nearest < changes[0] / 2)
-    alike = ((nearest.where(counted, 0)[..., None] - apart) / ALIKE).exp()
-    lost = -((shares * alike).sum(2) + FAINTEST).log()
-    return (lost * counted).sum() / counted.sum().clamp(min=1)

@@ -23,7 +23,7 @@ class Networks:
     recent: bool = False  # places, and D's regions, see what changed last: it is what "it" stands for
     modulate: bool = False  # what places hear scales their features, too
     look: int = 0  # heads of the attention by which turns look at the picture before places listen; 0: they do not
-    carry: bool = False  # places take over what stood at other places
+    carry: bool = False  # places take over what stood at other places, with recent a turn earlier too
     standardise: bool = True  # text vectors by their store's statistics
     attention: Attention = field(default_factory=Attention)
 
@@ -81,7 +81,7 @@ class Objective(Concern):
 
     l1: float = 30.0  # weight of |painted - real|, beside the game
     listening: float = 3.0  # weight: places listen to new turns where the true picture changes, and to none elsewhere
-    carrying: float = 3.0  # weight: places take over from where the picture before is like what comes to them
+    carrying: float = 3.0  # weight: places take over from where what comes to them stood; for networks.carry
     game: float = 1.0  # weight of the game in the generator's loss
     matching: Matching = field(default_factory=Matching)
     any_pair: float = 0.25  # share of samples that lead over any number of turns; the others over one

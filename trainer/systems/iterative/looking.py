@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from trainer.networks.attention import Heard, by_heads, waves
+from trainer.networks.blocks import two_layers
 
 
 class Looking(nn.Module):
@@ -39,4 +40,4 @@ class Looking(nn.Module):
 
 def _after_looking(width: int) -> nn.Module:
     """What is said and what was seen, to what is added to what is said."""
-    return nn.Sequential(nn.Linear(2 * width, 2 * width), nn.LeakyReLU(0.2), nn.Linear(2 * width, width))
+    return two_layers(2 * width, 2 * width, width)

@@ -1,7 +1,5 @@
 """One iteration: of every dialogue of the batch one change of its picture; D's step, then the generator's."""
 
-from collections.abc import Mapping
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -13,13 +11,11 @@ from trainer.feed.sampler import Draws, microbatches
 from trainer.networks import average, losses
 from trainer.networks.attention import Tokens
 from trainer.optimising import Checkpointed, Report, Updates, adam, autocast, rates_of, set_learning_rates
-from trainer.systems.iterative.carrying import FAINTEST, carrying_loss
 from trainer.systems.iterative.changes import Begun, Change, drawn_change, new_turns
 from trainer.systems.iterative.config import IterativeConfig
 from trainer.systems.iterative.discriminator import Discriminator, DiscriminatorOutput
 from trainer.systems.iterative.networks import GeneratorOutput, IterativeGenerator
-
-CHANGED = 0.05  # of [-1, 1]: what differs by more has changed
+from trainer.systems.iterative.taught import carrying_loss, listening_loss
 
 
 class Iterative(Checkpointed):
@@ -179,22 +175,3 @@ class Iterative(Checkpointed):
     def learning_rates(self) -> dict[str, float]:
         """Of both networks, now."""
         return rates_of(lr_g=self.g_optimizer, lr_d=self.d_optimizer)
-
-
-def listening_loss(attention: Mapping[int, Tensor], change: Change, turns: int) -> Tensor:
-    """() cross-entropy between where places listen to new turns and where the true picture changes, summed over sides.
-
-    Who is meant ("it", "the small red circle") shows in what changes; from the painted pixels alone places learn it
-    late, as whoever is not sure of it loses least by changing everybody a little.
-
-    Args:
-        attention: by side, (b, 1 + 2 turns, side, side): to the caption, to new turns and to old ones, in the order of
-            `tokens_between`.
-    """
-    changed = ((change.real - change.before).abs().amax(1, keepdim=True) > CHANGED).float()
-    loss = changed.new_zeros(())
-    for side, shares in attention.items():
-        listens = shares[:, 1 : 1 + turns].sum(1)
-        should = F.max_pool2d(changed, changed.shape[-1] // side)[:, 0]
-        loss = loss - torch.where(should > 0, listens + FAINTEST, 1 - listens + FAINTEST).log().mean()
-    return loss

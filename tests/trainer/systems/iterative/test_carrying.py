@@ -11,9 +11,10 @@ from store import params
 from tests.support.models import SMALL_ITERATIVE
 from tests.support.written_out import at, dot, layer_norm, linear, softmax, two_layers
 from trainer.feed.inputs import CAPTIONS, LENGTH, TURNS
-from trainer.systems.iterative.carrying import Carrying, carrying_loss
+from trainer.systems.iterative.carrying import Carrying
 from trainer.systems.iterative.config import Networks
 from trainer.systems.iterative.networks import IterativeGenerator, generator_settings
+from trainer.systems.iterative.taught import carrying_loss
 
 CHANNELS, SIDE, WIDTH = 3, 4, 5
 PLACES = [(y, x) for y in range(SIDE) for x in range(SIDE)]

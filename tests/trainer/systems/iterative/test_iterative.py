@@ -21,8 +21,9 @@ from trainer.feed.sampler import Draws, rows_for
 from trainer.systems.iterative.changes import Begun, Change, drawn_change, new_turns
 from trainer.systems.iterative.config import IterativeConfig, Networks
 from trainer.systems.iterative.networks import IterativeGenerator, SeeEachOther, generator_settings, tokens_between
-from trainer.systems.iterative.step import Iterative, listening_loss
+from trainer.systems.iterative.step import Iterative
 from trainer.systems.iterative.system import ITERATIVE
+from trainer.systems.iterative.taught import listening_loss
 
 CPU = Ranks(0, 1, torch.device("cpu"))
 BATCH = 6
