@@ -114,7 +114,8 @@ def test_comparing_only_what_is_there_changes_no_loss_and_no_gradient(counts: li
         assert shown.grad is not None
         gradients = {name: value.grad for name, value in module.named_parameters() if value.grad is not None}
         found[few] = [losses.pooled.detach(), losses.single.detach(), shown.grad, gradients]
-    torch.testing.assert_close(found[True], found[False], rtol=1e-5, atol=1e-6)
+    # Losses are in single precision, which adds up in another order with another number of threads.
+    torch.testing.assert_close(found[True], found[False], rtol=1e-5, atol=1e-5)
 
 
 def test_token_scores_are_cosines_with_what_each_token_picks() -> None:
