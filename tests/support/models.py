@@ -67,7 +67,7 @@ SMALL_ITERATIVE: dict[str, Any] = {
         "recent": True,
         "modulate": True,
         "look": 2,
-        "carry": True,
+        "carry": 16,
         "attention": {"width": 6},
     },
     "matching": {"hidden": 5},

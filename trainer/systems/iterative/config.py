@@ -23,7 +23,7 @@ class Networks:
     recent: bool = False  # places, and D's regions, see what changed last: it is what "it" stands for
     modulate: bool = False  # what places hear scales their features, too
     look: int = 0  # heads of the attention by which turns look at the picture before places listen; 0: they do not
-    carry: bool = False  # places take over what stood at other places, with recent a turn earlier too
+    carry: int = 0  # side of the features whose places take over what stood elsewhere, or a turn earlier; 0: none do
     standardise: bool = True  # text vectors by their store's statistics
     attention: Attention = field(default_factory=Attention)
 
@@ -37,6 +37,8 @@ class Networks:
             )
         if not set(self.see) <= set(self.sides):
             raise ValueError(f"networks.see must name sides of features: {', '.join(map(str, self.sides))}")
+        if self.carry and self.carry not in self.sides:
+            raise ValueError(f"networks.carry must be 0 or a side of features: {', '.join(map(str, self.sides))}")
         if self.look < 0 or (self.look and self.attention.width % self.look):
             raise ValueError("networks.look must divide networks.attention.width")
         if self.heads < 0 or (self.heads and any(self.width(side) % self.heads for side in self.see)):

@@ -28,7 +28,7 @@ class GeneratorOutput(NamedTuple):
 
     picture: Tensor  # (B, 3, s, s) in [-1, 1]
     attention: Mapping[int, Tensor]  # by side, (B, T, side, side): each token's share of what a place listens to
-    carried: Tensor | None  # (B, 64, 64 or 128): from which places of the pictures before each takes something over
+    carried: Tensor | None  # (B, places, places of every picture): from which of the pictures before each takes over
 
 
 def tokens_between(turns: Tensor, captions: Tensor, start: Tensor, end: Tensor, ages: int) -> dict[str, Tokens]:
@@ -98,7 +98,8 @@ class Drawer(nn.Module):
         higher = [side for side in n.see if n.heads and side != LOWEST]
         self.see_above = nn.ModuleDict({str(side): SeeEachOther(n.width(side), side, n.heads) for side in higher})
         self.look = Looking(wide[-1], LOWEST, n.attention.width, n.look) if n.look else None
-        self.carry = Carrying(wide[-1], LOWEST, n.attention.width, 1 + n.recent) if n.carry else None
+        self.carry = Carrying(n.width(n.carry), n.carry, n.attention.width, 1 + n.recent) if n.carry else None
+        self.carried_at = n.carry
         self.residual = ResidualBlock(wide[-1])
         self.ups = nn.ModuleList(UpBlock(i, o) for i, o in zip(wide[:0:-1], wide[-2::-1]))
         self.merges = nn.ModuleList(conv_block(2 * o, o) for o in wide[-2::-1])
@@ -120,11 +121,14 @@ class Drawer(nn.Module):
             heard = self.look(x, heard)
         old, carried = x, None
         x = self.listening(x, heard, maps)
-        if self.carry is not None:
+        if self.carry is not None and self.carried_at == LOWEST:
             x, carried = self.carry(x, old)
         x = self.residual(self.see(x))
         for up, merge in zip(self.ups, self.merges):
-            x = self.listening(merge(torch.cat([up(x), seen.pop()], 1)), heard, maps)
+            old = seen.pop()
+            x = self.listening(merge(torch.cat([up(x), old], 1)), heard, maps)
+            if self.carry is not None and self.carried_at == x.shape[-1]:
+                x, carried = self.carry(x, old)
             if (side := str(x.shape[-1])) in self.see_above:
                 x = self.see_above[side](x)
         return GeneratorOutput(self.out(x).to(before.dtype).tanh(), maps, carried)

@@ -114,9 +114,10 @@ def test_a_swap_is_learned_from_its_pictures_alone() -> None:
     assert sum(losses[-20:]) / 20 < 0.3
 
 
-@pytest.mark.parametrize(("recent", "places"), [(False, 64), (True, 128)])
-def test_a_painter_carries_where_it_is_told_to(recent: bool, places: int) -> None:
-    def carried(carry: bool) -> Tensor | None:
+@pytest.mark.parametrize("recent", [False, True])
+@pytest.mark.parametrize("side", [8, 16, 32])
+def test_a_painter_carries_where_it_is_told_to(side: int, recent: bool) -> None:
+    def carried(carry: int) -> Tensor | None:
         given = {**SMALL_ITERATIVE["networks"], "carry": carry, "recent": recent}
         networks = params.build(Networks, given, "networks")
         painter = IterativeGenerator(generator_settings(networks, {CAPTIONS.name: 4, TURNS.name: 5})).eval()
@@ -127,8 +128,8 @@ def test_a_painter_carries_where_it_is_told_to(recent: bool, places: int) -> Non
         white = torch.ones(1, 3, 64, 64)
         return painter.next_picture(encoded, white, white, torch.zeros(1, 3), rounds - 2, rounds - 1).carried
 
-    assert carried(False) is None
-    shares = carried(True)
+    assert carried(0) is None
+    shares = carried(side)
     assert shares is not None
-    assert shares.shape == (1, 64, places)
-    assert shares.sum(2)[0].tolist() == pytest.approx([1.0] * 64)
+    assert shares.shape == (1, side**2, side**2 * (1 + recent))
+    assert shares.sum(2)[0].tolist() == pytest.approx([1.0] * side**2, rel=1e-5)
