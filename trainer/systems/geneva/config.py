@@ -121,7 +121,7 @@ PRESETS = {
         "geneva": {
             **PRESETS["geneva"]["geneva"],
             "epochs": None,
-            "images": 24_000,
+            "images": 16_000,
             "log_every": 640,
             "grid_every": 6_400,
             "checkpoint_every": 6_400,
