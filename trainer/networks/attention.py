@@ -108,7 +108,8 @@ def waves(channels: int, side: int) -> Tensor:
     Begin `PlaceAttention.position` with them where "at the top left" is to be found soon: independent numbers have to
     be learned place by place.
     """
-    across = torch.linspace(-1, 1, side)
+    # transformers, if it loads a model before any device context, leaves linspace out of them for good.
+    across = torch.linspace(-1, 1, side, device=torch.empty(0).device)
     y, x = torch.meshgrid(across, across, indexing="ij")
     phases = [math.pi / 2 * (n * z + shift) for n in (1, 2, 3) for z in (x, y) for shift in (0, 1)]
     basis = torch.stack([*(phase.sin() for phase in phases), x, y])

@@ -169,6 +169,16 @@ def test_channels_last_and_compiled_are_the_same() -> None:
     torch.testing.assert_close(compiled(x, *rest), plain)
 
 
+def test_waves_are_made_where_linspace_is_left_out_of_device_contexts(monkeypatch: pytest.MonkeyPatch) -> None:
+    from torch.utils import _device
+
+    known = _device._device_constructors()
+    monkeypatch.setattr(_device, "_device_constructors", lambda: known - {torch.linspace})
+    with torch.device("meta"):
+        assert torch.linspace(0, 1, 2).device.type == "cpu"
+        assert waves(4, 2).device.type == "meta"
+
+
 def test_waves_are_alike_where_places_are_near() -> None:
     torch.manual_seed(5)
     places = torch.nn.functional.normalize(waves(64, 8), dim=0)
