@@ -17,6 +17,7 @@ from tests.support.models import SMALL
 from tests.support.processes import Ranks
 from tests.support.runs import figures, run_of
 from tests.support.stores import write_training_stores
+from tests.support.threads import one_thread
 
 AVX512, AVX2 = (Path(__file__).with_name(name) for name in ("golden.json", "golden-avx2.json"))
 RECORDED = AVX2 if torch.backends.cpu.get_cpu_capability() == "AVX2" else AVX512
@@ -82,10 +83,8 @@ def trained(data: Path, folder: Path, name: str) -> Iterator[tuple[str, Path]]:
     from trainer.systems.chatpainter.config import ModelConfig, Stage1Config, Stage2Config
 
     model, switches, world = cases(data)[name]
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # sums over several threads end in other bits
     config = ModelConfig(**(SMALL | {"size": 32} | model))
-    try:
+    with one_thread():
         for stage, kind in ((1, Stage1Config), (2, Stage2Config)):
             start = folder / "stage1" if stage == 2 else None
             run = run_of(
@@ -98,8 +97,6 @@ def trained(data: Path, folder: Path, name: str) -> Iterator[tuple[str, Path]]:
             yield f"{name}, stage {stage}", run.folder
             if world > 1 or name == "auxiliary":
                 return
-    finally:
-        torch.set_num_threads(threads)
 
 
 def written(folder: Path) -> list[dict[str, float]]:

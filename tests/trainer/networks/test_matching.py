@@ -1,13 +1,13 @@
 """The matching head against sums written out in float64, over ranks, with missing tokens, in bfloat16, compiled."""
 
 import math
-from collections.abc import Iterator
 from typing import Any, cast
 
 import pytest
 import torch
 from torch import Tensor
 
+from tests.support.threads import one_thread
 from trainer.networks.attention import Tokens, first
 from trainer.networks.matching import HIGHEST_SCALE, MatchingHead, MatchingLosses, pool, token_scores
 
@@ -105,17 +105,8 @@ def test_both_losses_equal_the_sums_written_out(counts: list[int], captions: boo
     assert found.single.item() == pytest.approx(single, rel=2e-5)
 
 
-@pytest.fixture
-def one_thread() -> Iterator[None]:
-    """Sums over several threads end in other bits."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("counts", [[4, 2, 0], [0, 1, 0], [0, 0, 0]])
+@one_thread()
 def test_comparing_only_what_is_there_changes_no_loss_and_no_gradient(counts: list[int]) -> None:
     found = {}
     for few in False, True:
