@@ -4,12 +4,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 import yaml
 
 from evidence import profile as profiles
 from evidence import worker
-from evidence.preparation import forerunners
+from evidence.preparation import forerunners, parsed
 from store import params
 from store.errors import ParamsError
 from trainer import systems
@@ -37,6 +38,20 @@ def test_every_training_of_our_profiles_can_be_built(path, tmp_path):
         before = systems.find(job.system).starts_from
         assert before is None or before in forerunners(plan)
     assert len({job.name for job in jobs}) == len({job.key for job in jobs}) == len(jobs)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "evidence").glob("*.yaml")), ids=lambda path: path.stem)
+def test_others_data_are_laid_out_where_our_profiles_read_them(path, tmp_path, monkeypatch):
+    for variable in ("CODRAW", "SCONE"):
+        monkeypatch.setenv(variable, str(tmp_path))
+    plan, values = profiles.load(path, ROOT / "params.yaml")
+    for line in plan.prepare:
+        command, (name, *arguments) = parsed(line, plan.title)
+        if "--source" not in arguments:
+            continue
+        assert isinstance(command, click.Group)
+        given = command.commands[name].make_context(name, arguments).params
+        assert (given["raw"] or Path(f"data/raw/scone-{given['domain']}")) == Path(values["raw"])
 
 
 def test_what_lies_over_what(load):
