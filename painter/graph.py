@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 MOST = 64  # objects of a graph
 SHEET = 192  # side of the picture of boxes and masks
+LINE = 14  # height of a name in it
 REMEDY = "write graphs as docs/painting.md shows them"
 PALETTE = ("#e41a1c", "#377eb8", "#4daf4a", "#984ea3", "#ff7f00", "#a65628", "#f781bf", "#17becf")
 
@@ -206,10 +207,23 @@ def placed(graph: SceneGraph, boxes: np.ndarray, masks: np.ndarray | None) -> np
             shape = Image.fromarray((masks[row] * 160).astype(np.uint8))
             sheet.paste(colour, (x0, y0), shape.resize((x1 - x0 + 1, y1 - y0 + 1), Image.Resampling.BILINEAR))
         pen.rectangle((x0, y0, x1, y1), outline=colour, width=2)
-    for row in order:
-        x0, y0, *_ = corners[row]
-        pen.text((min(x0, SHEET - 40) + 4, min(y0, SHEET - 16) + 3), graph.objects[row], fill="black", font=font)
+    names = [graph.objects[row] for row in order]
+    beside = label_places([corners[row][:2] for row in order], [pen.textlength(name, font=font) for name in names])
+    for place, name in zip(beside, names):
+        pen.text(place, name, fill="black", font=font)
     return np.asarray(sheet)
+
+
+def label_places(corners: Sequence[tuple[int, int]], widths: Sequence[float]) -> list[tuple[float, float]]:
+    """Where names of these widths begin: at their boxes' upper left corners, within the sheet, one below the other
+    where they would lie on each other and there is room."""
+    places: list[tuple[float, float]] = []
+    for (left, top), width in zip(corners, widths):
+        x, first = max(0, min(left + 4, SHEET - width)), min(top + 3, SHEET - LINE)
+        beside = [y for (other, y), its in zip(places, widths) if x < other + its and other < x + width]
+        free = (y for y in range(first, SHEET - LINE + 1) if all(abs(y - taken) >= LINE for taken in beside))
+        places.append((x, next(free, first)))
+    return places
 
 
 def _pixels(box: np.ndarray) -> tuple[int, int, int, int]:

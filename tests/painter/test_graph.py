@@ -98,6 +98,14 @@ def test_boxes_and_masks_are_drawn_where_they_are() -> None:
     assert empty[150, 100].tolist() == [255, 255, 255]
 
 
+def test_names_lie_within_the_picture_and_not_on_each_other() -> None:
+    corners, widths = [(0, 0), (4, 2), (180, 0), (100, 190), (0, 60)], [30, 90, 60, 70, 400]
+    places = graphs.label_places(corners, widths)
+    assert places == [(4, 3), (8, 3 + graphs.LINE), (132, 3), (104, graphs.SHEET - graphs.LINE), (0, 63)]
+    crowded = graphs.label_places([(0, graphs.SHEET)] * 3, [50] * 3)  # no room: on each other, rather than nowhere
+    assert crowded == [(4, graphs.SHEET - graphs.LINE)] * 3
+
+
 def test_words_of_the_sample_world_become_a_graph(run: Path, tmp_path: Path) -> None:
     talk = [("what is the ground like", "it is sand"), ("what is at the bottom right", "a large blue square")]
     graph = graphs.told(graphs.load(run), "there is a small red circle in the top left with one other object", talk)
