@@ -25,11 +25,14 @@ def paint_film(
         rounds: (B,) how many turns each dialogue has.
     """
     picture, pictures = start, []
-    for number in range(turns):
+    going_on = min(turns, int(rounds.max())) if len(rounds) else 0
+    for number in range(going_on):
         epsilon = None if condition_noise is None else condition_noise.roll(number, 1)
         painted = paint(number, picture, noise.roll(number, 1), epsilon)
         picture = torch.where((rounds > number)[:, None, None, None], painted, picture)
         pictures.append(picture)
+    # When the last dialogue has ended there is nothing to paint.
+    pictures += [picture] * (turns - going_on)
     return torch.stack(pictures, 1) if pictures else start[:, None][:, :0]
 
 
