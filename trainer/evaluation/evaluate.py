@@ -165,6 +165,14 @@ class Looks:
 
         return self._at(rows, pictures)
 
+    def film(self, rows: np.ndarray, probes: list[Condition]) -> Arrays:
+        """What each of these probes shows, as `painted` by its name: dialogues told in part, from one film."""
+        sample, (side, *_) = self.settings.condition == "sample", self.held_out.sides
+        rounds = [probe.rounds for probe in probes if probe.rounds is not None]
+        pictures = split.paint_rounds(self.generator, self.held_out, rows, rounds, sample)
+        seen = {probe.name: self.judges.look({side: pictures[n]}) for probe, n in zip(probes, rounds, strict=True)}
+        return {f"{name}/{what}": values for name, arrays in seen.items() for what, values in arrays.items()}
+
     def real(self, rows: np.ndarray) -> Arrays:
         """As they lie in the store."""
         return self._at(rows, lambda some: {side: self.held_out.real(some, side) for side in self.held_out.sides})
@@ -183,16 +191,34 @@ def _seen(
     names = {side: looks.generator.names[side] for side in sides}
     shares, smallest = np.array_split(images, -(-len(images) // settings.part)), sides[:1]
     probed = images[: settings.probe_pictures]
-    with _progress(2 * len(shares) + len(probes), ranks) as did:
+    batches = np.split(probed, range(settings.batch, len(probed), settings.batch))
+    films = [one for one in probes if _of_a_film(one, looks.generator)]
+    apart = [one for one in probes if one not in films]
+    with _progress(2 * len(shares) + len(apart) + len(batches) * bool(films), ranks) as did:
         parts.make("painted", len(shares), lambda number: looks.painted(shares[number], condition), did)
         parts.make("real", len(shares), lambda number: looks.real(shares[number]), did)
-        parts.make("probe", len(probes), lambda number: looks.painted(probed, probes[number], smallest), did)
+        parts.make("probe", len(apart), lambda number: looks.painted(probed, apart[number], smallest), did)
+        if films:
+            parts.make("film", len(batches), lambda number: looks.film(batches[number], films), did)
     if not ranks.main:
         return None, {}
     painted, real = (parts.gather(name, len(shares)) for name in ("painted", "real"))
     found = {condition: {name: values[: len(probed)] for name, values in painted.items()}}
-    found |= {probe: parts.load("probe", number) for number, probe in enumerate(probes)}
+    found |= {probe: parts.load("probe", number) for number, probe in enumerate(apart)}
+    if films:
+        rows = parts.gather("film", len(batches))
+        found |= {probe: _below(probe.name, rows) for probe in films}
     return report.Evaluated(looks.held_out.image_ids[images], painted, real, names, settings.seed), found
+
+
+def _of_a_film(probe: Condition, generator: Generator) -> bool:
+    """Whether the pictures of a probe are among those of the film of each dialogue: its own rounds, but not all."""
+    return isinstance(generator, systems.PaintsFilms) and probe.dialogue == "own" and probe.rounds is not None
+
+
+def _below(name: str, arrays: Arrays) -> Arrays:
+    """Those arrays that stand below a name, without it."""
+    return {key.removeprefix(f"{name}/"): values for key, values in arrays.items() if key.startswith(f"{name}/")}
 
 
 def make_classifier(params_file: str, device: str, split: str | None = None, out: Path = CLASSIFIER) -> None:

@@ -166,16 +166,46 @@ def paint(
     import torch
 
     from trainer.feed.augment import to_uint8
+
+    texts, noise, epsilon = _told(generator, held_out, images, condition, sample_condition, draw)
+    with torch.inference_mode():
+        painted = generator.paint(texts, noise, epsilon, sides)
+        return {side: to_uint8(picture).cpu().numpy() for side, picture in painted.items()}
+
+
+def paint_rounds(
+    generator: "Generator", held_out: HeldOutSplit, images: np.ndarray, rounds: Sequence[int], sample_condition: bool
+) -> dict[int, np.ndarray]:
+    """What a painter of films paints, as `paint`, of `Condition("own", n)`, by n of `rounds`, all from one film."""
+    import torch
+
+    from trainer.feed.augment import to_uint8
+    from trainer.systems import PaintsFilms
+
+    assert isinstance(generator, PaintsFilms)
+    own, none = Condition(), Condition("own", 0)
+    with torch.inference_mode():
+        (start,) = generator.paint(*_told(generator, held_out, images, none, sample_condition)).values()
+        film = generator.film(*_told(generator, held_out, images, own, sample_condition))
+        pictures = torch.cat([start[:, None], film], 1)
+        return {n: to_uint8(pictures[:, min(n, film.shape[1])]).cpu().numpy() for n in rounds}
+
+
+def _told(
+    generator: "Generator",
+    held_out: HeldOutSplit,
+    images: np.ndarray,
+    condition: Condition,
+    sample_condition: bool,
+    draw: int = 0,
+) -> "tuple[Batch, Tensor, Tensor | None]":
+    """What the generator paints from, on its device: texts, noise and the condition's noise, None for its mean."""
     from trainer.systems import device_of
 
     device = device_of(generator)
+    noise, epsilon = held_out.noise(images, (generator.noise_dim, generator.condition_dim), draw)
     texts = held_out.texts(images, condition).to(device)
-    noise, epsilon = (
-        value.to(device) for value in held_out.noise(images, (generator.noise_dim, generator.condition_dim), draw)
-    )
-    with torch.inference_mode():
-        painted = generator.paint(texts, noise, epsilon if sample_condition else None, sides)
-        return {side: to_uint8(picture).cpu().numpy() for side, picture in painted.items()}
+    return texts, noise.to(device), epsilon.to(device) if sample_condition else None
 
 
 def _change(dialogues: "Tensor", rounds: "Tensor", condition: Condition) -> "tuple[Tensor, Tensor]":

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
@@ -14,6 +15,7 @@ from tests.support.worlds import small_world
 from trainer import generator_file, systems
 from trainer.distributed import Ranks
 from trainer.evaluation.cli import main
+from trainer.evaluation.split import Condition, HeldOutSplit, paint, paint_rounds
 from trainer.feed.data import TrainingData
 
 PROBED = 9
@@ -33,9 +35,20 @@ def edited(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.mark.parametrize(
+def untrained(world: Path, name: str, section: dict[str, Any]) -> systems.Generator:
+    """A generator over the world's stores as it is before its first step."""
+    system, data = systems.find(name), world / "data"
+    config = system.configure({name: section}, "params.yaml")
+    read = TrainingData(system.inputs(config), data / "embeddings/train", data / "images/train")
+    return system.trainable(config, read, Ranks(0, 1, torch.device("cpu")), None).average
+
+
+PAINTERS = pytest.mark.parametrize(
     ("name", "section"), [("geneva", {"networks": SMALL_GENEVA}), ("iterative", SMALL_ITERATIVE)], ids=lambda one: one
 )
+
+
+@PAINTERS
 def test_a_painter_of_films_is_evaluated_round_by_round(
     edited: Path, name: str, section: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -69,3 +82,27 @@ def test_a_painter_of_films_is_evaluated_round_by_round(
     assert 0 <= float(rows[1]["told"]) <= 1
     assert (tmp_path / "out/gallery.html").read_text().count("data:image/png;base64,") == 6 * 3
     assert (tmp_path / "out/gallery.png").stat().st_size > 0
+
+
+@PAINTERS
+def test_pictures_of_every_number_of_rounds_come_from_one_film(
+    edited: Path, name: str, section: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generator = untrained(edited, name, section)
+    painted, random = [], torch.Generator().manual_seed(1)
+    assert isinstance(generator, systems.PaintsFilms)
+    film = generator.film
+    monkeypatch.setattr(generator, "film", lambda *told: painted.append(told) or film(*told))
+    with torch.no_grad():
+        for weights in generator.parameters():  # as they are, a picture hardly differs from the one before
+            weights += 0.3 * torch.randn(weights.shape, generator=random)
+    held_out = HeldOutSplit(edited / "data/embeddings/val", edited / "data/images/val", generator.inputs, (64,), 5)
+    rows, curve = np.arange(7), (0, 1, 4, 9, 10, 14)
+    for sample in (True, False):
+        apart = {n: paint(generator, held_out, rows, Condition("own", n), sample)[64] for n in curve}
+        assert len({pictures.tobytes() for pictures in apart.values()}) == len(curve) - 1  # of ten rounds in all
+        painted.clear()
+        together = paint_rounds(generator, held_out, rows, curve, sample)
+        assert len(painted) == 1
+        for n in curve:
+            np.testing.assert_array_equal(together[n], apart[n], err_msg=f"after {n} rounds")
