@@ -187,8 +187,8 @@ def paint_rounds(
     with torch.inference_mode():
         (start,) = generator.paint(*_told(generator, held_out, images, none, sample_condition)).values()
         film = generator.film(*_told(generator, held_out, images, own, sample_condition))
-        pictures = torch.cat([start[:, None], film], 1)
-        return {n: to_uint8(pictures[:, min(n, film.shape[1])]).cpu().numpy() for n in rounds}
+        pictures = [start, *film.unbind(1)]
+        return {n: to_uint8(pictures[min(n, film.shape[1])]).cpu().numpy() for n in rounds}
 
 
 def _told(
@@ -196,7 +196,7 @@ def _told(
     held_out: HeldOutSplit,
     images: np.ndarray,
     condition: Condition,
-    sample_condition: bool,
+    sample: bool,
     draw: int = 0,
 ) -> "tuple[Batch, Tensor, Tensor | None]":
     """What the generator paints from, on its device: texts, noise and the condition's noise, None for its mean."""
@@ -205,7 +205,7 @@ def _told(
     device = device_of(generator)
     noise, epsilon = held_out.noise(images, (generator.noise_dim, generator.condition_dim), draw)
     texts = held_out.texts(images, condition).to(device)
-    return texts, noise.to(device), epsilon.to(device) if sample_condition else None
+    return texts, noise.to(device), epsilon.to(device) if sample else None
 
 
 def _change(dialogues: "Tensor", rounds: "Tensor", condition: Condition) -> "tuple[Tensor, Tensor]":
