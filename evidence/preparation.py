@@ -12,7 +12,7 @@ import yaml
 
 from evidence import worker
 from evidence.profile import Profile, located, nowhere
-from pipeline import embed_cli, prepare_cli
+from pipeline import embed_cli, encoders_cli, prepare_cli
 from store import params
 from store.errors import ChatPainterError, ParamsError
 from store.files import replacing
@@ -22,6 +22,7 @@ from trainer import systems
 COMMANDS: dict[str, click.Command] = {
     "chatpainter-prepare": prepare_cli.main,
     "chatpainter-embed": embed_cli.main,
+    "chatpainter-encoders": encoders_cli.main,
     "chatpainter-train": train_cli.main,
 }
 
@@ -33,7 +34,7 @@ def prepare(work: Path, plan: Profile, values: dict[str, Any], here: Path) -> No
         ChatPainterError: a command failed, or names a variable that is not in the environment.
     """
     work.mkdir(parents=True, exist_ok=True)
-    write_params(work / "params.yaml", located(values, here, work))
+    write_params(work / "params.yaml", located(plan, values, here, work))
     key = data_key(plan, values)
     done = work / "prepared.json"
     if done.exists() and json.loads(done.read_text(encoding="utf-8"))["key"] == key:

@@ -50,6 +50,11 @@ class Profile:
     changes: dict[str, Any] = field(default_factory=dict)
     ablations: tuple[Ablations, ...] = ()
 
+    @property
+    def trains_encoders(self) -> bool:
+        """Whether its own lines do, into the work folder: `encoders.weights` is named from there."""
+        return any(line.startswith("chatpainter-encoders ") for line in self.prepare)
+
     def __post_init__(self) -> None:
         if not self.arms or not self.seeds:
             raise ValueError("arms and seeds must not be empty")
@@ -173,9 +178,11 @@ def jobs(profile: Profile, base: dict[str, Any]) -> list[Job]:
     return result
 
 
-def located(values: Overrides, here: Path, work: Path) -> Overrides:
+def located(profile: Profile, values: Overrides, here: Path, work: Path) -> Overrides:
     """The same params with the user's files, named from the folder `here`, as the folder `work` sees them."""
     for *sections, name in LOCATIONS:
+        if sections == ["encoders"] and profile.trains_encoders:
+            continue
         at = values
         for section in sections:
             at = at.get(section) or {}

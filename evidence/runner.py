@@ -73,7 +73,7 @@ def _write(work: Path, plan: Profile, job: Job, here: Path) -> None:
     if about.exists() and json.loads(about.read_text(encoding="utf-8"))["key"] != job.key:
         raise ChatPainterError(f"{folder}: was run with other numbers; delete it, or name another --work")
     folder.mkdir(parents=True, exist_ok=True)
-    write_params(folder / "params.yaml", located(job.params, here, work))
+    write_params(folder / "params.yaml", located(plan, job.params, here, work))
     values = {
         "key": job.key,
         "points": job.points,

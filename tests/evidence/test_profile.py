@@ -196,11 +196,15 @@ def test_a_moved_clone_has_the_same_jobs_and_finds_its_files(load, tmp_path):
     here = params.merge(values, {"encoders": {"weights": "my/weights"}})
     moved = params.merge(values, {"encoders": {"weights": "/mnt/disk/weights"}})
     assert [job.key for job in profiles.jobs(plan, here)] == [job.key for job in profiles.jobs(plan, moved)]
-    seen = profiles.located(here, tmp_path, tmp_path / "runs/evidence/trial")
+    seen = profiles.located(plan, here, tmp_path, tmp_path / "runs/evidence/trial")
     assert seen["encoders"]["weights"] == "../../../my/weights"
     assert seen["evaluate"]["published"]["weights"] == "../../../data/weights"
-    seen = profiles.located(moved, tmp_path, Path("/mnt/work"))
+    seen = profiles.located(plan, moved, tmp_path, Path("/mnt/work"))
     assert seen["encoders"]["weights"] == "../disk/weights"
+    trains = replace(plan, prepare=("chatpainter-encoders train skip-thought texts.txt --out my/weights",))
+    seen = profiles.located(trains, here, tmp_path, tmp_path / "runs/evidence/trial")
+    assert seen["encoders"]["weights"] == "my/weights"  # it lies where the profile's own line puts it
+    assert seen["evaluate"]["published"]["weights"] == "../../../data/weights"
     # What else the sections say does count.
     other = params.merge(values, {"evaluate": {"published": {"clip": "another"}}})
     assert profiles.jobs(plan, other)[0].key != profiles.jobs(plan, values)[0].key
