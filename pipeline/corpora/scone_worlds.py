@@ -170,6 +170,19 @@ def _row(count: int, y: float, what: str) -> dict[str, tuple[float, float]]:
     return {f"{what} {n + 1}": (round(0.1 + (n + 0.5) * 0.8 / count, 4), y) for n in range(count)}
 
 
+def _beakers_units(count: int) -> dict[str, tuple[float, float]]:
+    """An eighth of what is left after such a crop is a beaker wide, and a unit high.
+
+    So they fall on whole pixels at every side of pictures, and what is poured looks alike where it was and where it is.
+    """
+    edge, each = 3 / 38, 4 / 38
+    return {
+        f"beaker {n + 1} unit {layer + 1}": (round(edge + (n + 0.5) * each, 4), round(edge + (5.5 - layer) * each, 4))
+        for n in range(count)
+        for layer in range(MOST_UNITS)
+    }
+
+
 FIGURES = {
     "A": COLOURS["red"],
     "B": COLOURS["yellow"],
@@ -191,14 +204,10 @@ WORLDS = {
         "alchemy",
         slots=7,
         pattern=re.compile("_|[roygbp]{1,4}"),
-        places={
-            f"beaker {n} unit {layer + 1}": (x, round(0.71 - 0.115 * layer, 4))
-            for n, (x, _) in enumerate(_row(7, 0, "").values(), 1)
-            for layer in range(MOST_UNITS)
-        },
+        places=_beakers_units(7),
         colours={name: rgb for name, rgb in COLOURS.items() if name != "blue"} | {"brown": BROWN},
         empty="_",
-        half=(0.04, 0.0575),
+        half=(0.04, 0.0526),
     ),
     "tangrams": SconeWorld(
         "tangrams",
@@ -222,11 +231,11 @@ def _people(world: SconeWorld, pen: ImageDraw.ImageDraw, full: int, things: Mapp
 
 
 def _beakers(world: SconeWorld, pen: ImageDraw.ImageDraw, full: int, things: Mapping[str, str]) -> None:
-    pen.rectangle([0, 0.79 * full, full, full], fill=INK)
+    pen.rectangle([0, 0.735 * full, full, full], fill=INK)
     bottom = world.places["beaker 1 unit 1"][1] + world.half[1]
     for n in range(1, world.slots + 1):
         x = world.places[f"beaker {n} unit 1"][0]
-        glass = [(x - 0.046, 0.26), (x - 0.046, bottom + 0.006), (x + 0.046, bottom + 0.006), (x + 0.046, 0.26)]
+        glass = [(x - 0.046, 0.24), (x - 0.046, bottom + 0.006), (x + 0.046, bottom + 0.006), (x + 0.046, 0.24)]
         pen.line([(_at(a, full), _at(b, full)) for a, b in glass], fill=INK, width=max(1, full // 100))
 
 

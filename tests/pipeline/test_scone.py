@@ -85,6 +85,16 @@ def test_told_in_words_the_start_is_complete(domain: str, data: st.DataObject) -
         assert sum(a != b for a, b in zip(before, after, strict=True)) <= 1
 
 
+def test_beakers_and_units_look_alike_wherever_they_are() -> None:
+    alchemy = WORLDS["alchemy"]
+    picture = np.asarray(alchemy.picture(alchemy.parse(" ".join(f"{n}:ggg" for n in range(1, 8)), "x"), 76).reduce(2))
+    beakers = picture[3:35, 3:31].reshape(32, 7, 4, 3)  # as training crops it
+    assert (beakers == beakers[:, :1]).all()
+    lower, upper = beakers[20:24, 0], beakers[16:20, 0]
+    assert (lower == upper).all()
+    assert (upper[1, 1] != beakers[9, 0, 1]).any()  # above the liquid there is none
+
+
 # Order ------------------------------------------------------------------------------------------------------------
 
 

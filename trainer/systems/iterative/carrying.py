@@ -8,11 +8,11 @@ from trainer.networks.blocks import two_layers
 
 
 class Carrying(nn.Module):
-    """x_p ← x_p + Σ_q a(p, q) V(old_q), a = softmax over q of Q(x_p + position_p) · K(old_q + position_q) / √w.
+    """x_p ← x_p + Σ_q a(p, q) V(old_q), a = softmax over q of Q(x_p + position_p) · K([old_q, x_q] + position_q) / √w.
 
     p is a place, q one of the picture before, or, where old tells of it, of the picture a turn earlier: "bring it
-    back". Each of the two has its own K and V. By then p has heard what is to become of it (x), and asks where it stood
-    (old).
+    back". Each of the two has its own K and V. By then places have heard what is to become of them (x): p asks where it
+    stood, and q tells what was there (old), and whether it goes.
 
     Args:
         channels: of the picture's features.
@@ -26,7 +26,7 @@ class Carrying(nn.Module):
         self.position = nn.Parameter(waves(channels, side))
         self.norm, self.norm_old = nn.LayerNorm(channels), nn.LayerNorm(channels)
         self.query = two_layers(channels, 2 * width, width)
-        self.keys = nn.ModuleList(nn.Linear(channels, width) for _ in range(pictures))
+        self.keys = nn.ModuleList(nn.Linear(2 * channels, width) for _ in range(pictures))
         self.values = nn.ModuleList(nn.Linear(channels, channels) for _ in range(pictures))
 
     def forward(self, x: Tensor, old: Tensor) -> tuple[Tensor, Tensor]:
@@ -40,7 +40,9 @@ class Carrying(nn.Module):
             norm((features + self.position).flatten(2).transpose(1, 2))
             for norm, features in ((self.norm, x), (self.norm_old, old))
         )
-        keys, values = (torch.cat([layer(asked) for layer in layers], 1) for layers in (self.keys, self.values))
+        telling = torch.cat([asked, asking], 2)
+        keys = torch.cat([layer(telling) for layer in self.keys], 1)
+        values = torch.cat([layer(asked) for layer in self.values], 1)
         shares = (self.query(asking) @ keys.transpose(1, 2) / keys.shape[2] ** 0.5).softmax(2)
         carried = shares.to(values.dtype) @ values
         return x + carried.transpose(1, 2).unflatten(2, x.shape[2:]), shares

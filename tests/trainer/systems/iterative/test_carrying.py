@@ -28,11 +28,11 @@ def test_it_is_the_sum_written_out(pictures: int) -> None:
     found, shares = module(x, old)
     for b in range(2):
         asked = [layer_norm(module.norm_old, at(old + module.position, b, *place)) for place in PLACES]
-        keys, values = (
-            [linear(layer, one) for layer in layers for one in asked] for layers in (module.keys, module.values)
-        )
+        asking = [layer_norm(module.norm, at(x + module.position, b, *place)) for place in PLACES]
+        keys = [linear(layer, [*one, *told]) for layer in module.keys for one, told in zip(asked, asking, strict=True)]
+        values = [linear(layer, one) for layer in module.values for one in asked]
         for number, place in enumerate(PLACES):
-            query = two_layers(module.query, layer_norm(module.norm, at(x + module.position, b, *place)))
+            query = two_layers(module.query, asking[number])
             mine = softmax([dot(query, key) / math.sqrt(WIDTH) for key in keys])
             assert shares[b, number].tolist() == pytest.approx(mine, rel=1e-10)
             carried = [dot(mine, channel) for channel in zip(*values, strict=True)]
