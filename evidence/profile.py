@@ -50,11 +50,6 @@ class Profile:
     changes: dict[str, Any] = field(default_factory=dict)
     ablations: tuple[Ablations, ...] = ()
 
-    @property
-    def trains_encoders(self) -> bool:
-        """Whether its own lines do, into the work folder: `encoders.weights` is named from there."""
-        return any(line.startswith("chatpainter-encoders ") for line in self.prepare)
-
     def __post_init__(self) -> None:
         if not self.arms or not self.seeds:
             raise ValueError("arms and seeds must not be empty")
@@ -82,6 +77,11 @@ class Profile:
         for arm, change in alone:
             if alone.count((arm, change)) > 1:
                 raise ValueError(f"ablations name {change!r} of {arm!r} twice")
+
+    @property
+    def trains_encoders(self) -> bool:
+        """Whether its own lines do, into the work folder: `encoders.weights` is named from there."""
+        return any(line.startswith("chatpainter-encoders ") for line in self.prepare)
 
 
 @dataclass(frozen=True)

@@ -170,10 +170,10 @@ def _row(count: int, y: float, what: str) -> dict[str, tuple[float, float]]:
     return {f"{what} {n + 1}": (round(0.1 + (n + 0.5) * 0.8 / count, 4), y) for n in range(count)}
 
 
-def _beakers_units(count: int) -> dict[str, tuple[float, float]]:
-    """An eighth of what is left after such a crop is a beaker wide, and a unit high.
+def _beaker_units(count: int) -> dict[str, tuple[float, float]]:
+    """A beaker is an eighth of the cropped picture wide, and a unit as high: 4 of its 32 pixels, 8 of its 64.
 
-    So they fall on whole pixels at every side of pictures, and what is poured looks alike where it was and where it is.
+    So what is poured looks alike where it was and where it is, where pictures are drawn at 38 pixels or a multiple.
     """
     edge, each = 3 / 38, 4 / 38
     return {
@@ -204,7 +204,7 @@ WORLDS = {
         "alchemy",
         slots=7,
         pattern=re.compile("_|[roygbp]{1,4}"),
-        places=_beakers_units(7),
+        places=_beaker_units(7),
         colours={name: rgb for name, rgb in COLOURS.items() if name != "blue"} | {"brown": BROWN},
         empty="_",
         half=(0.04, 0.0526),

@@ -8,7 +8,7 @@ from trainer.networks.blocks import two_layers
 
 
 class Carrying(nn.Module):
-    """x_p ← x_p + Σ_q a(p, q) V(old_q), a = softmax over q of Q(x_p + position_p) · K([old_q, x_q] + position_q) / √w.
+    """x_p ← x_p + Σ_q a(p, q) V(old_q), a = softmax over q of Q(x_p) · K([old_q, x_q]) / √w, all with their positions.
 
     p is a place, q one of the picture before, or, where old tells of it, of the picture a turn earlier: "bring it
     back". Each of the two has its own K and V. By then places have heard what is to become of them (x): p asks where it
