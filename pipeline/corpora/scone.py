@@ -28,8 +28,6 @@ _OURS = re.compile(
     rf"(annotations/(captions|turns)_{_SPLIT}\.json|visdial/visdial_1\.0_{_SPLIT}\.json|truth_{_SPLIT}\.json"
     rf"|images/{_SPLIT}/(SCONE_{_SPLIT}_\d{{12}}|turns/[0-9a-f]{{16}})\.png)"
 )
-# At least this share of a picture is covered by a thing that is read as there: as a radius, see trainer's reader.
-_RADIUS = 0.04
 
 
 def make(
@@ -143,7 +141,7 @@ def _write_split(
         truth = {
             "key": key,
             "start": len(before) - 1,
-            **made_files.changing_truth(things, spots, _RADIUS, "wall", known=start == "shown"),
+            **made_files.changing_truth(things, spots, world.radius, "wall", known=start == "shown"),
         }
         made.append(MadePicture(image_id, name, [caption], rounds, truth, Film(image_id, film[0], tuple(film[1:]))))
         done()
@@ -161,7 +159,7 @@ def _write_split(
         "colours": {name: list(rgb) for name, rgb in world.colours.items()},
         "grounds": {"wall": list(PAPER), "dark": list(INK), "skin": list(SKIN)},
         "shapes": list(dict.fromkeys(world.thing.values())),
-        "sizes": {"plain": _RADIUS},
+        "sizes": {"plain": world.radius},
         "ceilings": {},
     }
     made_files.write(raw, split, made, (side, side), head, about, kinds)

@@ -38,6 +38,8 @@ class SconeWorld:
         slots: how many a state has.
         places: centre (x, y) of every coloured thing, as shares of the picture's side, by name.
         colours: what can be there.
+        half: of a thing, width and height.
+        radius: a thing is read as there where 1.1 radius² of the picture has its colour, near its place.
     """
 
     name: str
@@ -46,7 +48,8 @@ class SconeWorld:
     places: dict[str, tuple[float, float]]
     colours: dict[str, tuple[int, int, int]]
     empty: str
-    half: tuple[float, float]  # of a thing: width and height
+    half: tuple[float, float]
+    radius: float
 
     @cached_property
     def thing(self) -> dict[str, str]:
@@ -165,19 +168,21 @@ def _contents(slot: str) -> str:
     return "holds " + " then ".join(names)
 
 
-def _row(count: int, y: float, what: str) -> dict[str, tuple[float, float]]:
-    """Places in a row that stays inside when a twelfth is cropped away on each side."""
-    return {f"{what} {n + 1}": (round(0.1 + (n + 0.5) * 0.8 / count, 4), y) for n in range(count)}
+# Of a picture's side: it is drawn at 38 pixels or a multiple, of which training at 32 or a multiple keeps the middle.
+# All stand on whole ones, an even number apart, so that what moves looks alike where it was and where it is.
+PIXEL = 1 / 38
+
+
+def _row(count: int, pitch: int, y: int, what: str) -> dict[str, tuple[float, float]]:
+    """Side by side in the middle, `pitch` pixels apart, y pixels from the top."""
+    first = 19 - (count - 1) * pitch // 2
+    return {f"{what} {n + 1}": (round((first + n * pitch) * PIXEL, 4), round(y * PIXEL, 4)) for n in range(count)}
 
 
 def _beaker_units(count: int) -> dict[str, tuple[float, float]]:
-    """A beaker is an eighth of the cropped picture wide, and a unit as high: 4 of its 32 pixels, 8 of its 64.
-
-    So what is poured looks alike where it was and where it is, where pictures are drawn at 38 pixels or a multiple.
-    """
-    edge, each = 3 / 38, 4 / 38
+    """A beaker is an eighth of the cropped picture wide, and a unit as high: 4 of its 32 pixels, 8 of its 64."""
     return {
-        f"beaker {n + 1} unit {layer + 1}": (round(edge + (n + 0.5) * each, 4), round(edge + (5.5 - layer) * each, 4))
+        f"beaker {n + 1} unit {layer + 1}": (round((5 + 4 * n) * PIXEL, 4), round((25 - 4 * layer) * PIXEL, 4))
         for n in range(count)
         for layer in range(MOST_UNITS)
     }
@@ -195,10 +200,11 @@ WORLDS = {
         "scene",
         slots=10,
         pattern=re.compile("__|[roygbp][roygbp_]"),
-        places=_row(10, 0.62, "shirt") | _row(10, 0.40, "hat"),
+        places=_row(10, 2, 24, "shirt") | _row(10, 2, 15, "hat"),
         colours=COLOURS,
         empty="__",
-        half=(0.034, 0.075),
+        half=(0.025, 3 * PIXEL),
+        radius=0.035,  # 2 of the 4 pixels in the middle of a shirt
     ),
     "alchemy": SconeWorld(
         "alchemy",
@@ -208,26 +214,28 @@ WORLDS = {
         colours={name: rgb for name, rgb in COLOURS.items() if name != "blue"} | {"brown": BROWN},
         empty="_",
         half=(0.04, 0.0526),
+        radius=0.04,
     ),
     "tangrams": SconeWorld(
         "tangrams",
         slots=5,
         pattern=re.compile("[A-E]"),
-        places=_row(5, 0.5, "figure"),
+        places=_row(5, 6, 19, "figure"),
         colours=FIGURES,
         empty="",
         half=(0.068, 0.068),
+        radius=0.04,
     ),
 }
 
 
-def _people(world: SconeWorld, pen: ImageDraw.ImageDraw, full: int, things: Mapping[str, str]) -> None:
-    pen.rectangle([0, 0.78 * full, full, full], fill=INK)
+def _bodies(world: SconeWorld, pen: ImageDraw.ImageDraw, full: int, things: Mapping[str, str]) -> None:
+    pen.rectangle([0, _at(30 * PIXEL, full), full, full], fill=INK)
     for place in things:
         if place.startswith("shirt"):
             x, y = world.places[place]
-            pen.ellipse([_at(x - 0.026, full), _at(0.455, full), _at(x + 0.026, full), _at(0.55, full)], fill=SKIN)
-            pen.rectangle([_at(x - 0.024, full), _at(y, full), _at(x + 0.024, full), _at(0.8, full)], fill=SKIN)
+            pen.ellipse(_box(x - 0.021, 17 * PIXEL, x + 0.021, 21 * PIXEL, full), fill=SKIN)
+            pen.rectangle(_box(x - 0.018, y, x + 0.018, 31 * PIXEL, full), fill=SKIN)
 
 
 def _beakers(world: SconeWorld, pen: ImageDraw.ImageDraw, full: int, things: Mapping[str, str]) -> None:
@@ -243,7 +251,7 @@ def _figures(world: SconeWorld, pen: ImageDraw.ImageDraw, full: int, things: Map
     pen.rectangle([0, 0.62 * full, full, full], fill=INK)
 
 
-_BACKGROUNDS = {"scene": _people, "alchemy": _beakers, "tangrams": _figures}
+_BACKGROUNDS = {"scene": _bodies, "alchemy": _beakers, "tangrams": _figures}
 # Outlines of the five figures on a square from -1 to 1, all of them round the middle.
 _OUTLINES = {
     "A": [(-0.2, -1), (0.5, -0.4), (0.5, 0.3), (1, 1), (-1, 1), (-0.5, 0.2)],
@@ -262,12 +270,15 @@ def _draw(pen: ImageDraw.ImageDraw, world: SconeWorld, place: str, colour: str, 
         pen.polygon(corners, fill=rgb)
         return
     if place.startswith("hat"):
-        half_height = 0.06
-        brim = [x - 0.038, y + half_height - 0.02, x + 0.038, y + half_height]
-        pen.rectangle([_at(value, full) for value in brim], fill=rgb)
-        half_width = 0.026
-    box = [x - half_width, y - half_height, x + half_width, y + half_height]
-    pen.rectangle([_at(box[0], full), _at(box[1], full), _at(box[2], full) - 1, _at(box[3], full) - 1], fill=rgb)
+        half_height = 2 * PIXEL
+        pen.rectangle(_box(x - half_width, y - PIXEL, x + half_width, y + half_height, full), fill=rgb)
+        half_width = 0.016
+    pen.rectangle(_box(x - half_width, y - half_height, x + half_width, y + half_height, full), fill=rgb)
+
+
+def _box(left: float, top: float, right: float, bottom: float, full: int) -> tuple[int, int, int, int]:
+    """Of shares of the side; the last pixel of a box is filled, too."""
+    return _at(left, full), _at(top, full), _at(right, full) - 1, _at(bottom, full) - 1
 
 
 def _at(share: float, full: int) -> int:

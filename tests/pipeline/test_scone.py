@@ -15,7 +15,7 @@ from PIL import Image
 from pipeline.corpora import films, scone
 from pipeline.corpora.join import CorpusSettings
 from pipeline.corpora.prepare import prepare
-from pipeline.corpora.scone_worlds import WORLDS, State
+from pipeline.corpora.scone_worlds import PAPER, WORLDS, State
 from pipeline.prepare_cli import main
 from store.errors import ChatPainterError
 from trainer.evaluation.scenes import SceneReader, floors, right
@@ -85,14 +85,24 @@ def test_told_in_words_the_start_is_complete(domain: str, data: st.DataObject) -
         assert sum(a != b for a, b in zip(before, after, strict=True)) <= 1
 
 
-def test_beakers_and_units_look_alike_wherever_they_are() -> None:
+@pytest.mark.parametrize(
+    ("domain", "slot", "pitch", "left"), [("scene", "gr", 2, 6), ("alchemy", "ggg", 4, 0), ("tangrams", "A", 6, 1)]
+)
+def test_what_stands_in_a_row_looks_alike_wherever_it_is(domain: str, slot: str, pitch: int, left: int) -> None:
+    world = WORLDS[domain]
+    state = world.parse(" ".join(f"{n}:{slot}" for n in range(1, world.slots + 1)), "x")
+    cropped = np.asarray(world.picture(state, 76).reduce(2))[3:35, 3:35]  # as training crops it, to 32 pixels
+    slots = cropped[:, left : left + world.slots * pitch].reshape(32, world.slots, pitch, 3)
+    assert (slots == slots[:, :1]).all()
+    assert (slots.min(axis=2) != PAPER).any(axis=2).mean(axis=0).min() > 0.25  # they stand in front of it
+
+
+def test_units_of_a_beaker_look_alike() -> None:
     alchemy = WORLDS["alchemy"]
-    picture = np.asarray(alchemy.picture(alchemy.parse(" ".join(f"{n}:ggg" for n in range(1, 8)), "x"), 76).reduce(2))
-    beakers = picture[3:35, 3:31].reshape(32, 7, 4, 3)  # as training crops it
-    assert (beakers == beakers[:, :1]).all()
-    lower, upper = beakers[20:24, 0], beakers[16:20, 0]
+    beaker = np.asarray(alchemy.picture(alchemy.parse("1:ggg 2:_ 3:_ 4:_ 5:_ 6:_ 7:_", "x"), 38))[3:35, 3:7]
+    lower, upper = beaker[20:24], beaker[16:20]
     assert (lower == upper).all()
-    assert (upper[1, 1] != beakers[9, 0, 1]).any()  # above the liquid there is none
+    assert (upper[1, 1] != beaker[9, 1]).any()  # above the liquid there is none
 
 
 # Order ------------------------------------------------------------------------------------------------------------
