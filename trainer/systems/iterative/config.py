@@ -37,8 +37,11 @@ class Networks:
             )
         if not set(self.see) <= set(self.sides):
             raise ValueError(f"networks.see must name sides of features: {', '.join(map(str, self.sides))}")
-        if self.carry and self.carry not in self.sides:
-            raise ValueError(f"networks.carry must be 0 or a side of features: {', '.join(map(str, self.sides))}")
+        if self.carry and self.carry not in self.attention.sides:
+            sides = ", ".join(map(str, self.attention.sides))
+            raise ValueError(
+                f"networks.carry must be 0 or one of networks.attention.sides, where places listen: {sides}"
+            )
         if self.look < 0 or (self.look and self.attention.width % self.look):
             raise ValueError("networks.look must divide networks.attention.width")
         if self.heads < 0 or (self.heads and any(self.width(side) % self.heads for side in self.see)):

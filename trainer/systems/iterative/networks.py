@@ -51,6 +51,11 @@ def tokens_between(turns: Tensor, captions: Tensor, start: Tensor, end: Tensor, 
     return {CAPTIONS.name: one_each(captions), "new": Tokens(vectors, said & ~before), "old": Tokens(vectors, before)}
 
 
+def to_new_turns(attention: Tensor, turns: int) -> Tensor:
+    """Shares of the tokens of `tokens_between`, (B, 1 + 2 turns, s, s) → (B, s, s), of the new turns together."""
+    return attention[:, 1 : 1 + turns].sum(1)
+
+
 class SeeEachOther(nn.Module):
     """Places of (B, c, s, s) attend to each other: "on his left" is a place that somebody else is known from."""
 
@@ -120,15 +125,16 @@ class Drawer(nn.Module):
         if self.look is not None:
             heard = self.look(x, heard)
         old, carried = x, None
+        turns = tokens["new"].vectors.shape[1]
         x = self.listening(x, heard, maps)
         if self.carry is not None and self.carried_at == LOWEST:
-            x, carried = self.carry(x, old)
+            x, carried = self.carry(x, old, to_new_turns(maps[LOWEST], turns))
         x = self.residual(self.see(x))
         for up, merge in zip(self.ups, self.merges):
             old = seen.pop()
             x = self.listening(merge(torch.cat([up(x), old], 1)), heard, maps)
             if self.carry is not None and self.carried_at == x.shape[-1]:
-                x, carried = self.carry(x, old)
+                x, carried = self.carry(x, old, to_new_turns(maps[x.shape[-1]], turns))
             if (side := str(x.shape[-1])) in self.see_above:
                 x = self.see_above[side](x)
         return GeneratorOutput(self.out(x).to(before.dtype).tanh(), maps, carried)
@@ -148,7 +154,10 @@ class IterativeGenerator(TextReader, Generator):
         self.settings, self.model, self.noise_dim = settings, n, n.noise_dim
         turn = self.dims[TURNS.name] + n.ages
         self.drawer = Drawer(n, {CAPTIONS.name: self.dims[CAPTIONS.name], "new": turn, "old": turn})
-        self.drawer.apply(initialise)
+        for name, module in self.drawer.named_modules():
+            # Queries times keys of weights of 0.02 are next to nothing, and so are learned late.
+            if not name.startswith("carry."):
+                initialise(module)
         for places in self.drawer.listening.places.values():
             position = cast(PlaceAttention, places).position
             position.data = waves(*position.shape[:2])

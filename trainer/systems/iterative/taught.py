@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from trainer.systems.iterative.changes import Change
+from trainer.systems.iterative.networks import to_new_turns
 
 CHANGED = 0.05  # of [-1, 1]: what differs by more has changed
 ALIKE = 0.05  # of [-1, 1], mean over a place's pixels: what differs by so much is alike by a share of 1 / e
@@ -27,7 +28,7 @@ def listening_loss(attention: Mapping[int, Tensor], change: Change, turns: int) 
     changed = ((change.real - change.before).abs().amax(1, keepdim=True) > CHANGED).float()
     loss = changed.new_zeros(())
     for side, shares in attention.items():
-        listens = shares[:, 1 : 1 + turns].sum(1)
+        listens = to_new_turns(shares, turns)
         should = F.max_pool2d(changed, changed.shape[-1] // side)[:, 0]
         loss = loss - torch.where(should > 0, listens + FAINTEST, 1 - listens + FAINTEST).log().mean()
     return loss
@@ -38,7 +39,8 @@ def carrying_loss(shares: Tensor, real: Tensor, *pictures: Tensor) -> Tensor:
 
     What comes to a place and went from another is known from the pictures alone. Counted are places that change, to
     what is more than twice as like what some place loses, or lost a turn earlier, as like what was there; all that are
-    as like are as right. Who stays where it is teaches nothing: one more of a kind is told in words.
+    as like are as right. What stays in n other places, too, counts one part in 1 + n: a wall that shows where somebody
+    left is everywhere, and carried from nowhere; one more of a kind is told in words.
 
     Args:
         shares: (B, places, places of every picture), of `Carrying`.
@@ -50,9 +52,11 @@ def carrying_loss(shares: Tensor, real: Tensor, *pictures: Tensor) -> Tensor:
     changes = [(later - old).abs().mean(2) for later, old in itertools.pairwise(seen)]
     went = torch.cat(changes, 1)[:, None] > ALIKE
     apart = torch.cdist(seen[0], torch.cat(seen[1:], 1), p=1) / seen[0].shape[2]
+    stays = (-apart[..., : shares.shape[1]] / ALIKE).exp().masked_fill(went[..., : shares.shape[1]], 0).sum(2)
     apart = apart.masked_fill(~went, torch.inf)
     nearest = apart.amin(2)
     counted = (changes[0] > ALIKE) & (nearest < changes[0] / 2)
     alike = ((nearest.where(counted, 0)[..., None] - apart) / ALIKE).exp()
     lost = -((shares * alike).sum(2) + FAINTEST).log()
-    return (lost * counted).sum() / counted.sum().clamp(min=1)
+    weights = counted / (1 + stays)
+    return (lost * weights).sum() / weights.sum().clamp(min=1)

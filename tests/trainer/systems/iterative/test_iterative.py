@@ -373,7 +373,7 @@ def test_the_game_and_the_matching_teach_both_players(data: TrainingData) -> Non
         ({"networks": {"attention": {"tokens": "states"}}}, "earlier pictures know what is said later"),
         ({"networks": {"heads": 3}}, "heads must divide"),
         ({"networks": {"see": [4]}}, "see must name sides of features: 64, 32, 16, 8"),
-        ({"networks": {"carry": 4}}, "carry must be 0 or a side of features: 64, 32, 16, 8"),
+        ({"networks": {"carry": 32}}, "carry must be 0 or one of networks.attention.sides, where places listen: 8, 16"),
         ({"listening": -1.0}, "a weight cannot be negative"),
         ({"own_turns": 0}, "own_turns must be at least 1"),
         ({"own_pictures": 2}, "shares, from 0 to 1"),
