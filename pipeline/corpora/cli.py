@@ -97,7 +97,7 @@ def oxford(source: Path, raw: Path) -> None:
 @click.option("--start", type=click.Choice(["words", "shown"]), default="shown", show_default=True,
               help="How the first state becomes known: a fact a round, or as the first picture.")  # fmt: skip
 @click.option("--raw", type=click.Path(path_type=Path), help="Folder. [data/raw/scone-DOMAIN]")
-@click.option("--image-size", type=click.IntRange(64, 2048), default=128, show_default=True, help="Side in pixels.")
+@click.option("--image-size", type=click.IntRange(38, 2048), default=128, show_default=True, help="Side in pixels.")
 @click.option("--limit", type=click.IntRange(1), help="At most so many dialogues a split, to try it out. [all]")
 @click.option("--hold-out", type=click.IntRange(0), default=0, show_default=True,
               help="So many of the training dialogues, the last ones, are a split of their own, test.")  # fmt: skip

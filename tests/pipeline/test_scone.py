@@ -35,7 +35,7 @@ STATES = {
 
 
 @pytest.mark.parametrize("domain", WORLDS)
-@given(data=st.data(), side=st.sampled_from([64, 76, 128]))
+@given(data=st.data(), side=st.sampled_from([38, 64, 76, 128]))
 def test_any_state_is_read_back_from_its_picture(domain: str, data: st.DataObject, side: int) -> None:
     world = WORLDS[domain]
     state = tuple(data.draw(STATES[domain]))
@@ -43,12 +43,13 @@ def test_any_state_is_read_back_from_its_picture(domain: str, data: st.DataObjec
     assert world.read(world.picture(state, side)) == state
 
 
+@pytest.mark.parametrize("side", [38, 64])
 @pytest.mark.parametrize("domain", WORLDS)
-def test_every_state_of_the_dev_split_is_read_back_at_64_pixels(shared_data: Path, domain: str) -> None:
+def test_every_state_of_the_dev_split_is_read_back(shared_data: Path, domain: str, side: int) -> None:
     dialogues = scone._read(shared_data / "scone" / domain / "dev_sequences.json", WORLDS[domain])
     states = {state for _, _, seen in dialogues for state in seen}
     assert len(states) == {"scene": 1012, "alchemy": 1468, "tangrams": 310}[domain]
-    assert [state for state in states if WORLDS[domain].read(WORLDS[domain].picture(state, 64)) != state] == []
+    assert [state for state in states if WORLDS[domain].read(WORLDS[domain].picture(state, side)) != state] == []
 
 
 @pytest.mark.parametrize(("domain", "share"), [("scene", 0.684), ("alchemy", 0.411), ("tangrams", 0.201)])
