@@ -74,10 +74,20 @@ class SeeEachOther(nn.Module):
         return x + cast(Tensor, self.out(seen)).transpose(1, 2).unflatten(2, x.shape[2:])
 
 
+# Of [-1, 1], in the channel that differs most. Painted pictures differ a little everywhere, true ones nowhere.
+UNCHANGED = 0.1
+
+
 def recently(before: Tensor, earlier: Tensor) -> tuple[Tensor, Tensor]:
-    """What changed last, (B, 3, s, s), and how much, (B, 1, s, s): "it" is there, whatever its colour was."""
-    changed = before - earlier
-    return changed, changed.abs().amax(1, keepdim=True)
+    """What changed last, (B, 3, s, s), and how much, (B, 1, s, s): "it" is there, whatever its colour was.
+
+    Pixels that differ by no more than `UNCHANGED` did not: what is faint in our own pictures is no change, and with it
+    nobody would be found who can be found in true ones.
+    """
+    change = before - earlier
+    size = change.abs().amax(1, keepdim=True)
+    changed = size > UNCHANGED
+    return change * changed, size * changed
 
 
 class Drawer(nn.Module):
