@@ -20,7 +20,13 @@ from trainer.feed.inputs import CAPTIONS, LENGTH, TURN_PICTURES, TURNS
 from trainer.feed.sampler import Draws, rows_for
 from trainer.systems.iterative.changes import Begun, Change, drawn_change, new_turns
 from trainer.systems.iterative.config import IterativeConfig, Networks
-from trainer.systems.iterative.networks import IterativeGenerator, SeeEachOther, generator_settings, tokens_between
+from trainer.systems.iterative.networks import (
+    IterativeGenerator,
+    SeeEachOther,
+    generator_settings,
+    recently,
+    tokens_between,
+)
 from trainer.systems.iterative.step import Iterative
 from trainer.systems.iterative.system import ITERATIVE
 from trainer.systems.iterative.taught import listening_loss
@@ -274,6 +280,23 @@ def test_who_is_sure_and_wrong_still_learns_where_to_listen() -> None:
     assert shares.grad is not None
     assert bool((shares.grad[:, 1] < 0).all())
     assert not shares.grad[:, [0, 2]].any()
+
+
+def test_what_is_faint_is_no_change() -> None:
+    """Our own pictures differ a little everywhere from those a turn earlier, true ones do not."""
+    stream = torch.Generator().manual_seed(0)
+    earlier = torch.rand(2, 3, 8, 8, generator=stream) - 0.5
+    before = earlier.clone()
+    before[:, :2, 2:4, 5] += torch.tensor([0.3, -0.05])[:, None]
+    noise = 0.045 * (2 * torch.rand(before.shape, generator=stream) - 1)
+    for painted in (noise, torch.zeros(())):
+        change, size = recently(before + painted, earlier)
+        seen = torch.zeros(8, 8, dtype=torch.bool)
+        seen[2:4, 5] = True
+        assert torch.equal(size[:, 0] > 0, seen.expand(2, -1, -1))
+        assert not change[..., ~seen].any()
+        assert torch.equal(change[..., seen], (before + painted - earlier)[..., seen])  # in all of their channels
+        assert torch.equal(size[:, 0], change.abs().amax(1))
 
 
 @pytest.mark.parametrize("recent", [False, True])
