@@ -7,8 +7,7 @@ from torch import Tensor, nn
 from trainer.networks.attention import waves
 from trainer.networks.blocks import two_layers
 
-# Of attention: the share by which a place listens that nobody speaks of.
-FAINTEST = 1e-3
+FAINTEST = 1e-3  # of a share of attention, so that who is sure and wrong can still learn
 
 
 class Carrying(nn.Module):

@@ -7,12 +7,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from trainer.systems.iterative.carrying import FAINTEST
 from trainer.systems.iterative.changes import Change
 from trainer.systems.iterative.networks import to_new_turns
 
 CHANGED = 0.05  # of [-1, 1]: what differs by more has changed
 ALIKE = 0.05  # of [-1, 1], mean over a place's pixels: what differs by so much is alike by a share of 1 / e
-FAINTEST = 1e-3  # of a share of attention, so that who is sure and wrong can still learn
 
 
 def listening_loss(attention: Mapping[int, Tensor], change: Change, turns: int) -> Tensor:
