@@ -81,8 +81,8 @@ UNCHANGED = 0.1
 def recently(before: Tensor, earlier: Tensor) -> tuple[Tensor, Tensor]:
     """What changed last, (B, 3, s, s), and how much, (B, 1, s, s): "it" is there, whatever its colour was.
 
-    Pixels that differ by no more than `UNCHANGED` did not: what is faint in our own pictures is no change, and with it
-    nobody would be found who can be found in true ones.
+    Pixels that differ by no more than `UNCHANGED` did not: what is faint in our own pictures is no change, and shown as
+    one it hides who is found in true pictures (docs/evidence-diary.md).
     """
     change = before - earlier
     size = change.abs().amax(1, keepdim=True)

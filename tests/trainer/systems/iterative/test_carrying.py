@@ -124,10 +124,11 @@ def test_a_swap_is_learned_from_its_pictures_alone() -> None:
 
 
 @pytest.mark.parametrize("recent", [False, True])
-@pytest.mark.parametrize("side", [8, 16])
+@pytest.mark.parametrize("side", [8, 16, 32])
 def test_a_painter_carries_where_it_is_told_to(side: int, recent: bool) -> None:
     def carried(carry: int) -> Tensor | None:
-        given = {**SMALL_ITERATIVE["networks"], "carry": carry, "recent": recent}
+        listening = {"width": 6, "sides": [8, 16, 32]}
+        given = {**SMALL_ITERATIVE["networks"], "carry": carry, "recent": recent, "attention": listening}
         networks = params.build(Networks, given, "networks")
         painter = IterativeGenerator(generator_settings(networks, {CAPTIONS.name: 4, TURNS.name: 5})).eval()
         rounds = torch.tensor([2])
