@@ -64,6 +64,7 @@ SMALL_ITERATIVE: dict[str, Any] = {
         "noise_dim": 3,
         "ages": 3,
         "heads": 2,
+        "see": [8],
         "recent": True,
         "modulate": True,
         "look": 2,

@@ -120,7 +120,7 @@ class IterativeConfig(OwnSection, Optimisers, Objective):
             raise ValueError("matching.side must be at least 8 and smaller than the picture")
 
 
-_NETWORKS = {"recent": True, "modulate": True, "look": 4}
+_NETWORKS = {"recent": True, "modulate": True, "look": 4, "see": [8, 16], "attention": {"width": 128}}
 
 _LEARNS = {
     "epochs": None,
@@ -131,6 +131,8 @@ _LEARNS = {
     "betas": [0.0, 0.9],
     "halve_every_epochs": None,
     "candidates": 3,
+    "own_turns": 3,
+    "d_norm": "group",
     "networks": _NETWORKS,
 }
 
@@ -140,15 +142,15 @@ PRESETS: Presets = {
     "tiny": {
         "iterative": {
             **_LEARNS,
-            "images": 96_000,
-            "batch": 32,
+            "images": 64_000,
+            "batch": 16,
             "g_lr": 1e-3,
             "d_lr": 1e-3,
             "ema_half_life": 2_000,
             "log_every": 1_600,
             "grid_every": 16_000,
             "checkpoint_every": 16_000,
-            "networks": {**_NETWORKS, "size": 32, "widths": [16, 32, 64], "df": 16},
+            "networks": {**_NETWORKS, "size": 32, "widths": [32, 64, 128]},
         }
     },
 }
