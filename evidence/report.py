@@ -66,6 +66,7 @@ def markdown(results: Results, compared: list[dict[str, Any]]) -> str:
         least=2 / 2 ** len(results.plan.seeds),
         floors=tables.floors(results),
         probes={label(score): tables.probes(results, score) for score in scores_by_round(results)},
+        reversed_rounds=tables.reversed_rounds(results),
         by_round={label(score): tables.by_round(results, score) for score in scores_by_round(results)},
         ablations=[tables.ablations(results, group) for group in results.plan.ablations],
     )

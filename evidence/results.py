@@ -19,6 +19,7 @@ Points = dict[int, dict[str, float]]
 # What the figures are called in tables and curves; those of a table are shown in this order, where the world has them.
 LABELS = {
     "slots": "slots",
+    "scene_accuracy": "whole scenes",
     "colour_accuracy": "colour accuracy",
     "object_f1": "object F1",
     "ground_accuracy": "ground accuracy",

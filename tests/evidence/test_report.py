@@ -27,10 +27,12 @@ def finish(work: Path, job: profiles.Job, values: Mapping[int, float], right: Se
             "chance_ceiling_colour_accuracy": 1 / 6,
             "copy_start_object_f1": 0.25,
             "empty_object_f1": 0.0,
+            "stage1_object_f1": value,
         }
         if job.arm == "recurrent":
             figures |= {f"stage1_{probe}_colour_accuracy": value / 2 for probe in ("own", "shuffled", "reversed")}
             figures |= {f"stage1_own_{rounds}_rounds_colour_accuracy": value * rounds / 10 for rounds in (10, 4)}
+            figures |= {"stage1_reversed_object_f1": 0.3}
             figures |= {"stage1_own_1_rounds_kept": 0.25, "stage1_own_1_rounds_kept_too": 0.75}
         out = folder / f"{point:09d}"
         out.mkdir(parents=True)
@@ -75,11 +77,13 @@ def test_tables(finished, tmp_path):
         "trial-kept-by-round.png",
     }
     text = (tmp_path / "out/trial.md").read_text()
-    assert "| caption | 2 | 0.320 ± 0.028 | 19.7 ± 0.0 |" in text
-    assert "| recurrent | 2 | 0.550 ± 0.071 | 19.4 ± 0.1 |" in text
+    assert "| caption | 2 | 0.320 ± 0.028 | 0.320 ± 0.028 | 19.7 ± 0.0 |" in text
+    assert "| recurrent | 2 | 0.550 ± 0.071 | 0.550 ± 0.071 | 19.4 ± 0.1 |" in text
     assert "colour accuracy: chance 0.167; colour accuracy: caption 0.500." in text
     assert "object F1: a copy of the start 0.250; object F1: an empty picture 0.000." in text
     assert "| recurrent | 0.275 ± 0.035 | 0.275 ± 0.035 | 0.275 ± 0.035 |" in text  # the probes
+    # With seeds at 0.5 and 0.6 and a copy at 0.25, both fall to 0.3.
+    assert "| recurrent | object F1 | 2 | 0.550 | 0.250 | 0.300 | 83.3 % | 80.0 %, 85.7 % |" in text
     assert "| recurrent | without hinge | 1 | 0.100 | 0.110 |" in text
     assert "| recurrent | the recipe | 1 | 0.200 | 0.500 |" in text
     assert "| recurrent − caption | +0.230 | 2 |" in text

@@ -19,7 +19,13 @@ from trainer.logs.log import read_log
 SHOWN = ("colour_accuracy", "ground_accuracy", "presence_f1", "object_f1", "rsim", "scene_accuracy", "slots")
 HEADLINE = ("colour_accuracy", "object_f1", "ground_accuracy", "slots", "rsim")
 JUDGED = ("presence_f1", "rsim")  # of what the classifier alone can see
-FLOORS = ("slots", "object_f1", "rsim")  # scores of painters who do not listen, where rounds change the scene
+CHANGING = ("scene_accuracy",)  # beside those, where rounds change the scene
+FLOORS = (
+    "slots",
+    "object_f1",
+    "rsim",
+    *CHANGING,
+)  # scores of painters who do not listen, where rounds change the scene
 READ = "pixels voting for the nearest palette colour in CIELAB, within the place's cell"
 
 
@@ -177,7 +183,7 @@ def headline(
     truth = world.truth if rounds is None else world.truth.after(rounds)
     seen = reading(arrays, size)
     values = judged(truth, arrays, ids, size) if seen is None else scenes.scores(seen, truth, ids)
-    names = JUDGED if seen is None else HEADLINE
+    names = JUDGED if seen is None else HEADLINE + (CHANGING if truth.films else ())
     return {name: values[name] for name in names if name in values}
 
 

@@ -74,6 +74,7 @@ def test_a_painter_of_films_is_evaluated_round_by_round(
     assert {"picture_told", "picture_kept", "picture_settled", "picture_classifier_told"} <= set(about)
     assert {"picture_detected_f1", "picture_detected_rsim", "picture_domain_fid"} <= set(about)
     assert about["picture_shuffled_colour_accuracy"]["pictures"] == PROBED
+    assert {"picture_own_scene_accuracy", "picture_reversed_scene_accuracy", "copy_start_scene_accuracy"} <= set(about)
     with open(tmp_path / "out/plots/told_by_round.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     # Nothing is told before the first round: a caption changes no picture.
