@@ -16,7 +16,7 @@ from store.errors import ChatPainterError, one_line
 from store.options import CONTEXT
 
 SCORES = ("slots", "object_f1", "scene_accuracy")
-HEAD = ("seeds", "score", "a copy of the start", "rounds reversed", "of the margin lost", "by seed")
+HEAD = ("seeds", "own rounds", "a copy of the start", "rounds reversed", "of the margin lost", "by seed")
 
 
 class Margin(NamedTuple):
