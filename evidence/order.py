@@ -1,54 +1,15 @@
-"""python -m evidence.order REPORT...: what painters lose of their margin when the rounds are reversed.
-
-The margin is what a painter has above one who copies the start, so that it counts what was done, and not what was left
-alone. Several reports (of SCONE's domains, say) are taken together by the means of their margins, seed by seed: a
-domain where little is won then weighs little.
-"""
+"""python -m evidence.order REPORT...: what painters lose of their margin when the rounds are reversed."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import click
 
+from evidence.margins import HEAD, SCORES, Margin, cells, margins, together
 from store.errors import ChatPainterError, one_line
 from store.options import CONTEXT
-
-SCORES = ("slots", "object_f1", "scene_accuracy")
-HEAD = ("seeds", "own rounds", "a copy of the start", "rounds reversed", "of the margin lost", "by seed")
-
-
-class Margin(NamedTuple):
-    """One training's score, a copy's of the start, and the training's with its rounds reversed."""
-
-    score: float
-    copy: float
-    reversed: float
-
-
-def margins(points: Sequence[Mapping[str, float]], score: str) -> list[Margin]:
-    """Of the figures of several trainings, those of a score that have all three."""
-    names = score, f"copy_start_{score}", f"reversed_{score}"
-    return [Margin(*(point[name] for name in names)) for point in points if all(name in point for name in names)]
-
-
-def together(domains: Sequence[Sequence[Margin]]) -> list[Margin]:
-    """The means over domains, each a list by seed of one length."""
-    return [Margin(*(sum(values) / len(values) for values in zip(*seed))) for seed in zip(*domains, strict=True)]
-
-
-def lost(found: Sequence[Margin]) -> float | None:
-    """The share of the margin over the copy that goes when rounds are reversed; None where there is no margin."""
-    above = sum(one.score - one.copy for one in found)
-    return sum(one.score - one.reversed for one in found) / above if above > 0 else None
-
-
-def cells(found: Sequence[Margin]) -> list[str]:
-    """A row of `HEAD`."""
-    means = (sum(values) / len(found) for values in zip(*found))
-    by_seed = ", ".join(_percent(lost([one])) for one in found)
-    return [str(len(found)), *(f"{mean:.3f}" for mean in means), _percent(lost(found)), by_seed]
 
 
 def read(path: Path) -> tuple[str, dict[str, dict[int, Mapping[str, float]]]]:
@@ -95,12 +56,6 @@ def main(reports: tuple[Path, ...], score: str) -> None:
         if all(arm in of and of[arm].keys() == found[0][arm].keys() for of in found):
             rows.append(["together", arm, *cells(together([list(of[arm].values()) for of in found]))])
     click.echo(markdown(Table(["report", "arm", *HEAD], rows)))
-
-
-def _percent(share: float | None) -> str:
-    if share is None:
-        return "–"
-    return "all" if share >= 1 else f"{100 * share:.1f} %"
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from evidence import order, statistics
+from evidence import margins, statistics
 from evidence.profile import Ablations, Job
 from evidence.results import LABELS, Results, label, metric
 
@@ -112,11 +112,11 @@ def reversed_rounds(results: Results) -> Table:
     """What is lost of what painters have above a copy of the start when their rounds are reversed."""
     rows = []
     for arm, jobs in _by_arm(results):
-        for score in order.SCORES:
-            found = order.margins([results.points[job.name][results.last] for job in jobs], score)
+        for score in margins.SCORES:
+            found = margins.margins([results.points[job.name][results.last] for job in jobs], score)
             if found:
-                rows.append([arm, label(score), *order.cells(found)])
-    return Table(["arm", "score", *order.HEAD], rows)
+                rows.append([arm, label(score), *margins.cells(found)])
+    return Table(["arm", "score", *margins.HEAD], rows)
 
 
 def by_round(results: Results, score: str) -> Table:

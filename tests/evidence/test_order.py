@@ -1,14 +1,15 @@
 """What is lost of a margin when rounds are reversed."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 
-from evidence import order
-from evidence.order import Margin
+from evidence import margins, order
+from evidence.margins import Margin
 from tests.support.documents import ROOT
 
 
@@ -45,7 +46,7 @@ def rows(result: Result) -> list[list[str]]:
     ],
 )
 def test_the_share_of_a_margin(found: list[Margin], share: float | None) -> None:
-    assert order.lost(found) == (None if share is None else pytest.approx(share))
+    assert margins.lost(found) == (None if share is None else pytest.approx(share))
 
 
 def test_domains_apart_and_together(tmp_path: Path) -> None:
@@ -83,6 +84,10 @@ def test_what_is_no_report_or_has_no_such_score(tmp_path: Path) -> None:
     assert f"{made}: no object_f1 with rounds reversed" in result.output
 
 
-def test_reports_of_the_project_are_read() -> None:
-    (edits,) = (row for row in rows(run(ROOT / "docs/evidence/films-edits-64k.json")) if row[1] == "iterative")
-    assert edits[2:] == ["3", "0.747", "0.107", "0.409", "52.9 %", "55.3 %, 53.3 %, 49.8 %"]
+def test_the_document_has_what_the_command_prints() -> None:
+    document = (ROOT / "docs/evidence.md").read_text(encoding="utf-8")
+    (command,) = re.findall(r"`python -m evidence\.order ([^`]+)`", document)
+    result = run(*(ROOT / report for report in command.split()))
+    printed = result.output.splitlines()
+    assert printed[0] in document.splitlines()
+    assert next(line for line in printed if line.startswith("| together | iterative ")) in document.splitlines()

@@ -20,12 +20,8 @@ SHOWN = ("colour_accuracy", "ground_accuracy", "presence_f1", "object_f1", "rsim
 HEADLINE = ("colour_accuracy", "object_f1", "ground_accuracy", "slots", "rsim")
 JUDGED = ("presence_f1", "rsim")  # of what the classifier alone can see
 CHANGING = ("scene_accuracy",)  # beside those, where rounds change the scene
-FLOORS = (
-    "slots",
-    "object_f1",
-    "rsim",
-    *CHANGING,
-)  # scores of painters who do not listen, where rounds change the scene
+# Of painters who do not listen, where rounds change the scene.
+FLOORS = ("slots", "object_f1", "rsim", *CHANGING)
 READ = "pixels voting for the nearest palette colour in CIELAB, within the place's cell"
 
 

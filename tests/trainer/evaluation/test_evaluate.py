@@ -68,6 +68,8 @@ def test_every_figure_says_how_it_came_about(evaluated, world):
         assert figure["protocol"]
         assert figure["pictures"] > 0
     named = {figure["name"]: figure for figure in values["figures"]}
+    assert "stage1_reversed_slots" in named
+    assert "stage1_reversed_scene_accuracy" not in named  # only where rounds change the scene
     about = named["stage2_domain_fid"]["about"]
     assert len(about["sha256"]) == 64
     assert about["network"] == "domain classifier"
